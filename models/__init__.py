@@ -1,0 +1,1 @@
+"""The two networks: the Wav2Lip generator and the face detector."""

@@ -1,0 +1,1 @@
+"""Batched image operations: tensor in, tensor out, on whatever device the tensor is on."""

@@ -1,0 +1,32 @@
+"""Shared fixtures: the device under test and the real material, when it lies beside the checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# One thread per process: the suite may run beside other work, and oversubscribed torch slows tenfold.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+ROOT = Path(__file__).parent.parent
+MEDIA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """Folder with real clips, stills and speech; skips where a checkout has none beside it."""
+    if not MEDIA.is_dir():
+        pytest.skip(f"needs real clips under {MEDIA}, which are no part of the project")
+    return MEDIA
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device a test should pass on; CUDA is skipped where there is none, unless it was demanded."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        if os.environ.get("GPU_LIPSYNC_REQUIRE_CUDA") == "1":
+            pytest.fail("GPU_LIPSYNC_REQUIRE_CUDA=1 but torch sees no CUDA device")
+        pytest.skip("no CUDA device here")
+    return request.param
