@@ -1,0 +1,196 @@
+"""CenterFace: a one-stage face detector small enough for every fifth frame of a clip, on a CPU as well.
+
+A MobileNetV2 trunk and a feature pyramid predict, for each 4×4 cell of the image, how likely a face is centred there
+and its size, centre offset and five landmarks. The network and the choice of the best cells run on the device in a
+fixed number of operations; what depends on the values (suppression, voting) runs on the host after one copy.
+
+Reference: Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019.
+"""
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from gpu_lipsync.errors import CheckpointError
+from gpu_lipsync.models.box_voting import vote
+
+WEIGHTS_NAME = "centerface.safetensors"
+WEIGHTS_SHA256 = "b380253fccf75fd1a193405f8e1e76916aae7741cf6bb61c990c03b5ecaeb571"
+CELL_PX = 4  # the heads' stride
+SIZE_MULTIPLE = 32  # the trunk halves five times
+N_CANDIDATES = 256  # cells kept per frame; a face 300 px high fills about 60 of them
+N_VALUES = 15  # of a detection: x1 y1 x2 y2 score, then x y of both eyes, nose, both mouth corners
+# Expansion 6; (channels, blocks, stride of the first) of each stage after the first, which has 16 channels.
+STAGES = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
+LATERAL_STAGES = (3, 1, 0)  # at 1/16, 1/8 and 1/4 of the image: what the pyramid adds on its way up
+PYRAMID_CHANNELS = 24
+
+
+def _conv(n_in: int, n_out: int, *, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, groups=groups)
+
+
+class InvertedResidual(nn.Module):
+    """Widen (unless `expand` is 1), filter each channel, narrow; add the input where the shapes agree."""
+
+    def __init__(self, n_in: int, n_out: int, *, stride: int, expand: int = 6) -> None:
+        super().__init__()
+        hidden = n_in * expand
+        self.widen = _conv(n_in, hidden) if expand != 1 else None
+        self.depthwise = _conv(hidden, hidden, kernel=3, stride=stride, groups=hidden)
+        self.narrow = _conv(hidden, n_out)
+        self.residual = stride == 1 and n_in == n_out
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = features if self.widen is None else F.relu_(self.widen(features))
+        narrow = self.narrow(F.relu_(self.depthwise(hidden)))
+        return narrow.add_(features) if self.residual else narrow
+
+
+class CenterFace(nn.Module):
+    """The network, with batch norm folded into the convolutions, and its decoding.
+
+    Attributes:
+        long_side_px: frames are reduced to at most this before the network sees them.
+    """
+
+    def __init__(self, long_side_px: int = 640) -> None:
+        super().__init__()
+        self.long_side_px = long_side_px
+        self.stem = _conv(3, 32, kernel=3, stride=2)
+        self.first = InvertedResidual(32, 16, stride=1, expand=1)
+        self.stages = nn.ModuleList()
+        n_in = 16
+        for n_out, n_blocks, stride in STAGES:
+            blocks = [
+                InvertedResidual(n_in if i == 0 else n_out, n_out, stride=stride if i == 0 else 1)
+                for i in range(n_blocks)
+            ]
+            self.stages.append(nn.Sequential(*blocks))
+            n_in = n_out
+        self.top = _conv(n_in, PYRAMID_CHANNELS)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 2, 2) for _ in LATERAL_STAGES)
+        self.laterals = nn.ModuleList(_conv(STAGES[stage][0], PYRAMID_CHANNELS) for stage in LATERAL_STAGES)
+        self.fuse = _conv(PYRAMID_CHANNELS, PYRAMID_CHANNELS, kernel=3)
+        self.heads = _conv(PYRAMID_CHANNELS, N_VALUES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Heads of the network.
+
+        Args:
+            images: (B, 3, H, W) float RGB in [0, 255], H and W multiples of 32.
+
+        Returns:
+            (B, 15, H/4, W/4): heat as a logit; log height and width in cells; vertical and horizontal centre offset in
+            cells; five landmarks, vertical then horizontal, as parts of the box from its top left corner.
+        """
+        features = self.first(F.relu_(self.stem(images)))
+        levels = []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        features = F.relu_(self.top(features))
+        for up, lateral, level in zip(self.ups, self.laterals, LATERAL_STAGES, strict=True):
+            features = F.relu_(up(features)).add_(F.relu_(lateral(levels[level])))
+        heads: Tensor = self.heads(F.relu_(self.fuse(features)))
+        return heads
+
+    @torch.inference_mode()
+    def candidates(self, frames: Tensor) -> Tensor:
+        """The most likely cells of each frame, decoded: a fixed number of operations, and no value is looked at.
+
+        Args:
+            frames: (B, 3, H, W) uint8 RGB, on the module's device.
+
+        Returns:
+            (B, 256, 15) float32 on the device, most likely first, laid out as in `detect`; neighbouring cells that see
+            the same face are all there, for the voting.
+        """
+        images = self._shrink(frames)
+        scale_y, scale_x = frames.shape[2] / images.shape[2], frames.shape[3] / images.shape[3]
+        heads = self(images).float()
+        n_columns = heads.shape[3]
+        cells = heads.flatten(2)
+        logits, index = cells[:, 0].topk(min(N_CANDIDATES, cells.shape[2]), dim=1)
+        best = cells.gather(2, index[:, None].expand(-1, N_VALUES, -1))
+        height, width = best[:, 1].exp() * (CELL_PX * scale_y), best[:, 2].exp() * (CELL_PX * scale_x)
+        row = index.div(n_columns, rounding_mode="floor")
+        top = (row + best[:, 3] + 0.5) * (CELL_PX * scale_y) - height / 2
+        left = (index - row * n_columns + best[:, 4] + 0.5) * (CELL_PX * scale_x) - width / 2
+        landmarks_y = top[:, None] + best[:, 5::2] * height[:, None]
+        landmarks_x = left[:, None] + best[:, 6::2] * width[:, None]
+        box = torch.stack((left, top, left + width, top + height, logits.sigmoid()), dim=2)
+        landmarks = torch.stack((landmarks_x, landmarks_y), dim=3).transpose(1, 2).flatten(2)
+        return torch.cat((box, landmarks), dim=2)
+
+    def detect(self, frames: Tensor) -> list[Tensor]:
+        """Faces of each frame.
+
+        Args:
+            frames: (B, 3, H, W) uint8 RGB, on the module's device.
+
+        Returns:
+            One (n, 15) float32 host tensor per frame, best first: x1 y1 x2 y2 score, then x y of both eyes, nose, both
+            mouth corners, in frame pixels. Boxes are not clipped: those of a face cut by the edge reach beyond it.
+        """
+        return vote(self.candidates(frames).cpu())
+
+    def _shrink(self, frames: Tensor) -> Tensor:
+        """Reduce to `long_side_px` and to multiples of 32, in the module's precision and memory format."""
+        height, width = frames.shape[2:]
+        scale = min(1.0, self.long_side_px / max(height, width))
+        size = [max(SIZE_MULTIPLE, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in (height, width)]
+        if not frames.is_cuda:  # the CPU has a fast antialiased resize for bytes, CUDA has none
+            frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
+        images = frames.to(self.stem.weight.dtype, memory_format=torch.channels_last)
+        return F.interpolate(images, size, mode="bilinear", antialias=True) if frames.is_cuda else images
+
+
+def load_face_detector(
+    device: str | torch.device = "cpu", path: str | Path | None = None, *, dtype: torch.dtype = torch.float32
+) -> CenterFace:
+    """Build the detector with its weights, ready to run.
+
+    Args:
+        device: where it runs.
+        path: a .safetensors file made by tools/convert_centerface.py; default: the one that ships.
+        dtype: precision of the network; its input, decoding and results are float32 all the same.
+
+    Raises:
+        CheckpointError: the weights are missing, damaged or another network's.
+    """
+    weights = _read_weights(
+        Path(str(files("gpu_lipsync.checkpoints") / WEIGHTS_NAME)) if path is None else Path(path),
+        sha256=WEIGHTS_SHA256 if path is None else None,
+    )
+    with torch.device(device):
+        detector = CenterFace()
+    try:
+        detector.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path or WEIGHTS_NAME} holds another network than CenterFace; pass weights made by "
+            "tools/convert_centerface.py"
+        ) from error
+    return detector.to(dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore
+
+
+def _read_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    way = "reinstall the package, or run tools/convert_centerface.py"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read the face detector's weights {path} ({error.strerror}); {way}") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckpointError(f"the face detector's weights {path} are damaged ({len(content)} bytes); {way}")
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no .safetensors file, or is damaged ({error}); {way}") from error
