@@ -1,0 +1,198 @@
+"""Tensors out of weights files, by name, one at a time, without running anything that is pickled in them.
+
+One reader for the formats of torch.save (zip since PyTorch 1.6, a pickle stream before), TorchScript archives and
+safetensors. It looks up where a tensor's bytes lie and reads those only: of a 400 MB training checkpoint the optimiser
+stays on the disk. Classes named in a pickle are never imported: all but the few known here become inert records.
+"""
+
+import io
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file that torch.save wrote before PyTorch 1.6
+DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class StorageRecord(NamedTuple):
+    """A block of numbers in the file."""
+
+    key: str
+    dtype: torch.dtype
+
+
+class TensorRecord(NamedTuple):
+    """Where a tensor lies in its storage; offset and stride in elements."""
+
+    storage: StorageRecord
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Archive(NamedTuple):
+    """An open weights file: every tensor's shape by its dotted name, and `read` to fetch one."""
+
+    shapes: dict[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
+
+
+class _Inert:
+    """Stands for any class or function a pickle names: takes what it is given and does nothing."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        self.state: Any = None
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> "_Inert":
+        return _Inert()
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, _key: Any, _value: Any) -> None:
+        return
+
+    def append(self, _value: Any) -> None:
+        return
+
+    def extend(self, _values: Any) -> None:
+        return
+
+
+def _tensor(storage: Any, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_rest: Any) -> Any:
+    known = isinstance(storage, StorageRecord)
+    return TensorRecord(storage, offset, tuple(shape), tuple(stride)) if known else _Inert()
+
+
+def _first(value: Any, *_rest: Any) -> Any:
+    return value
+
+
+class _RecordUnpickler(pickle.Unpickler):
+    """Rebuilds containers and tensor records; everything else becomes `_Inert`."""
+
+    KNOWN = {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_tensor"): _tensor,
+        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+        ("torch._utils", "_rebuild_parameter"): _first,
+        ("torch.jit._pickle", "restore_type_tag"): _first,
+    }
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if module_name == "torch" and global_name in DTYPES:
+            return DTYPES[global_name]
+        return self.KNOWN.get((module_name, global_name), _Inert)
+
+    def persistent_load(self, pid: Any) -> Any:
+        if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], torch.dtype):
+            return StorageRecord(str(pid[2]), pid[1])
+        return _Inert()
+
+
+def open_archive(path: Path) -> Archive:
+    """Index the tensors in a weights file.
+
+    Raises:
+        ValueError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile or another Exception of the formats'
+        readers: the file is damaged or no weights file.
+    """
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head.startswith(b"PK"):
+        return _open_zip(path)
+    if head[8:9] == b"{":
+        return _open_safetensors(path)
+    if head.startswith(b"\x80"):
+        return _open_legacy(path)
+    raise ValueError(f"no weights file (it begins with {head!r})")
+
+
+def _open_safetensors(path: Path) -> Archive:
+    from safetensors import safe_open  # only here: most users' checkpoints are another format
+
+    file = safe_open(path, framework="pt")
+    return Archive({name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, file.get_tensor)  # noqa: SIM118
+
+
+def _open_zip(path: Path) -> Archive:
+    with zipfile.ZipFile(path) as file:
+        entries = {entry.filename: entry for entry in file.infolist()}
+        pickled = next((name for name in entries if name.endswith("data.pkl")), None)
+        if pickled is None:
+            raise ValueError("a zip file without PyTorch's data.pkl")
+        tree = _RecordUnpickler(io.BytesIO(file.read(pickled))).load()
+    folder = pickled.removesuffix("data.pkl")
+
+    def find_storage(file: BinaryIO, key: str) -> int:
+        # Read past zipfile: its CRC pass doubles the time, and PyTorch can write archives without CRCs.
+        start = entries[f"{folder}data/{key}"].header_offset
+        file.seek(start)
+        header = file.read(30)
+        return start + 30 + sum(struct.unpack("<HH", header[26:30]))
+
+    return _archive(path, tree, find_storage)
+
+
+def _open_legacy(path: Path) -> Archive:
+    with path.open("rb") as file:
+        if _RecordUnpickler(file).load() != LEGACY_MAGIC:
+            raise ValueError("a pickle, but none that torch.save wrote")
+        _version, _system, tree, keys = (_RecordUnpickler(file).load() for _ in range(4))
+        itemsizes = {str(record.storage.key): record.storage.dtype.itemsize for _, record in _walk(tree)}
+        offsets: dict[str, int] = {}
+        for key in keys:
+            count = struct.unpack("<q", file.read(8))[0]
+            offsets[str(key)] = file.tell()
+            file.seek(count * itemsizes[str(key)], io.SEEK_CUR)
+    return _archive(path, tree, lambda _file, key: offsets[key])
+
+
+def _archive(path: Path, tree: Any, find_storage: Callable[[BinaryIO, str], int]) -> Archive:
+    records = dict(_walk(tree))
+
+    def read(name: str) -> Tensor:
+        (key, dtype), offset, shape, stride = records[name]
+        extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if 0 not in shape else 0
+        with path.open("rb") as file:
+            file.seek(find_storage(file, key) + offset * dtype.itemsize)
+            content = bytearray(file.read(extent * dtype.itemsize))
+        if len(content) != extent * dtype.itemsize:
+            raise EOFError(f"the file ends inside tensor {name}")
+        flat = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+        return flat.as_strided(shape, stride)
+
+    return Archive({name: record.shape for name, record in records.items()}, read)
+
+
+def _walk(tree: Any, prefix: str = "") -> Iterator[tuple[str, TensorRecord]]:
+    """Every tensor below a dict or an object, by its dotted name as `state_dict()` would call it."""
+    if isinstance(tree, TensorRecord):
+        yield prefix.removesuffix("."), tree
+    elif isinstance(tree, _Inert):
+        yield from _walk(tree.state, prefix)
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            inside_module = key in ("_modules", "_parameters", "_buffers")
+            yield from _walk(value, prefix if inside_module else f"{prefix}{key}.")
+    elif isinstance(tree, tuple) and not isinstance(tree, StorageRecord):
+        for index, value in enumerate(tree):
+            yield from _walk(value, f"{prefix}{index}.")

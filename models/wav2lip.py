@@ -1,0 +1,178 @@
+"""The Wav2Lip generator: 0.2 s of sound and a face in, the same face saying that sound out.
+
+Written from the architecture of Prajwal et al., "A Lip Sync Expert Is All You Need for Speech to Lip Generation In the
+Wild", arXiv 2008.10010. Parameter names and shapes are those of the published checkpoints (36.3 M parameters).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FACE_SIZE = 96
+MEL_SHAPE = (1, 80, 16)
+# Larger batches free and fault in blocks of tens of MB per layer on a CPU: 128 at once takes twice as long per frame.
+CPU_MICRO_BATCH = 4
+
+
+class Layer(NamedTuple):
+    """One convolution of the tables below; `out` counts channels at full width."""
+
+    out: int
+    kernel: int = 3
+    stride: int | tuple[int, int] = 1
+    padding: int = 1
+    residual: bool = False
+    transposed: bool = False
+
+
+def _same(channels: int, times: int) -> tuple[Layer, ...]:
+    return (Layer(channels, residual=True),) * times
+
+
+def _down(channels: int, residuals: int) -> tuple[Layer, ...]:
+    return (Layer(channels, stride=2), *_same(channels, residuals))
+
+
+def _up(channels: int, residuals: int) -> tuple[Layer, ...]:
+    return (Layer(channels, stride=2, transposed=True), *_same(channels, residuals))
+
+
+FACE_ENCODER: tuple[tuple[Layer, ...], ...] = (
+    (Layer(16, kernel=7, padding=3),),  # 96 px
+    _down(32, 2),  # 48
+    _down(64, 3),  # 24
+    _down(128, 2),  # 12
+    _down(256, 2),  # 6
+    _down(512, 1),  # 3
+    (Layer(512, padding=0), Layer(512, kernel=1, padding=0)),  # 1
+)
+AUDIO_ENCODER: tuple[Layer, ...] = (  # 80 mel bands × 16 columns down to 1 × 1
+    Layer(32),
+    *_same(32, 2),
+    Layer(64, stride=(3, 1)),
+    *_same(64, 2),
+    Layer(128, stride=3),
+    *_same(128, 2),
+    Layer(256, stride=(3, 2)),
+    *_same(256, 1),
+    Layer(512, padding=0),
+    Layer(512, kernel=1, padding=0),
+)
+FACE_DECODER: tuple[tuple[Layer, ...], ...] = (
+    (Layer(512, kernel=1, padding=0),),  # 1 px
+    (Layer(512, padding=0, transposed=True), *_same(512, 1)),  # 3
+    _up(512, 2),  # 6
+    _up(384, 2),  # 12
+    _up(256, 2),  # 24
+    _up(128, 2),  # 48
+    _up(64, 2),  # 96
+)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm unless it is folded in, the input added where `layer.residual`, ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, layer: Layer, folded: bool) -> None:
+        super().__init__()
+        conv: nn.Module
+        if layer.transposed:
+            extra = 1 if layer.stride == 2 else 0
+            conv = nn.ConvTranspose2d(
+                channels_in, channels_out, layer.kernel, layer.stride, layer.padding, output_padding=extra
+            )
+        else:
+            conv = nn.Conv2d(channels_in, channels_out, layer.kernel, layer.stride, layer.padding)
+        self.conv_block = nn.Sequential(conv) if folded else nn.Sequential(conv, nn.BatchNorm2d(channels_out))
+        self.residual = layer.residual
+
+    def forward(self, features: Tensor) -> Tensor:
+        out = self.conv_block(features)
+        if self.residual:
+            out = out + features
+        return F.relu(out, inplace=True)
+
+
+class Wav2Lip(nn.Module):
+    """The generator.
+
+    Args:
+        width: factor on every channel count; 1 is the published network.
+        folded: without batch norm, which `gpu_lipsync.models.weights` folds into the convolutions; for inference.
+    """
+
+    def __init__(self, width: float = 1.0, *, folded: bool = False) -> None:
+        super().__init__()
+
+        def scaled(channels: int) -> int:
+            return max(1, round(channels * width))
+
+        def stack(channels_in: int, layers: tuple[Layer, ...]) -> nn.Sequential:
+            blocks = []
+            for layer in layers:
+                blocks.append(ConvBlock(channels_in, scaled(layer.out), layer=layer, folded=folded))
+                channels_in = scaled(layer.out)
+            return nn.Sequential(*blocks)
+
+        face_inputs = (6, *(scaled(block[-1].out) for block in FACE_ENCODER[:-1]))
+        self.face_encoder_blocks = nn.ModuleList(
+            stack(n, layers) for n, layers in zip(face_inputs, FACE_ENCODER, strict=True)
+        )
+        self.audio_encoder = stack(1, AUDIO_ENCODER)
+        skips = [scaled(block[-1].out) for block in reversed(FACE_ENCODER)]
+        after = [scaled(block[-1].out) + skip for block, skip in zip(FACE_DECODER, skips, strict=True)]
+        decoder_inputs = (scaled(AUDIO_ENCODER[-1].out), *after[:-1])
+        self.face_decoder_blocks = nn.ModuleList(
+            stack(n, layers) for n, layers in zip(decoder_inputs, FACE_DECODER, strict=True)
+        )
+        last = scaled(32)
+        to_rgb = nn.Conv2d(last, 3, 1)
+        self.output_block = nn.Sequential(
+            ConvBlock(after[-1], last, layer=Layer(32), folded=folded), to_rgb, nn.Sigmoid()
+        )
+
+    def forward(self, mel: Tensor, faces: Tensor, reference: Tensor | None = None) -> Tensor:
+        """Generate faces that say `mel`. The lower half of `faces` is hidden from the network here.
+
+        Args:
+            mel: (B, 1, 80, 16) log-mel windows in [-4, 4].
+            faces: (B, 3, 96, 96) RGB in [0, 1]; their upper half tells the network the pose.
+            reference: (B, 3, 96, 96) RGB in [0, 1], the person's looks; `faces` themselves when None, as in use.
+                Training gives another frame of the same person, lest the network copy the mouth it should make.
+
+        Returns:
+            (B, 3, 96, 96) float32 RGB in [0, 1]. Any B: on a CPU the batch is worked off in parts that fit its caches.
+
+        Raises:
+            ValueError: a shape is another.
+        """
+        if mel.shape[1:] != MEL_SHAPE or faces.shape[1:] != (3, FACE_SIZE, FACE_SIZE) or len(mel) != len(faces):
+            raise ValueError(
+                f"expected mel (B, 1, 80, 16) and faces (B, 3, 96, 96), got {mel.shape = }, {faces.shape = }"
+            )
+        reference = faces if reference is None else reference
+        if self.training or faces.device.type != "cpu" or len(faces) <= CPU_MICRO_BATCH:
+            return self._generate(mel, faces, reference)
+        parts = (tensor.split(CPU_MICRO_BATCH) for tensor in (mel, faces, reference))
+        return torch.cat([self._generate(*part) for part in zip(*parts, strict=True)])
+
+    def _generate(self, mel: Tensor, faces: Tensor, reference: Tensor) -> Tensor:
+        dtype = next(self.parameters()).dtype
+        upper = faces[:, :, : FACE_SIZE // 2]
+        masked = F.pad(upper, (0, 0, 0, FACE_SIZE - FACE_SIZE // 2))
+        pair = torch.cat((_swap_red_and_blue(masked), _swap_red_and_blue(reference)), dim=1)
+        features = pair.to(dtype=dtype, memory_format=torch.channels_last)
+        skips = []
+        for block in self.face_encoder_blocks:
+            features = block(features)
+            skips.append(features)
+        out = self.audio_encoder(mel.to(dtype=dtype, memory_format=torch.channels_last))
+        for block in self.face_decoder_blocks:
+            out = torch.cat((block(out), skips.pop()), dim=1)
+        return _swap_red_and_blue(self.output_block(out)).float()
+
+
+def _swap_red_and_blue(image: Tensor) -> Tensor:
+    """RGB to BGR and back: the published weights were trained on OpenCV's order. The only place that knows."""
+    return image.flip(1)
