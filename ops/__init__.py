@@ -1,1 +1,27 @@
-"""Batched image operations: tensor in, tensor out, on whatever device the tensor is on."""
+"""Batched image operations: tensor in, tensor out, on whatever device the tensor is on.
+
+Images are (B, C, H, W) float32 in [0, 1]. Nothing here looks at a value from the host or loops over a batch.
+"""
+
+from gpu_lipsync.ops.blur import box_blur, gaussian_blur, unsharp_mask
+from gpu_lipsync.ops.checks import check_image, check_same_device
+from gpu_lipsync.ops.constants import device_constant, upload
+from gpu_lipsync.ops.convert import to_float, to_uint8
+from gpu_lipsync.ops.matrices import blur_matrix, gaussian_taps
+from gpu_lipsync.ops.resize import resize, resize_window
+
+__all__ = [
+    "blur_matrix",
+    "box_blur",
+    "check_image",
+    "check_same_device",
+    "device_constant",
+    "gaussian_blur",
+    "gaussian_taps",
+    "resize",
+    "resize_window",
+    "to_float",
+    "to_uint8",
+    "unsharp_mask",
+    "upload",
+]

@@ -1,0 +1,87 @@
+"""The one registry of blend modes, and what all of them have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
+from gpu_lipsync.blend_kernels.ellipse import ellipse
+from gpu_lipsync.blend_kernels.mask import Placement, place_everywhere, place_mask
+from gpu_lipsync.blend_kernels.original import original
+from gpu_lipsync.ops import check_image, check_same_device
+
+MOUTH_SIZE = 96  # what the generator makes, pixels
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A mode: what it does with a window of the crop, and how far beyond the mask it has to see."""
+
+    apply: Callable[[Tensor, Tensor, Placement, BlendConfig], Tensor]
+    margin: int = 0
+    masked: bool = True
+
+
+BLENDS: dict[BlendMethod, Blend] = {
+    "ellipse": Blend(ellipse),
+    "original": Blend(original, masked=False),
+}
+
+
+def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig) -> Tensor:
+    """Put each generated mouth into its face.
+
+    Where the mask is 0 the result is the face, bit for bit. A mouth with a NaN or infinity anywhere is not used: its
+    face comes back as it is.
+
+    Args:
+        faces: (B, 3, h, w) float32 RGB in [0, 1], h and w at least 16.
+        mouths: (B, 3, 96, 96) float32 RGB in [0, 1], as the generator made them.
+        config: the mode and its settings.
+
+    Returns:
+        (B, 3, h, w), a new tensor.
+
+    Raises:
+        TypeError: a tensor that is not float32.
+        ValueError: shapes or devices that do not fit each other.
+    """
+    check_image(faces, 3, name="faces")
+    check_same_device(faces, mouths, names="faces and mouths")
+    place = place_blend(faces.shape[2], faces.shape[3], config, faces.device)
+    out = faces.clone()
+    window = out[:, :, place.top : place.bottom, place.left : place.right]
+    window.copy_(blend_window(window, mouths, place, config))
+    return out
+
+
+def place_blend(height: int, width: int, config: BlendConfig, device: torch.device) -> Placement:
+    """The window of a height x width crop that the mode reads and writes, and the mask there."""
+    mode = BLENDS[config.method]
+    if not mode.masked:
+        return place_everywhere(height, width, device)
+    return place_mask(height, width, config, mode.margin, device)
+
+
+def blend_window(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+    """`blend_mouths` on the window `place` of the crops alone.
+
+    Args:
+        faces: (B, 3, window height, window width) float32 in [0, 1].
+        mouths: (B, 3, 96, 96) float32.
+        place: from `place_blend`.
+        config: the mode and its settings.
+
+    Returns:
+        Like `faces`.
+    """
+    check_image(faces, 3, name="faces")
+    check_image(mouths, 3, name="mouths")
+    if mouths.shape[2:] != (MOUTH_SIZE, MOUTH_SIZE) or len(mouths) != len(faces):
+        raise ValueError(f"mouths must be ({len(faces)}, 3, {MOUTH_SIZE}, {MOUTH_SIZE}), got {tuple(mouths.shape) = }")
+    usable = mouths.isfinite().flatten(1).all(1)[:, None, None, None]
+    mouths = mouths.nan_to_num(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
+    blended = BLENDS[config.method].apply(faces, mouths, place, config)
+    return torch.where(usable & (place.mask > 0), blended, faces)

@@ -1,0 +1,31 @@
+"""The settings of a blend."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+BlendMethod = Literal["ellipse", "multiscale", "edge_aware", "guided", "hd", "original"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendConfig:
+    """How a generated mouth is put into a face; checks itself.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    method: BlendMethod = "ellipse"
+    mouth_region_size: float = 0.6  # the ellipse's size, relative to the face: 1 is its whole width
+    blur_intensity: int = 51  # feather: Gaussian kernel, pixels, odd
+    sharpen_mouth: bool = False
+    sharpen_amount: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(BlendMethod):
+            raise ValueError(f"method must be one of {', '.join(get_args(BlendMethod))}, got {self.method!r}")
+        if not 0.1 <= self.mouth_region_size <= 1.0:
+            raise ValueError(f"mouth_region_size must be 0.1 to 1.0, got {self.mouth_region_size}")
+        if self.blur_intensity not in range(1, 202, 2):
+            raise ValueError(f"blur_intensity must be odd, 1 to 201, got {self.blur_intensity}")
+        if not 0 <= self.sharpen_amount <= 5:
+            raise ValueError(f"sharpen_amount must be 0 to 5, got {self.sharpen_amount}")

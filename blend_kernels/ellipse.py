@@ -1,0 +1,13 @@
+"""Alpha blend under the feathered ellipse."""
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels.config import BlendConfig
+from gpu_lipsync.blend_kernels.mask import Placement
+from gpu_lipsync.blend_kernels.patch import mouth_patch
+
+
+def ellipse(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+    """Weigh: mask * patch + (1 - mask) * face."""
+    return torch.lerp(faces, mouth_patch(mouths, place, config), place.mask)

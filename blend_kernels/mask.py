@@ -1,0 +1,178 @@
+"""The feathered ellipse over the mouth, and the window of the crop that it needs work in."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels.config import BlendConfig
+from gpu_lipsync.ops import blur_matrix, device_constant, gaussian_taps, upload
+
+PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
+BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """Centre and semi-axes in pixels of the crop, and the Gaussian window that feathers it."""
+
+    center_x: int
+    center_y: int
+    semi_x: int
+    semi_y: int
+    kernel_size: int
+
+    @property
+    def sigma(self) -> int:
+        return self.kernel_size // 3
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where in a crop a mode works: rows top to bottom, columns left to right, end exclusive, and the mask there."""
+
+    height: int
+    width: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+    mask: Tensor  # (1, 1, bottom - top, right - left) in [0, 1]
+
+    @property
+    def window(self) -> tuple[int, int, int, int]:
+        return self.top, self.bottom, self.left, self.right
+
+
+def elliptical_mask(height: int, width: int, config: BlendConfig, device: torch.device | str = "cpu") -> Tensor:
+    """Feathered ellipse over the mouth of a height x width crop.
+
+    The stated feather (`blur_intensity`) is used as it is where it leaves the ellipse opaque (peak >= 0.99) and ends
+    inside the crop (border <= 1/255); elsewhere it shrinks as far as needed, and an ellipse that itself reaches the
+    border shrinks with it. Values below 1/255 are 0.
+
+    Args:
+        height: of the crop, pixels, at least 16.
+        width: of the crop, pixels, at least 16.
+        config: its `mouth_region_size` and `blur_intensity` count.
+        device: of the result.
+
+    Returns:
+        (1, 1, height, width) float32 in [0, 1]. Shared by all callers: not to be changed in place.
+
+    Raises:
+        ValueError: the crop is smaller than 16 pixels.
+
+    Reference: cv2.ellipse, filled, then cv2.GaussianBlur(k, sigma=k // 3).
+    """
+    return _device_mask(height, width, config.mouth_region_size, config.blur_intensity, torch.device(device))
+
+
+def place_mask(height: int, width: int, config: BlendConfig, margin: int, device: torch.device) -> Placement:
+    """The mask of a crop, cut to where it is not 0 plus `margin` pixels of surroundings."""
+    return _placement(height, width, config.mouth_region_size, config.blur_intensity, margin, device)
+
+
+@device_constant
+def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
+    """The whole crop, under a mask that is 1 everywhere."""
+    return Placement(height, width, 0, height, 0, width, upload(torch.ones(1, 1, 1, 1), device))
+
+
+@device_constant
+def _device_mask(height: int, width: int, region: float, feather: int, device: torch.device) -> Tensor:
+    return upload(torch.tensor(_mask(height, width, region, feather)), device)[None, None]
+
+
+@device_constant
+def _placement(height: int, width: int, region: float, feather: int, margin: int, device: torch.device) -> Placement:
+    mask = _mask(height, width, region, feather)
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom = max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)
+    left, right = max(0, int(cols[0]) - margin), min(width, int(cols[-1]) + 1 + margin)
+    cut = upload(torch.tensor(mask[top:bottom, left:right].copy()), device)[None, None]
+    return Placement(height, width, top, bottom, left, right, cut)
+
+
+@lru_cache(maxsize=64)
+def _mask(height: int, width: int, region: float, feather: int) -> NDArray[np.float32]:
+    ellipse = fit_ellipse(height, width, region, feather)
+    reach = ellipse.kernel_size // 2
+    inside = _filled(ellipse, height, width)
+    rows = slice(max(0, ellipse.center_y - ellipse.semi_y), ellipse.center_y + ellipse.semi_y + 1)
+    cols = slice(max(0, ellipse.center_x - ellipse.semi_x), ellipse.center_x + ellipse.semi_x + 1)
+    mask = np.zeros((height, width), np.float32)
+    out_rows = slice(max(0, rows.start - reach), rows.stop + reach)
+    out_cols = slice(max(0, cols.start - reach), cols.stop + reach)
+    blur_rows = blur_matrix(height, ellipse.kernel_size, ellipse.sigma)[out_rows, rows]
+    blur_cols = blur_matrix(width, ellipse.kernel_size, ellipse.sigma)[out_cols, cols]
+    mask[out_rows, out_cols] = blur_rows @ inside[rows, cols].astype(np.float32) @ blur_cols.T
+    mask[mask < BORDER] = 0.0
+    return mask.clip(0.0, 1.0)
+
+
+@lru_cache(maxsize=256)
+def fit_ellipse(height: int, width: int, region: float, feather: int) -> Ellipse:
+    """The stated ellipse and feather, shrunk until the mask is opaque inside and gone at the crop's border."""
+    if min(height, width) < 16:
+        raise ValueError(f"a crop must be at least 16 x 16 pixels, got {width} x {height}")
+    center_x, center_y = width // 2, int(0.65 * height)
+    stated_x, stated_y = int(width * region / 2), int(height * 0.35 * region)
+    # A feather under an eighth of the crop shows as an edge: from there on, make room by shrinking the ellipse.
+    floor = min(height, width) // 8
+    for kernel_size in range(feather, 0, -2):
+        ellipse = Ellipse(center_x, center_y, max(1, stated_x), max(1, stated_y), kernel_size)
+        if kernel_size <= floor or kernel_size == 1:
+            ellipse = _inside_border(ellipse, height, width)
+        if _border(ellipse, height, width) <= BORDER and _peak(ellipse) >= PEAK:
+            return ellipse
+    raise AssertionError(f"an unfeathered ellipse fits any crop, got {height = }, {width = }, {region = }")
+
+
+def _inside_border(ellipse: Ellipse, height: int, width: int) -> Ellipse:
+    reach = ellipse.kernel_size // 2
+    return Ellipse(
+        ellipse.center_x,
+        ellipse.center_y,
+        max(1, min(ellipse.semi_x, width - 2 - ellipse.center_x - reach)),
+        max(1, min(ellipse.semi_y, height - 2 - ellipse.center_y - reach)),
+        ellipse.kernel_size,
+    )
+
+
+def _half_extent(distance: NDArray[np.int64], along: int, across: int) -> NDArray[np.float64]:
+    """Half the ellipse's extent at `distance` from its centre: of the polygon that OpenCV draws for it."""
+    longest = max(along, across)
+    step = 90 if longest < 3 else 30 if longest < 10 else 18 if longest < 15 else 5
+    angle = np.deg2rad(np.arange(0, 91, step))
+    extent = np.interp(distance, across * np.sin(angle), along * np.cos(angle))
+    return np.where(distance <= across, np.floor(extent + 0.5), -1.0)
+
+
+def _filled(ellipse: Ellipse, height: int, width: int) -> NDArray[np.bool_]:
+    dy, dx = np.abs(np.arange(height) - ellipse.center_y), np.abs(np.arange(width) - ellipse.center_x)
+    by_row = dx[None, :] <= _half_extent(dy, ellipse.semi_x, ellipse.semi_y)[:, None]
+    by_col = dy[:, None] <= _half_extent(dx, ellipse.semi_y, ellipse.semi_x)[None, :]
+    return by_row | by_col
+
+
+def _peak(ellipse: Ellipse) -> float:
+    """Value at the ellipse's centre."""
+    reach = ellipse.kernel_size // 2
+    size = 2 * reach + 1
+    taps = gaussian_taps(ellipse.kernel_size, ellipse.sigma)
+    centred = Ellipse(reach, reach, ellipse.semi_x, ellipse.semi_y, ellipse.kernel_size)
+    return float(taps @ _filled(centred, size, size) @ taps)
+
+
+def _border(ellipse: Ellipse, height: int, width: int) -> float:
+    """Largest value on the crop's border: an ellipse is nearest to it straight left, right, above or below."""
+    inside = _filled(ellipse, height, width)
+    rows = blur_matrix(height, ellipse.kernel_size, ellipse.sigma)
+    cols = blur_matrix(width, ellipse.kernel_size, ellipse.sigma)
+    at_row, at_col = rows[ellipse.center_y], cols[ellipse.center_x]
+    vertical, horizontal = inside @ at_col, at_row @ inside
+    return float(max((rows[[0, -1]] @ vertical).max(), (cols[[0, -1]] @ horizontal).max()))

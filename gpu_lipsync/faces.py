@@ -1,0 +1,167 @@
+"""Faces out of the frames and mouths back in: boxes of any size in one batch, by index, on the frames' device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels import BlendConfig, blend_window, place_blend
+from gpu_lipsync.ops import device_constant, resize, to_float, to_uint8, upload
+
+FACE_SIZE = 96  # what the generator takes and makes, pixels
+MIN_BOX = 16  # a smaller face has no mouth to speak of
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The boxes of one size: which frames of the batch, and where each crop begins in the frames' memory."""
+
+    height: int
+    width: int
+    frames: Tensor  # (n,) int64
+    starts: Tensor  # (n,) int64, pixels from the batch's first one, counted within one colour plane
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A batch's boxes, grouped by size."""
+
+    crops: tuple[Crops, ...]
+    inverse: Tensor  # (B,) int64: where in the concatenated groups each frame's crop is
+
+
+def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
+    """Cut out each frame's face at the generator's size.
+
+    Args:
+        frames: (B, 3, H, W) uint8 RGB, contiguous or channels-last.
+        boxes: (B, 4) int64 x1 y1 x2 y2, pixels, end exclusive, on the host; at least 16 x 16, of any sizes.
+
+    Returns:
+        (B, 3, 96, 96) float32 RGB in [0, 1].
+
+    Raises:
+        TypeError: `frames` is not uint8, or `boxes` is not int64.
+        ValueError: shapes that do not fit each other, boxes that are not on the host, too small or reach out of the
+            frame.
+
+    Reference: cv2.resize(frame[y1:y2, x1:x2], (96, 96)), no antialias, as the generator was trained; within 1/255.
+    """
+    layout = _layout_of(frames, boxes)
+    pixels = _Pixels(frames)
+    faces = []
+    for crops in layout.crops:
+        crop = pixels.read(crops, (0, crops.height, 0, crops.width))
+        faces.append(resize(to_float(crop), (FACE_SIZE, FACE_SIZE), mode="bilinear"))
+    return faces[0] if len(faces) == 1 else torch.cat(faces)[layout.inverse]
+
+
+def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConfig) -> Tensor:
+    """Blend each generated mouth into its frame.
+
+    Args:
+        frames: (B, 3, H, W) uint8 RGB, contiguous or channels-last.
+        mouths: (B, 3, 96, 96) float RGB in [0, 1], as the generator made them.
+        boxes: (B, 4) int64, as for `crop_faces`.
+        config: the mode and its settings.
+
+    Returns:
+        Like `frames`, which stay as they are; what lies outside the mask is the same bit for bit.
+
+    Raises:
+        TypeError, ValueError: as `crop_faces`; mouths of the wrong shape or device.
+    """
+    layout = _layout_of(frames, boxes)
+    if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
+        raise ValueError(
+            f"mouths must be {(len(frames), 3, FACE_SIZE, FACE_SIZE)} on {frames.device}, "
+            f"got {tuple(mouths.shape)} on {mouths.device}"
+        )
+    mouths = mouths.float()
+    pixels = _Pixels(frames.clone())
+    for crops in layout.crops:
+        place = place_blend(crops.height, crops.width, config, frames.device)
+        faces = to_float(pixels.read(crops, place.window))
+        chosen = mouths if len(layout.crops) == 1 else mouths[crops.frames]
+        pixels.write(crops, place.window, to_uint8(blend_window(faces, chosen, place, config)))
+    return pixels.frames
+
+
+class _Pixels:
+    """Windows of a batch's crops, read and written as rows of memory: one operation for any number of frames.
+
+    Frames are colour planes (contiguous) or interleaved (channels-last, as decoders deliver them); both are rows.
+    """
+
+    def __init__(self, frames: Tensor) -> None:
+        self.interleaved = not frames.is_contiguous() and frames.is_contiguous(memory_format=torch.channels_last)
+        self.frames = frames if self.interleaved else frames.contiguous()
+        self.batch, self.channels, self.height, self.width = frames.shape
+        self.flat = (self.frames.permute(0, 2, 3, 1) if self.interleaved else self.frames).view(-1)
+
+    def read(self, crops: Crops, window: tuple[int, int, int, int]) -> Tensor:
+        """(n, 3, window height, window width) uint8, contiguous."""
+        y1, y2, x1, x2 = window
+        rows, step = self._rows(crops, window), self.channels if self.interleaved else 1
+        pixels = self.flat.unfold(0, (x2 - x1) * step, 1).index_select(0, rows.flatten())
+        if self.interleaved:
+            return pixels.view(-1, y2 - y1, x2 - x1, self.channels).permute(0, 3, 1, 2).contiguous()
+        return pixels.view(-1, self.channels, y2 - y1, x2 - x1)
+
+    def write(self, crops: Crops, window: tuple[int, int, int, int], pixels: Tensor) -> None:
+        """Put `pixels`, shaped as `read` returns them, where `read` found them."""
+        rows, step = self._rows(crops, window), self.channels if self.interleaved else 1
+        pixels = pixels.permute(0, 2, 3, 1) if self.interleaved else pixels
+        length = (window[3] - window[2]) * step
+        self.flat.unfold(0, length, 1)[rows.flatten()] = pixels.reshape(-1, length)
+
+    def _rows(self, crops: Crops, window: tuple[int, int, int, int]) -> Tensor:
+        """Where in memory each row of the window begins: (n, rows of a crop)."""
+        device = self.frames.device
+        y1, y2, x1, _ = window
+        if self.interleaved:
+            rows = _row_starts(1, self.height, self.width, y1, y2, x1, device)
+            return (crops.starts[:, None] + rows) * self.channels
+        rows = _row_starts(self.channels, self.height, self.width, y1, y2, x1, device)
+        first = crops.starts + crops.frames * ((self.channels - 1) * self.height * self.width)
+        return first[:, None] + rows
+
+
+@device_constant
+def _row_starts(planes: int, height: int, width: int, y1: int, y2: int, x1: int, device: torch.device) -> Tensor:
+    """Offsets of a window's rows, plane by plane, from the crop's first pixel."""
+    plane, row = torch.arange(planes) * height * width, torch.arange(y1, y2) * width
+    return upload((plane[:, None] + row + x1).flatten(), device)
+
+
+def _layout_of(frames: Tensor, boxes: Tensor) -> Layout:
+    if not isinstance(frames, Tensor) or frames.dtype != torch.uint8:
+        raise TypeError(f"frames must be a uint8 tensor, got {getattr(frames, 'dtype', type(frames).__name__)}")
+    if frames.ndim != 4 or frames.shape[1] != 3 or len(frames) == 0:
+        raise ValueError(f"frames must be (B, 3, H, W), got {tuple(frames.shape) = }")
+    if not isinstance(boxes, Tensor) or boxes.dtype != torch.int64:
+        raise TypeError(f"boxes must be an int64 tensor, got {getattr(boxes, 'dtype', type(boxes).__name__)}")
+    if boxes.device.type != "cpu" or boxes.shape != (len(frames), 4):
+        raise ValueError(f"boxes must be ({len(frames)}, 4) on the host, got {tuple(boxes.shape)} on {boxes.device}")
+    corners = tuple(map(tuple, boxes.tolist()))
+    return _layout(corners, frames.shape[2], frames.shape[3], frames.device)
+
+
+@device_constant
+def _layout(boxes: tuple[tuple[int, int, int, int], ...], height: int, width: int, device: torch.device) -> Layout:
+    """Group boxes by size; one upload holds all that the device has to know about them."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
+        if not (x1 >= 0 and x1 + MIN_BOX <= x2 <= width and y1 >= 0 and y1 + MIN_BOX <= y2 <= height):
+            raise ValueError(
+                f"box {i} must be at least {MIN_BOX} x {MIN_BOX} and inside the {width} x {height} frame, "
+                f"got {(x1, y1, x2, y2) = }"
+            )
+        sizes.setdefault((y2 - y1, x2 - x1), []).append(i)
+    order = [i for members in sizes.values() for i in members]
+    starts = [i * height * width + boxes[i][1] * width + boxes[i][0] for i in order]
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
+    lengths = [len(members) for members in sizes.values()]
+    groups = zip(sizes, frames.split(lengths), begins.split(lengths), strict=True)
+    return Layout(tuple(Crops(h, w, chosen, start) for (h, w), chosen, start in groups), back)

@@ -1,0 +1,39 @@
+"""The contract of every operation: (B, C, H, W) float32."""
+
+import torch
+from torch import Tensor
+
+
+def check_image(image: Tensor, channels: int | None = None, *, name: str = "image") -> None:
+    """Refuse what no operation here can work on.
+
+    Raises:
+        TypeError: not a tensor, or not float32.
+        ValueError: not 4-D, empty, or not of `channels` channels.
+    """
+    if not isinstance(image, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(image).__name__}")
+    if image.dtype != torch.float32:
+        raise TypeError(f"{name} must be float32, got {image.dtype = }")
+    if image.ndim != 4 or image.numel() == 0:
+        raise ValueError(f"{name} must be (B, C, H, W) and not empty, got {tuple(image.shape) = }")
+    if channels is not None and image.shape[1] != channels:
+        raise ValueError(f"{name} must have {channels} channel(s), got {tuple(image.shape) = }")
+
+
+def check_same_device(first: Tensor, second: Tensor, *, names: str) -> None:
+    """Raise ValueError unless both tensors are on one device."""
+    if first.device != second.device:
+        raise ValueError(f"{names} must be on one device, got {first.device} and {second.device}")
+
+
+def check_range(value: float, low: float, high: float, *, name: str) -> None:
+    """Raise ValueError unless low <= value <= high (NaN is in no range)."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, got {value}")
+
+
+def check_odd(value: int, high: int, *, name: str) -> None:
+    """Raise ValueError unless `value` is an odd whole number from 1 to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high or value % 2 == 0:
+        raise ValueError(f"{name} must be odd, 1 to {high}, got {value}")

@@ -1,0 +1,43 @@
+"""What is built once per size and device, and how it gets there."""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, TypeVarTuple
+
+import torch
+from torch import Tensor
+from torch._guards import detect_fake_mode
+
+Key = TypeVarTuple("Key")
+T = TypeVar("T")
+
+
+def device_constant(build: Callable[[*Key], T]) -> Callable[[*Key], T]:
+    """Remember what `build` returns for each set of (hashable, positional) arguments.
+
+    Shape-only runs on fake tensors have entries of their own: a fake constant in a real run would be a crash far
+    from its cause.
+    """
+
+    @lru_cache(maxsize=256)
+    def built(_mode: object, key: Any) -> T:
+        with torch.inference_mode(False):
+            return build(*key)
+
+    @wraps(build)
+    def constant(*key: *Key) -> T:
+        return built(fake_mode(), key)
+
+    return constant
+
+
+def fake_mode() -> object | None:
+    """The mode under which tensors are shapes without storage, or None in a real run."""
+    return detect_fake_mode() if torch._C._len_torch_dispatch_stack() else None
+
+
+def upload(host: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a host tensor to `device` without waiting for it: pinned and asynchronous where that exists."""
+    if torch.device(device).type == "cuda" and fake_mode() is None:
+        host = host.pin_memory()
+    return host.to(device, non_blocking=True)

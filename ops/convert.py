@@ -1,0 +1,28 @@
+"""Between 8-bit frames and float images."""
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.ops.checks import check_image
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """Map uint8 (B, C, H, W) in 0..255 to float32 in [0, 1].
+
+    Raises:
+        TypeError: `frames` is not uint8.
+    """
+    if not isinstance(frames, Tensor) or frames.dtype != torch.uint8:
+        raise TypeError(f"frames must be uint8, got {getattr(frames, 'dtype', type(frames).__name__)}")
+    return frames * (1.0 / 255.0)
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Map float32 (B, C, H, W) in [0, 1] to uint8, rounded and clamped; `to_uint8(to_float(x))` is x.
+
+    Raises:
+        TypeError: `image` is not float32.
+        ValueError: `image` is not 4-D.
+    """
+    check_image(image)
+    return image.mul(255.0).round_().clamp_(0.0, 255.0).to(torch.uint8)

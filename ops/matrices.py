@@ -1,0 +1,94 @@
+"""Separable filters as pairs of matrices: out = rows @ image @ cols^T.
+
+Resizing and blurring are linear along each axis. Written as a matrix, a filter carries its border rule with it, two
+filters in a row are one product, and any window of the result costs only that window.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_lipsync.ops.constants import device_constant, upload
+
+Matrix = NDArray[np.float32]
+
+
+def gaussian_taps(kernel_size: int, sigma: float) -> NDArray[np.float64]:
+    """(kernel_size,) weights that sum to 1; as cv2.getGaussianKernel, its sigma <= 0 rule included."""
+    if sigma <= 0:
+        sigma = 0.3 * ((kernel_size - 1) * 0.5 - 1) + 0.8
+    x = np.arange(kernel_size) - (kernel_size - 1) / 2
+    taps = np.exp(-(x**2) / (2 * sigma**2))
+    return taps / taps.sum()
+
+
+def reflected(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Pixel that a position outside 0..size-1 stands for; OpenCV's default border (dcb|abcd|cba)."""
+    if size == 1:
+        return np.zeros_like(index)
+    index = np.abs(index) % (2 * size - 2)
+    return np.minimum(index, 2 * size - 2 - index)
+
+
+@lru_cache(maxsize=64)
+def blur_matrix(size: int, kernel_size: int, sigma: float) -> Matrix:
+    """(size, size): Gaussian blur along one axis, reflected borders."""
+    offsets = np.arange(kernel_size) - kernel_size // 2
+    columns = reflected(np.arange(size)[:, None] + offsets, size)
+    matrix = np.zeros((size, size))
+    np.add.at(matrix, (np.arange(size)[:, None], columns), gaussian_taps(kernel_size, sigma)[None, :])
+    return matrix.astype(np.float32)
+
+
+def _linear(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(0.0, 1.0 - np.abs(x))
+
+
+def _cubic(x: NDArray[np.float64], a: float = -0.75) -> NDArray[np.float64]:
+    x = np.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def _lanczos4(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.abs(x) < 4, np.sinc(x) * np.sinc(x / 4), 0.0)
+
+
+KERNELS: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], int]] = {
+    "bilinear": (_linear, 1),
+    "bicubic": (_cubic, 2),
+    "lanczos4": (_lanczos4, 4),
+}
+
+
+@lru_cache(maxsize=64)
+def resize_matrix(size_in: int, size_out: int, mode: str) -> Matrix:
+    """(size_out, size_in): resampling along one axis; pixel centres aligned, no antialias, edges repeated."""
+    kernel, reach = KERNELS[mode]
+    position = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
+    taps = np.floor(position).astype(np.int64)[:, None] + np.arange(1 - reach, reach + 1)
+    weights = kernel(position[:, None] - taps)
+    weights /= weights.sum(axis=1, keepdims=True)
+    matrix = np.zeros((size_out, size_in))
+    np.add.at(matrix, (np.arange(size_out)[:, None], taps.clip(0, size_in - 1)), weights)
+    return matrix.astype(np.float32)
+
+
+@device_constant
+def resize_pair(
+    size_in: tuple[int, int],
+    size_out: tuple[int, int],
+    window: tuple[int, int, int, int],
+    mode: str,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Rows and transposed columns that resize `size_in` (h, w) to `size_out` and keep `window` (y1 y2 x1 x2) of it."""
+    y1, y2, x1, x2 = window
+    rows = resize_matrix(size_in[0], size_out[0], mode)[y1:y2]
+    cols = resize_matrix(size_in[1], size_out[1], mode)[x1:x2].T
+    return upload(torch.tensor(rows), device), upload(torch.tensor(cols), device)
