@@ -64,7 +64,8 @@ class Espeak:
             text: what to say; punctuation makes pauses.
             voice: a language and, after "+", a variant: "en-gb+f3".
             rate_wpm: words a minute.
-            pitch: 0 to 100, and `pitch_range` likewise: 0 is monotonous.
+            pitch: 0 to 100.
+            pitch_range: 0 (monotonous) to 100.
         """
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
@@ -72,7 +73,7 @@ class Espeak:
         for parameter, value in settings.items():
             self._library.espeak_SetParameter(parameter, value, 0)
         self._chunks, self._phonemes = [], []
-        ctypes.CDLL(None).srand(0)  # its noise comes from the C library: the same text gives the same samples
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # the same text gives the same samples
         encoded = text.encode()
         self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, CHARS_UTF8, None, None)
         self._library.espeak_Synchronize()

@@ -1,11 +1,11 @@
 """Make samples/face.mp4 and samples/speech.wav from material that may ship. The same bytes every time.
 
 The face is the portrait of the astronaut Eileen Collins in scikit-image (NASA, public domain), its head made to move by
-smooth warps. The speech is espeak-ng's. Needs the dev and tools extras: python tools/make_samples.py
+smooth warps. The speech is espeak-ng's. Needs the dev and tools extras. From the
+checkout: python -m gpu_lipsync.tools.make_samples
 """
 
 import argparse
-import sys
 import wave
 from pathlib import Path
 
@@ -15,9 +15,7 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from tools.espeak import Espeak  # noqa: E402
+from gpu_lipsync.tools.espeak import Espeak
 
 FPS = 25
 N_FRAMES = 125
