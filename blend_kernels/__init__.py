@@ -1,8 +1,16 @@
-"""How a generated mouth is put into a face: the mask and the blend modes."""
+"""How a generated mouth is put into a face: the mask and the blend modes.
 
-from gpu_lipsync.blend_kernels.blend import BLENDS, blend_mouths, blend_window, place_blend
+The names are loaded on first use: the command line needs `BlendConfig` long before it needs torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
-from gpu_lipsync.blend_kernels.mask import elliptical_mask
+
+if TYPE_CHECKING:
+    from gpu_lipsync.blend_kernels.blend import BLENDS, blend_mouths, blend_window, place_blend
+    from gpu_lipsync.blend_kernels.mask import elliptical_mask
 
 __all__ = [
     "BLENDS",
@@ -13,3 +21,10 @@ __all__ = [
     "elliptical_mask",
     "place_blend",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "mask" if name == "elliptical_mask" else "blend"
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -1,0 +1,163 @@
+"""Speech as the generator hears it: 16 kHz mono, log-mel, one window of 16 columns per output frame.
+
+Everything but the decoding runs on the device of the waveform. The constants are those the published Wav2Lip
+checkpoints were trained with (arXiv 2008.10010).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.errors import MediaError
+from gpu_lipsync.media import read_sound
+
+SAMPLE_RATE_HZ = 16_000
+N_FFT = 800  # 50 ms
+HOP = 200  # 12.5 ms: 80 mel columns a second
+N_MELS = 80
+MEL_LOW_HZ = 55.0
+MEL_HIGH_HZ = 7600.0
+PRE_EMPHASIS = 0.97
+COLUMNS_PER_SECOND = SAMPLE_RATE_HZ // HOP
+WINDOW_COLUMNS = 16  # 0.2 s
+_AMPLITUDE_FLOOR = 1e-5  # -100 dB
+_REFERENCE_DB = 20.0
+
+
+def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:
+    """Read the first audio stream of a sound or video file.
+
+    All channels are decoded and averaged: asking a decoder for mono sums stereo at 0.707 each, sqrt(2) too loud. A
+    stream that starts later than its container is preceded by that much silence.
+
+    Args:
+        path: any file whose sound FFmpeg can decode.
+        device: where the result lies; resampling runs there.
+
+    Returns:
+        (n,) float32 in [-1, 1], 16 kHz mono.
+
+    Raises:
+        MediaError: the file is missing, unreadable, has no audio stream, or holds no sample.
+    """
+    sound = read_sound(path)
+    waveform = torch.from_numpy(sound.samples).to(device).mean(dim=0)
+    return resample(waveform, sound.sample_rate_hz)
+
+
+def resample(waveform: Tensor, sample_rate_hz: int) -> Tensor:
+    """Bring a waveform (n,) to 16 kHz (windowed sinc, torchaudio.functional.resample)."""
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        return waveform
+    # By submodule: the package's own __init__ costs a third of a second that a 10 s budget has better uses for.
+    from torchaudio.functional import resample as sinc_resample
+
+    return sinc_resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ).clamp(-1.0, 1.0)
+
+
+def log_mel(waveform: Tensor) -> Tensor:
+    """The normalised log-mel spectrogram that Wav2Lip was trained on.
+
+    Args:
+        waveform: (n,) float in [-1, 1], 16 kHz mono.
+
+    Returns:
+        (80, n // 200 + 1) float32 in [-4, 4]; a column every 12.5 ms, centred on its time.
+
+    Raises:
+        ValueError: the waveform is not 1-D, or empty.
+
+    Reference: librosa.stft(pad_mode="reflect") and librosa.filters.mel, within 1e-3. (librosa's present default pads
+        with zeros; the networks were trained with reflection.)
+    """
+    if waveform.ndim != 1 or waveform.shape[0] == 0:
+        raise ValueError(f"waveform must be (n,) with n >= 1, got {tuple(waveform.shape) = }")
+    if waveform.shape[0] <= N_FFT // 2:  # reflection needs more samples than it pads
+        waveform = torch.nn.functional.pad(waveform, (0, N_FFT // 2 + 1 - waveform.shape[0]))
+    emphasised = torch.cat([waveform[:1], waveform[1:] - PRE_EMPHASIS * waveform[:-1]])
+    window = torch.hann_window(N_FFT, device=waveform.device)
+    spectrum = torch.stft(
+        emphasised, N_FFT, HOP, N_FFT, window, center=True, pad_mode="reflect", return_complex=True
+    ).abs()
+    basis = torch.tensor(_mel_basis(), device=waveform.device)
+    decibels = 20.0 * torch.log10((basis @ spectrum).clamp(min=_AMPLITUDE_FLOOR)) - _REFERENCE_DB
+    return (8.0 * (decibels + 100.0) / 100.0 - 4.0).clamp(-4.0, 4.0)
+
+
+def mel_windows(waveform: Tensor, fps: float | Fraction) -> Tensor:
+    """Cut the spectrogram into the window that each output frame is generated from.
+
+    Window i starts at column int(i * 80 / fps) and is 16 columns (0.2 s) wide; the last one ends at the last column.
+    Sound shorter than one window is padded with silence.
+
+    Args:
+        waveform: (n,) float in [-1, 1], 16 kHz mono.
+        fps: frames a second of the output, > 0.
+
+    Returns:
+        (N, 1, 80, 16) float32 in [-4, 4], N the number of output frames.
+    """
+    needed = (WINDOW_COLUMNS - 1) * HOP
+    if waveform.shape[0] < needed:
+        waveform = torch.nn.functional.pad(waveform, (0, needed - waveform.shape[0]))
+    mel = log_mel(waveform)
+    starts = torch.tensor(window_starts(mel.shape[1], fps), device=mel.device)
+    columns = starts[:, None] + torch.arange(WINDOW_COLUMNS, device=mel.device)
+    return mel[:, columns].permute(1, 0, 2).unsqueeze(1)
+
+
+def window_starts(n_columns: int, fps: float | Fraction) -> list[int]:
+    """First column of each output frame's window, in a spectrogram of n_columns >= 16."""
+    rate = exact_rate(fps)
+    last = n_columns - WINDOW_COLUMNS
+    starts: list[int] = []
+    while True:
+        # Exact integers: int(i * (80 / fps)) in floats is a column short wherever i * 80 / fps is whole.
+        start = len(starts) * COLUMNS_PER_SECOND * rate.denominator // rate.numerator
+        if start > last:
+            return [*starts, last]
+        starts.append(start)
+
+
+def exact_rate(fps: float | Fraction) -> Fraction:
+    """A frame rate as a fraction; floats near n/1001 become that."""
+    rate = fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001)
+    if rate <= 0:
+        raise MediaError(f"a frame rate of {fps} is not usable; pass --fps for a still, or re-encode the video")
+    return rate
+
+
+def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Tensor:
+    """Root mean square of the sound during each output frame.
+
+    Args:
+        waveform: (n,) float in [-1, 1], 16 kHz mono.
+        n_frames: number of output frames.
+        fps: frames a second.
+
+    Returns:
+        (n_frames,) float32 in [0, 1]; 0 past the end of the sound.
+    """
+    power = torch.cat([waveform.new_zeros(1), waveform.double().square().cumsum(0).to(waveform.dtype)])
+    rate = exact_rate(fps)
+    edges = [min(i * SAMPLE_RATE_HZ * rate.denominator // rate.numerator, len(waveform)) for i in range(n_frames + 1)]
+    at = power[torch.tensor(edges, device=waveform.device)]
+    counts = torch.tensor([max(b - a, 1) for a, b in zip(edges, edges[1:], strict=False)], device=waveform.device)
+    return ((at[1:] - at[:-1]).clamp(min=0) / counts).sqrt()
+
+
+@lru_cache(maxsize=1)
+def _mel_basis() -> list[list[float]]:
+    # As numbers, not as a tensor: a cached tensor would tie the module to the device that asked first.
+    from torchaudio.functional import melscale_fbanks
+
+    with torch.device("cpu"):
+        basis = melscale_fbanks(
+            N_FFT // 2 + 1, MEL_LOW_HZ, MEL_HIGH_HZ, N_MELS, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
+        )
+    return basis.T.tolist()

@@ -1,0 +1,231 @@
+"""Every setting of a run, checked when it is made. Imports no torch, so that a wrong flag is answered at once.
+
+`LipSyncConfig` has one field per command-line flag; the stages get the smaller configurations that it is made of. A
+default stands in one place: the stage's configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
+from gpu_lipsync.errors import ConfigError
+
+DecoderName = Literal["auto", "decord", "torchcodec", "pyav"]
+EncoderName = Literal["auto", "libx264", "h264_nvenc"]
+SmoothMode = Literal["light", "medium", "strong"]
+Sides = tuple[int, int, int, int]  # top, bottom, left, right
+
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
+MAX_FPS = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameConfig:
+    """How the face file is read and what is cut out of it.
+
+    Attributes:
+        fps: frame rate given to a still; a video has its own.
+        static: show only the first frame.
+        resize_factor: divide both sides by this.
+        rotate: turn 90 degrees clockwise, after resizing.
+        crop: top, bottom, left, right in pixels after resizing and rotating; -1 for bottom and right: the edge.
+        decoder: `auto` takes the fastest that can read the file.
+    """
+
+    fps: float = 25.0
+    static: bool = False
+    resize_factor: int = 1
+    rotate: bool = False
+    crop: Sides = (0, -1, 0, -1)
+    decoder: DecoderName = "auto"
+
+    def __post_init__(self) -> None:
+        _require(0 < self.fps <= MAX_FPS, "fps", self.fps, f"above 0 and at most {MAX_FPS}")
+        _require(self.resize_factor >= 1, "resize_factor", self.resize_factor, "1 or more")
+        _require_sides("crop", self.crop, least=-1)
+        _require_choice("decoder", self.decoder, get_args(DecoderName))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceConfig:
+    """How the face is found and followed.
+
+    Attributes:
+        pads: pixels added to the detected box at top, bottom, left, right; negative ones shrink it.
+        box: top, bottom, left, right of one box for all frames, instead of detection; all -1: detect.
+        det_batch_size: frames in one detector call, at most.
+        det_stride: detect every so many frames.
+        smooth: smooth the boxes over time, zero-phase.
+        temporal_smooth: smooth them more; experimental.
+        smooth_window: how much more, in detections.
+        smooth_mode: how much more.
+    """
+
+    pads: Sides = (0, 10, 0, 0)
+    box: Sides = (-1, -1, -1, -1)
+    det_batch_size: int = 16
+    det_stride: int = 5
+    smooth: bool = True
+    temporal_smooth: bool = False
+    smooth_window: int = 3
+    smooth_mode: SmoothMode = "medium"
+
+    def __post_init__(self) -> None:
+        _require_sides("pads", self.pads, least=None)
+        _require_sides("box", self.box, least=-1)
+        if self.has_box and not (self.box[0] < self.box[1] and self.box[2] < self.box[3] and min(self.box) >= 0):
+            raise ConfigError(
+                f"box must be top bottom left right with top < bottom and left < right, got {_spaced(self.box)}"
+            )
+        _require(self.det_batch_size >= 1, "face_det_batch_size", self.det_batch_size, "1 or more")
+        _require(self.det_stride >= 1, "face_det_stride", self.det_stride, "1 or more")
+        _require(1 <= self.smooth_window <= 31, "smooth_window", self.smooth_window, "1 to 31")
+        _require_choice("smooth_mode", self.smooth_mode, get_args(SmoothMode))
+
+    @property
+    def has_box(self) -> bool:
+        return self.box != (-1, -1, -1, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeConfig:
+    """How the output is compressed.
+
+    Attributes:
+        encoder: `auto` is NVENC on CUDA devices that have it, else libx264.
+        crf: quality, 0 (lossless) to 51; 18 is visually lossless.
+        preset: libx264's trade of speed for size.
+    """
+
+    encoder: EncoderName = "auto"
+    crf: int = 18
+    preset: str = "veryfast"
+
+    def __post_init__(self) -> None:
+        _require_choice("encoder", self.encoder, get_args(EncoderName))
+        _require(0 <= self.crf <= 51, "crf", self.crf, "0 to 51")
+        _require_choice("preset", self.preset, PRESETS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LipSyncConfig:
+    """A whole run. Field names are the flag names; README.md says what each does.
+
+    Raises:
+        ConfigError: a value is out of its range; the message has the value and the range.
+    """
+
+    checkpoint_path: str | Path
+    face: str | Path
+    audio: str | Path
+    outfile: str | Path = "results/result_voice.mp4"
+    static: bool = FrameConfig.static
+    fps: float = FrameConfig.fps
+    pads: Sides = FaceConfig.pads
+    face_det_batch_size: int = FaceConfig.det_batch_size
+    wav2lip_batch_size: int = 128
+    resize_factor: int = FrameConfig.resize_factor
+    crop: Sides = FrameConfig.crop
+    box: Sides = FaceConfig.box
+    rotate: bool = FrameConfig.rotate
+    nosmooth: bool = not FaceConfig.smooth
+    blend_method: BlendMethod = BlendConfig.method
+    mouth_region_size: float = BlendConfig.mouth_region_size
+    blur_intensity: int = BlendConfig.blur_intensity
+    sharpen_mouth: bool = BlendConfig.sharpen_mouth
+    sharpen_amount: float = BlendConfig.sharpen_amount
+    temporal_smooth: bool = FaceConfig.temporal_smooth
+    smooth_window: int = FaceConfig.smooth_window
+    smooth_mode: SmoothMode = FaceConfig.smooth_mode
+    fp16: bool = False
+    silence_gating: bool = False
+    silence_threshold: float = 0.01
+    face_det_stride: int = FaceConfig.det_stride
+    device: str = "auto"
+    decoder: DecoderName = FrameConfig.decoder
+    encoder: EncoderName = EncodeConfig.encoder
+    crf: int = EncodeConfig.crf
+    preset: str = EncodeConfig.preset
+    report: str | Path | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.wav2lip_batch_size >= 1, "wav2lip_batch_size", self.wav2lip_batch_size, "1 or more")
+        _require(0 <= self.silence_threshold <= 1, "silence_threshold", self.silence_threshold, "0 to 1")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+        _ = self.frames, self.faces, self.blend, self.encode  # each checks its share
+        outfile = Path(self.outfile)
+        if outfile.suffix.lower() not in SUFFIXES:
+            raise ConfigError(f"outfile must end in one of {', '.join(SUFFIXES)}, got {str(outfile)!r}")
+        for role in ("face", "audio", "checkpoint_path"):
+            source = Path(getattr(self, role))
+            if outfile.exists() and source.exists() and outfile.samefile(source):
+                raise ConfigError(f"outfile {outfile} is the {role} file itself; give another --outfile")
+
+    @cached_property
+    def frames(self) -> FrameConfig:
+        return FrameConfig(
+            fps=self.fps,
+            static=self.static,
+            resize_factor=self.resize_factor,
+            rotate=self.rotate,
+            crop=self.crop,
+            decoder=self.decoder,
+        )
+
+    @cached_property
+    def faces(self) -> FaceConfig:
+        return FaceConfig(
+            pads=self.pads,
+            box=self.box,
+            det_batch_size=self.face_det_batch_size,
+            det_stride=self.face_det_stride,
+            smooth=not self.nosmooth,
+            temporal_smooth=self.temporal_smooth,
+            smooth_window=self.smooth_window,
+            smooth_mode=self.smooth_mode,
+        )
+
+    @cached_property
+    def blend(self) -> BlendConfig:
+        try:
+            return BlendConfig(
+                method=self.blend_method,
+                mouth_region_size=self.mouth_region_size,
+                blur_intensity=self.blur_intensity,
+                sharpen_mouth=self.sharpen_mouth,
+                sharpen_amount=self.sharpen_amount,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    @cached_property
+    def encode(self) -> EncodeConfig:
+        return EncodeConfig(encoder=self.encoder, crf=self.crf, preset=self.preset)
+
+
+def _require(holds: bool, name: str, value: object, accepted: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {accepted}, got {value}")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _require_sides(name: str, sides: Sides, *, least: int | None) -> None:
+    if len(sides) != 4 or (least is not None and min(sides) < least):
+        bound = "" if least is None else f", each {least} or more"
+        raise ConfigError(f"{name} must be four numbers, top bottom left right{bound}, got {_spaced(sides)}")
+
+
+def _spaced(sides: Sides) -> str:
+    return " ".join(map(str, sides))

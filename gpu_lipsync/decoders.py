@@ -1,0 +1,165 @@
+"""The decoders behind `open_video`, each a stream of frames in display order.
+
+decord is the decoder of choice; a build with NVDEC decodes on the device. torchcodec does on CUDA where decord cannot.
+PyAV, whose FFmpeg is years younger than decord's, reads what the others refuse (AV1, several video streams). decord
+and PyAV return the same pixels; all three apply rotation metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_lipsync.errors import MediaError
+from gpu_lipsync.media import VideoInfo, exact_rgb, first_frame
+
+
+class DecoderUnavailableError(Exception):
+    """This decoder cannot read this file here; the message says why. The next one in line is tried."""
+
+
+class Decoder(Protocol):
+    """Frames start..stop of a clip as (n, 3, H, W) uint8 RGB, n <= size, in order, each decoded once."""
+
+    name: str
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]: ...
+
+
+class DecordDecoder:
+    """decord.VideoReader, on the CPU or, in a build with NVDEC, on the device."""
+
+    def __init__(self, info: VideoInfo, *, device: torch.device, n_threads: int = 0) -> None:
+        try:
+            import decord
+        except ImportError as error:
+            raise DecoderUnavailableError(f"decord is not installed ({error})") from error
+        if info.n_video_streams > 1:
+            raise DecoderUnavailableError("decord cannot be told which of several video streams to read")
+        context = decord.gpu(device.index or 0) if device.type == "cuda" else decord.cpu(0)
+        self.name = f"decord {decord.__version__} on {device.type}"
+        try:
+            self._reader = decord.VideoReader(str(info.path), ctx=context, num_threads=n_threads)
+        except (decord.DECORDError, RuntimeError) as error:
+            raise DecoderUnavailableError(f"decord on {device.type}: {_first_line(error)}") from error
+        self._info = info
+        if len(self._reader) != info.n_coded:
+            raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_coded}")
+        self._too_dark = 0 if device.type == "cuda" else self._levels_too_dark()
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        import decord
+        from torch.utils.dlpack import from_dlpack
+
+        for first in range(start, stop, size):
+            # decord counts the frames that an edit list hides; the timeline does not.
+            wanted = list(self._info.coded_index[first : min(first + size, stop)])
+            try:
+                pixels = self._reader.get_batch(wanted)
+            except (decord.DECORDError, RuntimeError) as error:
+                raise _damaged(self._info.path, first, error) from error
+            frames = from_dlpack(pixels.to_dlpack()).permute(0, 3, 1, 2)
+            yield frames.clamp_(max=255 - self._too_dark).add_(self._too_dark) if self._too_dark else frames
+
+    def _levels_too_dark(self) -> int:
+        # The fast path of decord's swscale truncates: pixels come out 1.0 to 1.5 levels dark, and a whole untouched
+        # picture would be darker in the output than in the source.
+        exact = first_frame(self._info).astype(np.int16)
+        return max(round(float((exact - self._reader[self._info.coded_index[0]].asnumpy()).mean())), 0)
+
+
+class TorchcodecDecoder:
+    """torchcodec.decoders.VideoDecoder on CUDA: NVDEC, with frames that are born on the device."""
+
+    def __init__(self, info: VideoInfo, *, device: torch.device) -> None:
+        try:
+            from torchcodec.decoders import VideoDecoder
+        except (ImportError, OSError, RuntimeError) as error:  # its libraries want the system's FFmpeg
+            raise DecoderUnavailableError(f"torchcodec: {_first_line(error)}") from error
+        self._info = info
+        try:
+            self._reader = VideoDecoder(str(info.path), device=str(device), stream_index=info.stream_index)
+            self._reader[0]  # whether NVDEC takes this stream is known after the first frame only
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise DecoderUnavailableError(f"torchcodec on {device.type}: {_first_line(error)}") from error
+        if len(self._reader) != info.n_frames:
+            raise DecoderUnavailableError(f"torchcodec finds {len(self._reader)} frames of {info.n_frames}")
+        fallback = getattr(self._reader, "cpu_fallback", None)
+        self.name = f"torchcodec on {device.type}" + (f" ({fallback})" if fallback else "")
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        for first in range(start, stop, size):
+            try:
+                yield self._reader.get_frames_in_range(first, min(first + size, stop)).data
+            except RuntimeError as error:
+                raise _damaged(self._info.path, first, error) from error
+
+
+class PyavDecoder:
+    """PyAV (FFmpeg) on the CPU; the rotation is applied here."""
+
+    def __init__(self, info: VideoInfo, *, n_threads: int = 0) -> None:
+        import av
+
+        self.name = f"PyAV {av.__version__} on cpu"
+        self._info = info
+        self._n_threads = n_threads
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        frames = self._frames(start, stop)
+        for first in range(start, stop, size):
+            wanted = min(size, stop - first)
+            batch = list(islice(frames, wanted))
+            if len(batch) < wanted:
+                raise MediaError(
+                    f"{self._info.path} is damaged: decoding ends at frame {first + len(batch)} of "
+                    f"{self._info.n_frames}; copy or re-encode it"
+                )
+            pixels = torch.stack(batch)
+            yield torch.rot90(pixels, self._info.rotation // 90, dims=(1, 2)).permute(0, 3, 1, 2)
+
+    def _frames(self, start: int, stop: int) -> Iterator[Tensor]:
+        """Frames (H, W, 3), not yet rotated; one that cannot be decoded is replaced by the one before it."""
+        import av
+
+        index, last = 0, None
+        with av.open(str(self._info.path)) as container:
+            stream: Any = container.streams[self._info.stream_index]
+            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = self._n_threads
+            origin = (container.start_time or 0) / av.time_base
+            half = 0.5 / float(self._info.fps)
+            for packet in container.demux(stream):
+                try:
+                    decoded = packet.decode()
+                except av.InvalidDataError:
+                    continue
+                for frame in decoded:
+                    moment = float(frame.pts * frame.time_base) - origin if frame.pts is not None else None
+                    # Frames lost to damage leave a gap in time: hold the picture through it.
+                    while last is not None and moment is not None and index < stop - 1:
+                        if float(self._info.shown_at[index]) >= moment - half:
+                            break
+                        if index >= start:
+                            yield last
+                        index += 1
+                    if index >= stop:
+                        return
+                    last = torch.from_numpy(exact_rgb(frame))
+                    if index >= start:
+                        yield last
+                    index += 1
+
+
+def _damaged(path: Path, frame: int, error: BaseException) -> MediaError:
+    return MediaError(f"{path} cannot be decoded from frame {frame} on ({_first_line(error)}); re-encode it")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

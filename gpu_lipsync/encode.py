@@ -1,0 +1,132 @@
+"""The one output file: encoded once, written beside the target and renamed when it is complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.config import EncodeConfig
+from gpu_lipsync.encoders import StreamShape, cannot_write, open_backend
+from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.threads import Sink
+
+_QUEUED_BATCHES = 2
+
+
+class Writer:
+    """Encodes batches of frames in a thread; the file appears at its place when `with` ends without an error."""
+
+    def __init__(self, target: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
+        self.notes: list[str] = []
+        self._target = target
+        self._made_folders = _make_folders(target.parent)
+        self._partial = _partial_file(target)
+        try:
+            self._backend = open_backend(self._partial, shape, config, device, self.notes)
+        except BaseException:
+            self._discard()
+            raise
+        self.encoder = self._backend.name
+        self._shape = shape
+        self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
+
+    def write(self, frames: Tensor) -> None:
+        """Queue frames (B, 3, H, W) uint8 RGB for encoding.
+
+        Raises:
+            EncodeError: an earlier batch could not be written.
+        """
+        ready = None
+        if frames.device.type == "cuda" and torch.cuda.is_available():
+            ready = torch.cuda.Event()
+            ready.record()
+        self._sink.put((frames, ready))
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._sink.close()
+                self._backend.finish()
+                os.replace(self._partial, self._target)
+                return
+        except OSError as error:
+            self._abandon()
+            raise cannot_write(self._target, error) from error
+        except BaseException:
+            self._abandon()
+            raise
+        self._abandon()
+
+    def _encode(self, item: tuple[Tensor, Any]) -> None:
+        frames, ready = item
+        if ready is not None:
+            ready.synchronize()  # in this thread only: the pipeline goes on
+        try:
+            self._backend.write(even_sided(frames))
+        except OSError as error:
+            raise cannot_write(self._target, error) from error
+
+    def _abandon(self) -> None:
+        self._sink.abort()
+        self._backend.abandon()
+        self._discard()
+
+    def _discard(self) -> None:
+        self._partial.unlink(missing_ok=True)
+        for folder in reversed(self._made_folders):
+            try:
+                folder.rmdir()
+            except OSError:  # somebody else put something there meanwhile
+                break
+
+
+def open_writer(
+    target: str | Path, shape: StreamShape, config: EncodeConfig, *, device: torch.device | str = "cpu"
+) -> Writer:
+    """Open the output; a context manager.
+
+    Raises:
+        EncodeError: the folder cannot be made or written, or no encoder opens.
+    """
+    return Writer(Path(target), shape, config, torch.device(device))
+
+
+def even_sided(frames: Tensor) -> Tensor:
+    """Repeat the last row and column where a side is odd: 4:2:0 has no odd sizes."""
+    height, width = frames.shape[2:]
+    if height % 2:
+        frames = torch.cat((frames, frames[:, :, -1:]), dim=2)
+    if width % 2:
+        frames = torch.cat((frames, frames[:, :, :, -1:]), dim=3)
+    return frames
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return missing[::-1]
+
+
+def _partial_file(target: Path) -> Path:
+    if target.is_dir():
+        raise EncodeError(f"outfile {target} is a folder; give the name of a file in it")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    umask = os.umask(0)
+    os.umask(umask)
+    os.fchmod(handle, 0o666 & ~umask)  # mkstemp makes it private; the result is an ordinary file
+    os.close(handle)
+    return Path(name)

@@ -1,0 +1,120 @@
+"""Two ends of the pipeline run beside the network: decode ahead of it, encode behind it. Queues are bounded.
+
+An error in a thread surfaces in the caller; leaving early, by an error or Ctrl-C, stops the thread and waits for it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_POLL_S = 0.1  # how soon a blocked thread notices that it is to stop
+
+
+class _End:
+    pass
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: BaseException
+
+
+def prefetch(items: Iterable[T], *, depth: int) -> Iterator[T]:
+    """Iterate `items` in a thread, at most `depth` of them ahead of the caller."""
+    ready: queue.Queue[T | _End | _Failure] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def produce() -> None:
+        outcome: _End | _Failure = _End()
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not _put(ready, item, stop):
+                    break
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+            outcome = _Failure(error)
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+        _put(ready, outcome, stop)
+
+    thread = threading.Thread(target=produce, name="decode", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, _End):
+                return
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+class Sink(Generic[T]):
+    """Hand items to `consume`, which runs in a thread, at most `depth` of them behind the caller.
+
+    Usable as a context manager: leaving it normally waits until everything is consumed, leaving it by an error drops
+    what is queued.
+    """
+
+    def __init__(self, consume: Callable[[T], None], *, depth: int) -> None:
+        self._consume = consume
+        self._items: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Queue an item; raises what the thread failed with, if it has."""
+        if not _put(self._items, item, self._stop):
+            self._raise()
+
+    def close(self) -> None:
+        """Wait until everything queued is consumed; raises what the thread failed with."""
+        _put(self._items, _End(), self._stop)
+        self._thread.join()
+        self._raise()
+
+    def abort(self) -> None:
+        """Drop what is queued and wait for the thread to end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    item = self._items.get(timeout=_POLL_S)
+                except queue.Empty:
+                    continue
+                if isinstance(item, _End):
+                    return
+                self._consume(item)
+        except BaseException as error:  # noqa: BLE001 - kept for the caller, who raises it
+            self._error = error
+            self._stop.set()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _put(target: queue.Queue, item: object, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            target.put(item, timeout=_POLL_S)
+            return True
+        except queue.Full:
+            continue
+    return False

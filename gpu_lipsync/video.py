@@ -1,0 +1,169 @@
+"""The face: a video, or a still, as batches of uint8 RGB frames on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gpu_lipsync.config import DecoderName, FrameConfig
+from gpu_lipsync.decoders import (
+    Decoder,
+    DecoderUnavailableError,
+    DecordDecoder,
+    PyavDecoder,
+    TorchcodecDecoder,
+)
+from gpu_lipsync.device import upload
+from gpu_lipsync.errors import ConfigError, MediaError
+from gpu_lipsync.media import VideoInfo, is_still, probe_video, read_still, require_file
+from gpu_lipsync.timeline import Timeline, align
+
+
+class Video:
+    """An opened face file. Frames come out resized, rotated and cropped.
+
+    Attributes:
+        path: the file.
+        size: height and width of the frames, pixels.
+        fps: exact.
+        n_frames: number of source frames; 1 for a still.
+        decoder: what decodes, in words, for the report.
+        notes: what a user should know about how the file was read.
+        pixel_aspect: width of a pixel over its height.
+        is_still: whether the file is a picture.
+    """
+
+    def __init__(self, path: Path, config: FrameConfig, device: torch.device) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._config = config
+        self._device = device
+        self._decoder: Decoder | None = None
+        self.is_still = is_still(path)
+        if self.is_still:
+            still = read_still(path)
+            if still.had_alpha:
+                self.notes.append(f"{path.name} has transparent parts: shown on black")
+            self._picture = torch.from_numpy(still.pixels).permute(2, 0, 1).unsqueeze(0)
+            height, width = still.pixels.shape[:2]
+            self.fps = Fraction(config.fps).limit_denominator(1001)
+            self._shown_at: tuple[Fraction, ...] = (Fraction(0),)
+            self._constant_rate = True
+            self.pixel_aspect, self.decoder = Fraction(1), "Pillow"
+        else:
+            info = probe_video(path)
+            height, width, self.fps, self.pixel_aspect = info.height, info.width, info.fps, info.pixel_aspect
+            self._shown_at, self._constant_rate = info.shown_at, info.constant_rate
+            self._decoder = _choose_decoder(info, config.decoder, device, self.notes)
+            self.decoder = self._decoder.name
+        self.n_frames = len(self._shown_at)
+        self._window = _crop_window(height, width, config)
+        self.size = (self._window[1] - self._window[0], self._window[3] - self._window[2])
+        if config.rotate and self.pixel_aspect:
+            self.pixel_aspect = 1 / self.pixel_aspect
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._decoder = None
+
+    def timeline(self, n_outputs: int) -> Timeline:
+        """Which source frame each of n_outputs output frames shows."""
+        return align(
+            self._shown_at,
+            fps=self.fps,
+            constant_rate=self._constant_rate,
+            n_outputs=n_outputs,
+            static=self._config.static,
+        )
+
+    def batches(self, frames: range, size: int) -> Iterator[tuple[range, Tensor]]:
+        """Decode consecutive source frames, at most `size` at a time.
+
+        Yields:
+            The indices, and their frames (n, 3, H, W) uint8 RGB on the device.
+        """
+        if self._decoder is None:
+            yield range(0, 1), self._edit(upload(self._picture, self._device))
+            return
+        start = frames.start
+        for batch in self._decoder.batches(frames.start, frames.stop, size):
+            on_device = batch if batch.device.type == self._device.type else upload(batch, self._device)
+            yield range(start, start + len(batch)), self._edit(on_device)
+            start += len(batch)
+
+    def _edit(self, frames: Tensor) -> Tensor:
+        if self._config.resize_factor > 1:
+            frames = _shrink(frames, self._config.resize_factor)
+        if self._config.rotate:
+            frames = torch.rot90(frames, -1, dims=(2, 3))
+        top, bottom, left, right = self._window
+        return frames[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+
+
+def open_video(path: str | Path, config: FrameConfig, device: torch.device | str = "cpu") -> Video:
+    """Open a video or a still; a context manager.
+
+    Raises:
+        MediaError: missing, empty, damaged, or no picture in it.
+        ConfigError: the crop leaves nothing, or the decoder asked for is not there.
+    """
+    return Video(require_file(path, "face"), config, torch.device(device))
+
+
+def _choose_decoder(info: VideoInfo, wanted: DecoderName, device: torch.device, notes: list[str]) -> Decoder:
+    cpu = torch.device("cpu")
+    builders: dict[str, list[Callable[[], Decoder]]] = {
+        "decord": [lambda: DecordDecoder(info, device=cpu)],
+        "torchcodec": [lambda: TorchcodecDecoder(info, device=device)],
+        "pyav": [lambda: PyavDecoder(info)],
+    }
+    if device.type == "cuda":
+        builders["decord"].insert(0, lambda: DecordDecoder(info, device=device))
+        order = [builders["decord"][0], builders["torchcodec"][0], builders["decord"][1], builders["pyav"][0]]
+    else:
+        order = [builders["decord"][0], builders["pyav"][0]]
+    reasons: list[str] = []
+    for build in order if wanted == "auto" else builders[wanted]:
+        try:
+            decoder = build()
+        except DecoderUnavailableError as error:
+            reasons.append(str(error))
+            continue
+        if reasons:
+            notes.append(f"decoding with {decoder.name}: {'; '.join(reasons)}")
+        return decoder
+    if wanted == "auto":
+        raise MediaError(f"no decoder can read {info.path} ({'; '.join(reasons)}); re-encode it as H.264")
+    raise ConfigError(f"--decoder {wanted} cannot read {info.path} ({'; '.join(reasons)}); use --decoder auto")
+
+
+def _crop_window(height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:
+    height, width = height // config.resize_factor, width // config.resize_factor
+    if min(height, width) < 32:
+        raise ConfigError(f"resize_factor {config.resize_factor} leaves frames of {width}x{height}; 32x32 is the least")
+    if config.rotate:
+        height, width = width, height
+    top, bottom, left, right = config.crop
+    bottom = height if bottom == -1 else min(bottom, height)
+    right = width if right == -1 else min(right, width)
+    top, left = max(top, 0), max(left, 0)
+    if bottom - top < 32 or right - left < 32:
+        raise ConfigError(
+            f"crop {' '.join(map(str, config.crop))} leaves {max(right - left, 0)}x{max(bottom - top, 0)} of frames of "
+            f"{width}x{height}; give top bottom left right with at least 32x32 between them"
+        )
+    return top, bottom, left, right
+
+
+def _shrink(frames: Tensor, factor: int) -> Tensor:
+    """Divide the sides by a whole number, each output pixel the weighted mean of those that it covers."""
+    height, width = frames.shape[2] // factor, frames.shape[3] // factor
+    smaller = functional.interpolate(frames.float(), size=(height, width), mode="bilinear", antialias=True)
+    return smaller.round_().clamp_(0, 255).to(torch.uint8)
