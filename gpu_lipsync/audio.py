@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gpu_lipsync.device import upload
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.media import read_sound
+from gpu_lipsync.media import Sound, read_sound
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT = 800  # 50 ms
@@ -45,9 +46,13 @@ def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:
     Raises:
         MediaError: the file is missing, unreadable, has no audio stream, or holds no sample.
     """
-    sound = read_sound(path)
-    waveform = torch.from_numpy(sound.samples).to(device).mean(dim=0)
-    return resample(waveform, sound.sample_rate_hz)
+    return waveform_of(read_sound(path), device)
+
+
+def waveform_of(sound: Sound, device: torch.device | str = "cpu") -> Tensor:
+    """Decoded sound as (n,) float32 in [-1, 1], 16 kHz mono, on the device."""
+    mono = torch.from_numpy(sound.samples.mean(axis=0))
+    return resample(upload(mono, device), sound.sample_rate_hz)
 
 
 def resample(waveform: Tensor, sample_rate_hz: int) -> Tensor:

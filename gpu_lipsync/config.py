@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
 from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.face_config import FaceConfig
 
 DecoderName = Literal["auto", "decord", "torchcodec", "pyav"]
 EncoderName = Literal["auto", "libx264", "h264_nvenc"]
@@ -50,47 +51,6 @@ class FrameConfig:
         _require(self.resize_factor >= 1, "resize_factor", self.resize_factor, "1 or more")
         _require_sides("crop", self.crop, least=-1)
         _require_choice("decoder", self.decoder, get_args(DecoderName))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceConfig:
-    """How the face is found and followed.
-
-    Attributes:
-        pads: pixels added to the detected box at top, bottom, left, right; negative ones shrink it.
-        box: top, bottom, left, right of one box for all frames, instead of detection; all -1: detect.
-        det_batch_size: frames in one detector call, at most.
-        det_stride: detect every so many frames.
-        smooth: smooth the boxes over time, zero-phase.
-        temporal_smooth: smooth them more; experimental.
-        smooth_window: how much more, in detections.
-        smooth_mode: how much more.
-    """
-
-    pads: Sides = (0, 10, 0, 0)
-    box: Sides = (-1, -1, -1, -1)
-    det_batch_size: int = 16
-    det_stride: int = 5
-    smooth: bool = True
-    temporal_smooth: bool = False
-    smooth_window: int = 3
-    smooth_mode: SmoothMode = "medium"
-
-    def __post_init__(self) -> None:
-        _require_sides("pads", self.pads, least=None)
-        _require_sides("box", self.box, least=-1)
-        if self.has_box and not (self.box[0] < self.box[1] and self.box[2] < self.box[3] and min(self.box) >= 0):
-            raise ConfigError(
-                f"box must be top bottom left right with top < bottom and left < right, got {_spaced(self.box)}"
-            )
-        _require(self.det_batch_size >= 1, "face_det_batch_size", self.det_batch_size, "1 or more")
-        _require(self.det_stride >= 1, "face_det_stride", self.det_stride, "1 or more")
-        _require(1 <= self.smooth_window <= 31, "smooth_window", self.smooth_window, "1 to 31")
-        _require_choice("smooth_mode", self.smooth_mode, get_args(SmoothMode))
-
-    @property
-    def has_box(self) -> bool:
-        return self.box != (-1, -1, -1, -1)
 
 
 @dataclass(frozen=True, kw_only=True)

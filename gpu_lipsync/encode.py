@@ -19,7 +19,7 @@ _QUEUED_BATCHES = 2
 
 
 class Writer:
-    """Encodes batches of frames in a thread; the file appears at its place when `with` ends without an error."""
+    """Encodes batches of frames in a thread; the file appears at its place with `finish`, or not at all."""
 
     def __init__(self, target: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
         self.notes: list[str] = []
@@ -32,7 +32,7 @@ class Writer:
             self._discard()
             raise
         self.encoder = self._backend.name
-        self._shape = shape
+        self._finished = False
         self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
 
     def write(self, frames: Tensor) -> None:
@@ -47,23 +47,28 @@ class Writer:
             ready.record()
         self._sink.put((frames, ready))
 
+    def finish(self) -> None:
+        """Wait for the encoder, complete the file and put it in its place.
+
+        Raises:
+            EncodeError: something could not be written.
+        """
+        self._sink.close()
+        try:
+            self._backend.finish()
+            os.replace(self._partial, self._target)
+        except OSError as error:
+            raise cannot_write(self._target, error) from error
+        self._finished = True
+
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._sink.close()
-                self._backend.finish()
-                os.replace(self._partial, self._target)
-                return
-        except OSError as error:
-            self._abandon()
-            raise cannot_write(self._target, error) from error
-        except BaseException:
-            self._abandon()
-            raise
-        self._abandon()
+    def __exit__(self, *_: object) -> None:
+        if not self._finished:
+            self._sink.abort()
+            self._backend.abandon()
+            self._discard()
 
     def _encode(self, item: tuple[Tensor, Any]) -> None:
         frames, ready = item
@@ -73,11 +78,6 @@ class Writer:
             self._backend.write(even_sided(frames))
         except OSError as error:
             raise cannot_write(self._target, error) from error
-
-    def _abandon(self) -> None:
-        self._sink.abort()
-        self._backend.abandon()
-        self._discard()
 
     def _discard(self) -> None:
         self._partial.unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+# make demo: install, then lip-sync the sample clip.  make test: ruff, mypy, pytest.  make bench: the benchmark tables.
+# Everything lives in .venv; nothing is needed from the system but Python 3.11 or newer and git.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Strict: type checkers see the folders under their import names only through the links that it makes.
+EDITABLE := --config-settings editable_mode=strict --editable
+DEMO := results/demo.mp4
+
+.PHONY: demo test lint types pytest bench bench-quick gpu-check clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python inference_fast.py --checkpoint_path checkpoints/demo.safetensors \
+		--face samples/face.mp4 --audio samples/speech.wav --outfile $(DEMO)
+	@echo "The video is at $(CURDIR)/$(DEMO)"
+
+test: lint types pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(PIP) --no-deps --no-build-isolation $(EDITABLE) .
+	$(BIN)/mypy
+
+pytest: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+bench-quick: $(VENV)/.dev
+	$(BIN)/python -m bench --quick
+
+gpu-check: $(VENV)/.dev
+	GPU_LIPSYNC_REQUIRE_CUDA=1 $(BIN)/python -m pytest tests/test_residency.py
+	$(BIN)/python -m bench.gpu_check
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(EDITABLE) .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) $(EDITABLE) .[dev]
+	touch $@
+
+clean:
+	rm -rf $(VENV) build results *.egg-info

@@ -1,0 +1,177 @@
+"""argv to LipSyncConfig; LipSyncError to one line on stderr and its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from typing import get_args
+
+from gpu_lipsync import report as _clock  # noqa: F401 - starts it: what counts is the time the caller waits
+from gpu_lipsync.blend_kernels.config import BlendMethod
+from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
+from gpu_lipsync.errors import LipSyncError
+
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT or SIGTERM, as shells have it
+
+
+class _Terminated(KeyboardInterrupt):
+    """A supervisor ended the run: clean up as for Ctrl-C."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 0, or that of the LipSyncError's kind, or 130 when interrupted.
+    """
+    arguments = vars(build_parser().parse_args(argv))
+    try:
+        config = LipSyncConfig(**arguments)
+        return _run(config)
+    except LipSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except _Terminated:
+        print("terminated: nothing was written", file=sys.stderr)
+        return TERMINATED
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(config: LipSyncConfig) -> int:
+    from gpu_lipsync.pipeline import run
+    from gpu_lipsync.progress import Console, Silent
+
+    observer = Silent() if config.quiet else Console()
+    for warning in _warnings(config):
+        observer.note(warning)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        outcome = run(config, observer)
+    finally:
+        observer.end()
+    if config.report is not None:
+        outcome.write(config.report)
+    if not config.quiet:
+        print(outcome.summary())
+        print(f"Total processing time: {outcome.total_seconds:.2f}s")
+    return 0
+
+
+def _warnings(config: LipSyncConfig) -> list[str]:
+    said = []
+    if config.temporal_smooth:
+        said.append(
+            "--temporal_smooth is experimental and not recommended: it smooths the face box, and lags on fast heads"
+        )
+    return said
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line: every flag of the predecessor with its name, type and default, and a few new ones."""
+    parser = argparse.ArgumentParser(
+        prog="inference_fast.py",
+        description="Make the mouth in a video or picture follow speech, with a Wav2Lip checkpoint.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=True,
+    )
+    _add_files(parser)
+    _add_faces(parser)
+    _add_blending(parser)
+    _add_machine(parser)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files and frames")
+    add, default = group.add_argument, LipSyncConfig
+    add("--checkpoint_path", required=True, help="Wav2Lip generator: .pth, .pt or .safetensors")
+    add("--face", required=True, help="video or picture with a face")
+    add("--audio", required=True, help="sound file, or a video whose sound to use")
+    add("--outfile", default=default.outfile, help="video to write: .mp4, .m4v, .mov, .mkv or .avi")
+    add(
+        "--static",
+        nargs="?",
+        const=True,
+        default=default.static,
+        type=_truth,
+        metavar="True|False",
+        help="use only the first frame of the video",
+    )
+    add("--fps", type=float, default=default.fps, help="frame rate for a picture; a video keeps its own")
+    add("--resize_factor", type=int, default=default.resize_factor, help="divide the frame's sides by this")
+    add("--rotate", action="store_true", help="turn the video 90 degrees clockwise")
+    add("--crop", type=int, nargs=4, action=_Four, default=default.crop, metavar=_SIDES, help="part of the frame to use, after resizing and rotating; -1: up to the edge")  # fmt: skip # noqa: E501
+
+
+def _add_faces(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("face")
+    add, default = group.add_argument, LipSyncConfig
+    add("--pads", type=int, nargs=4, action=_Four, default=default.pads, metavar=_SIDES, help="pixels added to the detected face; the chin must be inside")  # fmt: skip # noqa: E501
+    add("--box", type=int, nargs=4, action=_Four, default=default.box, metavar=_SIDES, help="one face box for all frames, instead of detection")  # fmt: skip # noqa: E501
+    add("--face_det_stride", type=int, default=default.face_det_stride, help="look for the face every so many frames")
+    add("--face_det_batch_size", type=int, default=default.face_det_batch_size, help="frames per detection, at most")
+    add("--nosmooth", action="store_true", help="do not smooth the face box over time")
+    add("--temporal_smooth", action="store_true", help="experimental, not recommended: smooth the box more strongly")
+    add("--smooth_window", type=int, default=default.smooth_window, help="of --temporal_smooth, 1 to 31")
+    add("--smooth_mode", choices=get_args(SmoothMode), default=default.smooth_mode, help="of --temporal_smooth")
+
+
+def _add_blending(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("blending")
+    add, default = group.add_argument, LipSyncConfig
+    add("--blend_method", choices=get_args(BlendMethod), default=default.blend_method, help="how the mouth is put in")
+    add("--mouth_region_size", type=float, default=default.mouth_region_size, help="0.1 to 1.0; 0.4 spares a moustache")
+    add("--blur_intensity", type=_odd, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
+    add("--sharpen_mouth", action="store_true", help="sharpen the generated mouth")
+    add("--sharpen_amount", type=float, default=default.sharpen_amount, help="0 to 5")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("speed and machine")
+    add, default = group.add_argument, LipSyncConfig
+    add("--wav2lip_batch_size", type=int, default=default.wav2lip_batch_size, help="frames per batch, at most")
+    add("--fp16", action="store_true", help="half-precision networks on CUDA")
+    add("--silence_gating", action="store_true", help="spend less work on frames in which nobody speaks")
+    add("--silence_threshold", type=float, default=default.silence_threshold, help="loudness (RMS) of silence, 0 to 1")
+    add("--device", default=default.device, help="auto, cpu, cuda or cuda:N")
+    add("--decoder", choices=get_args(DecoderName), default=default.decoder, help="what decodes the video")
+    add("--encoder", choices=get_args(EncoderName), default=default.encoder, help="what encodes the result")
+    add("--crf", type=int, default=default.crf, help="quality of the result: 0 (lossless) to 51")
+    add("--preset", choices=PRESETS, default=default.preset, help="libx264's trade of speed for size")
+    add("--report", metavar="FILE", default=default.report, help="write what was done, and how long it took, as JSON")
+    add("--quiet", action="store_true", help="say nothing but errors")
+
+
+_SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
+
+
+class _Four(argparse.Action):
+    """Four numbers as a tuple: configurations are immutable."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, *_: object
+    ) -> None:
+        setattr(namespace, self.dest, tuple(values))  # type: ignore[arg-type]
+
+
+def _truth(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("true", "1", "yes"):
+        return True
+    if word in ("false", "0", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected True, False, 1 or 0, got {text!r}")
+
+
+def _odd(text: str) -> int:
+    """The predecessor rounded even kernels up; so does this command, and only this command."""
+    number = int(text)
+    return number + 1 if number % 2 == 0 and number > 0 else number

@@ -1,0 +1,180 @@
+"""The product: a face, speech and a checkpoint in, the same video with the mouth following the speech out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from gpu_lipsync.audio import mel_windows, waveform_of
+from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.device import resolve_device
+from gpu_lipsync.encode import StreamShape, open_writer
+from gpu_lipsync.errors import FaceNotFoundError
+from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.media import read_sound, require_file
+from gpu_lipsync.progress import Observer, Silent
+from gpu_lipsync.report import Report, seconds_since_start
+from gpu_lipsync.threads import prefetch
+from gpu_lipsync.timeline import Timeline
+from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.video import Video, open_video
+
+_DECODED_AHEAD = 2  # batches
+_CPU_BATCH, _CPU_BATCH_BYTES = 16, 48 << 20
+_CUDA_BATCH_BYTES = 256 << 20
+
+
+def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
+    """Lip-sync one clip.
+
+    Args:
+        config: what to do.
+        observer: told of progress and of what a user should know; nobody by default.
+
+    Returns:
+        What was done; `config.outfile` is complete then.
+
+    Raises:
+        LipSyncError: one of its kinds, for every reason outside this program. Nothing is left behind then, and an
+            existing output file is as it was.
+    """
+    observer = observer or Silent()
+    for role, path in (("face", config.face), ("audio", config.audio), ("checkpoint", config.checkpoint_path)):
+        require_file(path, role)
+    device = resolve_device(config.device)
+    with torch.inference_mode(), open_video(config.face, config.frames, device) as video:
+        report = _open_report(config, device, video)
+        sound = read_sound(config.audio)
+        with report.timed("sound"):
+            mel = mel_windows(waveform_of(sound, device), fps=video.fps)
+        with report.timed("models"):
+            detector, generator = load_models(config, device)
+        timeline = video.timeline(len(mel))
+        tracker = FaceTracker(detector, config.faces, fps=float(video.fps))
+        renderer = MouthRenderer(generator, config.blend, report, observer)
+        height, width = video.size
+        shape = StreamShape(
+            height=height,
+            width=width,
+            fps=video.fps,
+            n_frames=len(timeline),
+            pixel_aspect=video.pixel_aspect,
+            sound=sound,
+        )
+        with open_writer(config.outfile, shape, config.encode, device=device) as out:
+            report.encoder = out.encoder
+            for note in (*video.notes, *out.notes):
+                report.note(note, observer)
+            observer.begin(len(timeline))
+            for outputs, frames, boxes in tracked_frames(video, timeline, tracker, report, batch_size(config, video)):
+                synced = renderer.render(frames, mel[outputs.start : outputs.stop], boxes)
+                with report.timed("encode"):
+                    out.write(synced)
+                observer.advance(len(outputs))
+            _require_faces(report, config)
+            with report.timed("encode"):
+                out.finish()
+    report.total_seconds = seconds_since_start()
+    return report
+
+
+def load_models(config: LipSyncConfig, device: torch.device) -> tuple[nn.Module | None, nn.Module]:
+    """The face detector, unless the box is given, and the generator, in half precision where that is asked for."""
+    from gpu_lipsync.models import load_face_detector, load_wav2lip
+
+    half = config.fp16 and device.type == "cuda"
+    detector = None if config.faces.has_box else load_face_detector(device)
+    return detector, load_wav2lip(config.checkpoint_path, device, torch.float16 if half else torch.float32)
+
+
+def batch_size(config: LipSyncConfig, video: Video) -> int:
+    """Frames in one batch: the flag is an upper bound, memory and (on a CPU) caches set a lower one."""
+    frame_bytes = 3 * video.size[0] * video.size[1]
+    if resolve_device(config.device).type == "cuda":
+        return max(1, min(config.wav2lip_batch_size, _CUDA_BATCH_BYTES // frame_bytes))
+    return max(1, min(config.wav2lip_batch_size, _CPU_BATCH, _CPU_BATCH_BYTES // frame_bytes))
+
+
+def tracked_frames(
+    video: Video, timeline: Timeline, tracker: FaceTracker, report: Report, size: int
+) -> Iterator[tuple[range, Tensor, Tensor]]:
+    """Decode the clip once per pass of the timeline and line up frames with their boxes.
+
+    Yields:
+        Consecutive output frames, at most `size`: their indices, frames (n, 3, H, W) uint8 and boxes (n, 4), all
+        zeros where there is no face.
+    """
+    first = timeline.source[0]
+    for i, outputs in enumerate(timeline.passes()):
+        sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
+        decoded = prefetch(video.batches(sources, size), depth=_DECODED_AHEAD)
+        ready = _track(decoded, tracker, report, first) if i == 0 else _decode(decoded, report)
+        for batch, frames in ready:
+            boxes = tracker.boxes(batch.start - first, batch.stop - first)
+            shown = timeline.showing(outputs, batch)
+            for start in range(shown.start, shown.stop, size):
+                part = range(start, min(start + size, shown.stop))
+                picks = [timeline.source[k] - batch.start for k in part]
+                yield part, _pick(frames, picks), boxes[picks]
+        report.n_source_frames = max(report.n_source_frames, len(sources))
+
+
+def _track(
+    decoded: Iterator[tuple[range, Tensor]], tracker: FaceTracker, report: Report, first: int
+) -> Iterator[tuple[range, Tensor]]:
+    """Hold frames back until their boxes are final: a bounded number, set by the tracker's look-ahead."""
+    waiting: deque[tuple[range, Tensor]] = deque()
+    for batch, frames in _decode(decoded, report):
+        with report.timed("faces"):
+            tracker.push(frames)
+        waiting.append((batch, frames))
+        while waiting and waiting[0][0].stop - first <= tracker.n_ready:
+            yield waiting.popleft()
+    with report.timed("faces"):
+        tracker.finish()
+    yield from waiting
+
+
+def _decode(decoded: Iterator[tuple[range, Tensor]], report: Report) -> Iterator[tuple[range, Tensor]]:
+    while True:
+        with report.timed("decode"):
+            item = next(decoded, None)
+        if item is None:
+            return
+        yield item
+
+
+def _pick(frames: Tensor, picks: list[int]) -> Tensor:
+    if picks == list(range(len(frames))):
+        return frames
+    # Through the interleaved view: indexing would turn channels-last frames into planes, and later stages into copies.
+    index = torch.tensor(picks, device=frames.device)
+    return frames.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
+
+
+def _require_faces(report: Report, config: LipSyncConfig) -> None:
+    if report.n_frames_without_face == report.n_frames:
+        raise FaceNotFoundError(
+            f"no face in any of the {report.n_source_frames} frames of {config.face}; "
+            "use a clip that shows one, or pass --box top bottom left right"
+        )
+
+
+def _open_report(config: LipSyncConfig, device: torch.device, video: Video) -> Report:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({torch.get_num_threads()} threads)"
+    half = config.fp16 and device.type == "cuda"
+    return Report(
+        outfile=str(config.outfile),
+        device=name,
+        decoder=video.decoder,
+        encoder="",
+        precision="float16" if half else "float32",
+        height=video.size[0],
+        width=video.size[1],
+        fps=str(video.fps),
+        batch_size=batch_size(config, video),
+        seconds={"start-up": seconds_since_start()},
+    )

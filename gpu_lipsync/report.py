@@ -1,0 +1,123 @@
+"""What a run did: frame counts, what decoded and encoded, where the time went. Also the machine-readable `--report`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.progress import Observer
+
+_PACKAGES = ("torch", "torchaudio", "kornia", "decord", "av", "torchcodec", "numpy")
+_PROCESS_START = time.perf_counter()
+
+
+@dataclass(kw_only=True)
+class Report:
+    """The outcome of a run.
+
+    Attributes:
+        seconds: wall-clock time by stage. On a CUDA device the network's work is queued, so its time shows up in the
+            stage that first waits for it.
+        notes: what the user was told along the way.
+    """
+
+    outfile: str
+    device: str
+    decoder: str
+    encoder: str
+    precision: str
+    width: int
+    height: int
+    fps: str
+    n_frames: int = 0
+    n_source_frames: int = 0
+    n_frames_without_face: int = 0
+    n_frames_in_silence: int = 0
+    batch_size: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    total_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def note(self, line: str, observer: Observer) -> None:
+        """Keep a line for the report and tell the observer."""
+        self.notes.append(line)
+        observer.note(line)
+
+    def summary(self) -> str:
+        """A few lines for people, the time per stage last."""
+        stages = "  ".join(f"{name} {spent:.2f}" for name, spent in self.seconds.items())
+        lines = [
+            f"{self.outfile}: {self.n_frames} frames, {self.width}x{self.height}, {float(rate_of(self.fps)):.5g} fps",
+            f"{self.device}, {self.precision}, decoder {self.decoder}, encoder {self.encoder}",
+        ]
+        if self.n_frames_without_face:
+            lines.append(f"{self.n_frames_without_face} frames without a face passed through unchanged")
+        if self.n_frames_in_silence:
+            lines.append(f"{self.n_frames_in_silence} frames in silence reused a resting mouth")
+        return "\n".join([*lines, f"seconds: {stages}"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, with the versions of what ran, as plain data."""
+        return asdict(self) | {
+            "versions": {"python": platform.python_version(), **installed_versions()},
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+        }
+
+    def write(self, path: str | Path) -> None:
+        """Write `as_dict` as JSON.
+
+        Raises:
+            EncodeError: the file cannot be written.
+        """
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise EncodeError(f"report {path} cannot be written ({error.strerror}); choose another --report") from error
+
+
+def rate_of(fps: str) -> float:
+    """'30000/1001' or '25' as a number."""
+    numerator, _, denominator = fps.partition("/")
+    return int(numerator) / int(denominator or 1)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that matter to a result, by what pip says: nothing is imported for it."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb() -> float:
+    """Largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+def seconds_since_start() -> float:
+    """Wall-clock time since this package was first imported, which is what a caller waits for."""
+    return time.perf_counter() - _PROCESS_START
