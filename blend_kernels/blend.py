@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
 from gpu_lipsync.blend_kernels.ellipse import ellipse
 from gpu_lipsync.blend_kernels.mask import Placement, place_everywhere, place_mask
 from gpu_lipsync.blend_kernels.original import original
 from gpu_lipsync.ops import check_image, check_same_device
+from torch import Tensor
 
 MOUTH_SIZE = 96  # what the generator makes, pixels
 

@@ -5,11 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.ops import blur_matrix, device_constant, gaussian_taps, upload
+from numpy.typing import NDArray
+from torch import Tensor
 
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0

@@ -3,23 +3,34 @@
 Images are (B, C, H, W) float32 in [0, 1]. Nothing here looks at a value from the host or loops over a batch.
 """
 
+from gpu_lipsync.ops.bilateral import bilateral_filter
 from gpu_lipsync.ops.blur import box_blur, gaussian_blur, unsharp_mask
+from gpu_lipsync.ops.canny import canny
 from gpu_lipsync.ops.checks import check_image, check_same_device
+from gpu_lipsync.ops.clahe import clahe
+from gpu_lipsync.ops.color import lab_to_rgb, rgb_to_lab
 from gpu_lipsync.ops.constants import device_constant, upload
 from gpu_lipsync.ops.convert import to_float, to_uint8
+from gpu_lipsync.ops.guided import guided_filter
 from gpu_lipsync.ops.matrices import blur_matrix, gaussian_taps
 from gpu_lipsync.ops.resize import resize, resize_window
 
 __all__ = [
+    "bilateral_filter",
     "blur_matrix",
     "box_blur",
+    "canny",
     "check_image",
     "check_same_device",
+    "clahe",
     "device_constant",
     "gaussian_blur",
     "gaussian_taps",
+    "guided_filter",
+    "lab_to_rgb",
     "resize",
     "resize_window",
+    "rgb_to_lab",
     "to_float",
     "to_uint8",
     "unsharp_mask",

@@ -1,9 +1,8 @@
 """Between 8-bit frames and float images."""
 
 import torch
-from torch import Tensor
-
 from gpu_lipsync.ops.checks import check_image
+from torch import Tensor
 
 
 def to_float(frames: Tensor) -> Tensor:

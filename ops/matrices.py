@@ -9,16 +9,27 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from gpu_lipsync.ops.constants import device_constant, upload
 from numpy.typing import NDArray
 from torch import Tensor
-
-from gpu_lipsync.ops.constants import device_constant, upload
 
 Matrix = NDArray[np.float32]
 
 
+# What OpenCV takes for a Gaussian of unstated width, in 256ths.
+_BINOMIAL = {
+    1: (256,),
+    3: (64, 128, 64),
+    5: (16, 64, 96, 64, 16),
+    7: (8, 28, 56, 72, 56, 28, 8),
+    9: (4, 13, 30, 51, 60, 51, 30, 13, 4),
+}
+
+
 def gaussian_taps(kernel_size: int, sigma: float) -> NDArray[np.float64]:
-    """(kernel_size,) weights that sum to 1; as cv2.getGaussianKernel, its sigma <= 0 rule included."""
+    """(kernel_size,) weights that sum to 1; as cv2.getGaussianKernel, its rules for sigma <= 0 included."""
+    if sigma <= 0 and kernel_size in _BINOMIAL:
+        return np.array(_BINOMIAL[kernel_size]) / 256
     if sigma <= 0:
         sigma = 0.3 * ((kernel_size - 1) * 0.5 - 1) + 0.8
     x = np.arange(kernel_size) - (kernel_size - 1) / 2

@@ -2,11 +2,10 @@
 
 from typing import Literal, get_args
 
-from torch import Tensor
-from torch.nn.functional import interpolate
-
 from gpu_lipsync.ops.checks import check_image
 from gpu_lipsync.ops.matrices import resize_pair
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 ResizeMode = Literal["bilinear", "bicubic", "lanczos4"]
 

@@ -1,0 +1,39 @@
+"""Smoothing that follows the edges of another image."""
+
+from gpu_lipsync.ops.blur import box_blur
+from gpu_lipsync.ops.checks import check_image, check_odd, check_range, check_same_device
+from torch import Tensor
+
+
+def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> Tensor:
+    """Make `image` locally a linear function of `guide`.
+
+    Args:
+        guide: (B, 1, H, W) float in [0, 1].
+        image: (B or 1, 1, H, W) float: what is filtered, a mask for instance.
+        radius: of the square window, pixels; the window is 2 * radius + 1 wide.
+        eps: variance of `guide` below which a place counts as flat.
+
+    Returns:
+        (B, 1, H, W). Not clamped: it can leave the range of `image` by a little.
+
+    Raises:
+        ValueError: shapes or devices that do not fit each other, `radius` under 1 or too large for the image, `eps`
+            not positive.
+
+    Reference: K. He, J. Sun, X. Tang, "Guided Image Filtering", algorithm 1, with cv2.blur as the mean; within 1/255.
+    """
+    check_image(guide, 1, name="guide")
+    check_image(image, 1)
+    check_same_device(guide, image, names="guide and image")
+    if image.shape[2:] != guide.shape[2:] or image.shape[0] not in (1, guide.shape[0]):
+        raise ValueError(f"image must be as large as guide, got {tuple(image.shape) = }, {tuple(guide.shape) = }")
+    check_range(eps, 1e-12, 1e12, name="eps")
+    window = 2 * radius + 1
+    check_odd(window, 4001, name="2 * radius + 1")
+    mean_guide, mean_image = box_blur(guide, window), box_blur(image, window)
+    variance = box_blur(guide * guide, window) - mean_guide * mean_guide
+    covariance = box_blur(guide * image, window) - mean_guide * mean_image
+    slope = covariance / (variance + eps)
+    offset = mean_image - slope * mean_guide
+    return box_blur(slope, window) * guide + box_blur(offset, window)

@@ -1,0 +1,151 @@
+"""Every operation against the OpenCV function that it stands for, at the sizes and parameters that the product uses."""
+
+import numpy as np
+import oracles
+import pictures
+import pytest
+import torch
+
+from gpu_lipsync import ops
+
+# Crops of the benchmark's sizes, one that no tile or window divides, the smallest, and the largest.
+SIZES = [(200, 160), (360, 300), (181, 240), (16, 16), (17, 23), (620, 512)]
+
+
+@pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def picture(request: pytest.FixtureRequest) -> np.ndarray:
+    return pictures.face_like(*request.param)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos4"])
+@pytest.mark.parametrize("size", [(96, 96), (192, 192), (181, 240), (360, 300), (33, 500)])
+def test_resize_matches_opencv(picture: np.ndarray, mode: str, size: tuple[int, int], device: str) -> None:
+    result = ops.resize(pictures.batch(picture, device=device), size, mode=mode)
+    # OpenCV weighs 8-bit pictures in fixed point of 11 bits: results on the edge between two levels go either way.
+    assert pictures.differences(result, oracles.resize(picture, size, mode))[0] <= 1
+
+
+@pytest.mark.parametrize("window", [(0, 360, 0, 300), (101, 300, 37, 260), (359, 360, 0, 1)])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos4"])
+def test_resize_window_is_a_part_of_resize(window: tuple[int, int, int, int], mode: str, device: str) -> None:
+    image = pictures.batch(pictures.face_like(96, 96), device=device)
+    y1, y2, x1, x2 = window
+    whole = ops.resize(image, (360, 300), mode=mode)
+    part = ops.resize_window(image, (360, 300), window, mode=mode)
+    torch.testing.assert_close(part, whole[:, :, y1:y2, x1:x2], atol=1e-5, rtol=0)  # float32 positions; 0.003 level
+
+
+@pytest.mark.parametrize(("kernel_size", "sigma"), [(3, 1.0), (3, 0.5), (5, 0.0), (0, 2.0), (0, 1.0), (13, 17.0)])
+def test_gaussian_blur_matches_opencv(picture: np.ndarray, kernel_size: int, sigma: float, device: str) -> None:
+    result = ops.gaussian_blur(pictures.batch(picture, device=device), kernel_size, sigma=sigma)
+    # OpenCV's 8-bit blur rounds its taps to 8 bits of fraction.
+    assert pictures.differences(result, oracles.gaussian_blur(picture, kernel_size, sigma))[0] <= 1
+
+
+def test_gaussian_blur_matches_opencv_at_the_default_feather(device: str) -> None:
+    picture = pictures.face_like(181, 240)
+    result = ops.gaussian_blur(pictures.batch(picture, device=device), 51, sigma=17)
+    assert pictures.differences(result, oracles.gaussian_blur(picture, 51, 17))[0] <= 1
+
+
+@pytest.mark.parametrize("kernel_size", [3, 9, 15])
+def test_box_blur_matches_opencv(picture: np.ndarray, kernel_size: int, device: str) -> None:
+    result = ops.box_blur(pictures.batch(picture, device=device), kernel_size)
+    assert pictures.differences(result, oracles.box_blur(picture, kernel_size))[0] <= 1  # ties in rounding
+
+
+@pytest.mark.parametrize("size", [(1080, 1080), (181, 240)])
+def test_box_blur_of_the_guided_filter_stays_exact_on_large_crops(size: tuple[int, int], device: str) -> None:
+    picture = pictures.face_like(*size)
+    result = ops.box_blur(pictures.batch(picture, device=device), 41)
+    assert pictures.differences(result, oracles.box_blur(picture, 41))[0] <= 1  # running sums must not drift
+
+
+@pytest.mark.parametrize(("amount", "sigma", "kernel_size"), [(0.5, 2.0, 0), (5.0, 2.0, 0), (0.7, 0.5, 3)])
+def test_unsharp_mask_matches_opencv(
+    picture: np.ndarray, amount: float, sigma: float, kernel_size: int, device: str
+) -> None:
+    result = ops.unsharp_mask(pictures.batch(picture, device=device), amount, sigma=sigma, kernel_size=kernel_size)
+    expected = oracles.unsharp_mask(picture.astype(np.float32), amount, sigma, kernel_size or int(6 * sigma + 1) | 1)
+    assert pictures.differences(result, expected.clip(0, 255).round())[0] <= 1  # ties in rounding
+    if amount <= 1:  # in 8 bits the blur is rounded first, and `amount` times that error is in the result
+        assert pictures.differences(result, oracles.unsharp_mask(picture, amount, sigma, kernel_size))[0] <= 1
+
+
+@pytest.mark.parametrize(("diameter", "sigma_color", "sigma_space"), [(9, 75, 75), (5, 50, 50), (9, 20, 3)])
+def test_bilateral_filter_matches_opencv(
+    picture: np.ndarray, diameter: int, sigma_color: float, sigma_space: float, device: str
+) -> None:
+    image = pictures.batch(picture, device=device)
+    result = ops.bilateral_filter(image, diameter, sigma_color=sigma_color / 255, sigma_space=sigma_space)
+    expected = oracles.bilateral_filter(picture, diameter, sigma_color, sigma_space)
+    assert pictures.differences(result, expected)[0] <= 1  # ties in rounding; a square window is up to 10 off
+
+
+@pytest.mark.parametrize("size", [(200, 160), (181, 240), (64, 48)])
+def test_guided_filter_matches_its_paper(size: tuple[int, int], device: str) -> None:
+    guide = pictures.face_like(*size)[..., 1].astype(np.float32) / 255
+    mask = oracles.elliptical_mask(*size, 0.6, 25)
+    result = ops.guided_filter(
+        torch.from_numpy(guide)[None, None].to(device), torch.from_numpy(mask)[None, None].to(device), 20, eps=0.01
+    )
+    expected = oracles.guided_filter(guide, mask, 20, 0.01)
+    assert np.abs(result[0, 0].cpu().numpy() - expected).max() <= 1e-3  # float32 against float64; 0.26 of a level
+
+
+@pytest.mark.parametrize("clip_limit", [2.0, 4.0])
+@pytest.mark.parametrize("grid", [(4, 4), (8, 8), (4, 2)])
+def test_clahe_matches_opencv(picture: np.ndarray, clip_limit: float, grid: tuple[int, int], device: str) -> None:
+    plane = np.ascontiguousarray(picture[..., 1])
+    result = ops.clahe(pictures.batch(plane, device=device), clip_limit, grid)
+    # The same histograms and curves; OpenCV multiplies its weights in another order, which moves ties.
+    assert pictures.differences(result, oracles.clahe(plane, clip_limit, grid))[0] <= 1
+
+
+@pytest.mark.parametrize("size", [(192, 192), (181, 240), (16, 16), (360, 300)])
+@pytest.mark.parametrize("seed", range(3))
+def test_canny_matches_opencv(size: tuple[int, int], seed: int, device: str) -> None:
+    plane = oracles.gaussian_blur(pictures.face_like(*size, seed=seed), 5, 1.2).mean(2).round().astype(np.uint8)
+    expected = oracles.canny(plane, 30, 100) > 0
+    found = pictures.levels(ops.canny(pictures.batch(plane, device=device), 30, 100)) > 0
+    assert expected.sum() > 30, "the picture has to have edges"
+    # Only the ends of weak edges longer than the fixed number of steps may differ.
+    assert (found & expected).sum() >= 0.97 * max(expected.sum(), found.sum())
+
+
+def test_canny_follows_a_weak_edge_as_far_as_it_says(device: str) -> None:
+    plane = np.full((40, 100), 100, np.uint8)
+    plane[20:] = 110  # weak: gradient 40
+    plane[20:, :10] = 200  # strong at the left end
+    found = pictures.levels(ops.canny(pictures.batch(plane, device=device), 30, 100)) > 0
+    expected = oracles.canny(plane, 30, 100) > 0
+    length = int(found.any(0).nonzero()[0].max())
+    assert expected.any(0).all() and 9 + 25 <= length <= 11 + 32
+
+
+def test_lab_matches_opencv(picture: np.ndarray, device: str) -> None:
+    image = picture.astype(np.float32) / 255
+    lab = ops.rgb_to_lab(torch.from_numpy(image).permute(2, 0, 1)[None].to(device))
+    expected = oracles.rgb_to_lab(image)
+    # OpenCV interpolates its gamma and cube root in tables; one level of L is 100/255, of a and b 1.
+    error = np.abs(lab[0].permute(1, 2, 0).cpu().numpy() - expected).max((0, 1))
+    assert (error <= [100 / 255, 1, 1]).all(), error
+    back = ops.lab_to_rgb(lab)
+    assert pictures.differences(back, (oracles.lab_to_rgb(expected) * 255).round())[0] <= 1
+    assert pictures.differences(back, picture)[0] == 0
+
+
+def test_lab_of_every_grey_and_primary() -> None:
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)
+    zero = np.zeros_like(ramp)
+    image = np.stack([[ramp] * 3, [ramp, zero, zero], [zero, ramp, zero], [zero, zero, ramp]]).transpose(0, 2, 1)
+    lab = ops.rgb_to_lab(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])
+    error = np.abs(lab[0].permute(1, 2, 0).numpy() - oracles.rgb_to_lab(image.copy())).max((0, 1))
+    assert (error <= [100 / 255, 1, 1]).all(), error
+
+
+def test_uint8_round_trip_and_rounding(device: str) -> None:
+    every = torch.arange(256, dtype=torch.uint8, device=device).view(1, 1, 16, 16)
+    assert torch.equal(ops.to_uint8(ops.to_float(every)), every)
+    off = torch.tensor([-0.2, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1.3], device=device).view(1, 1, 1, 5)
+    assert ops.to_uint8(off).flatten().tolist() == [0, 0, 1, 255, 255]

@@ -1,0 +1,91 @@
+"""What no operation can work on is refused, with the value in the message."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync import ops
+
+OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gaussian_blur": lambda x: ops.gaussian_blur(x, 5),
+    "box_blur": lambda x: ops.box_blur(x, 5),
+    "unsharp_mask": lambda x: ops.unsharp_mask(x, 0.5),
+    "bilateral_filter": lambda x: ops.bilateral_filter(x, 5, sigma_color=0.2, sigma_space=50),
+    "guided_filter": lambda x: ops.guided_filter(x, x, 4, eps=0.01),
+    "clahe": lambda x: ops.clahe(x, 2.0, (4, 4)),
+    "canny": lambda x: ops.canny(x, 30, 100),
+    "rgb_to_lab": ops.rgb_to_lab,
+    "lab_to_rgb": ops.lab_to_rgb,
+    "resize": lambda x: ops.resize(x, (20, 20)),
+    "to_uint8": ops.to_uint8,
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.float16])
+def test_wrong_dtype(name: str, dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=str(dtype)):
+        OPERATIONS[name](torch.zeros(1, 3, 32, 32, dtype=dtype))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (0, 3, 32, 32), (1, 3, 0, 32)])
+def test_wrong_shape(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=str(shape[-1])):
+        OPERATIONS[name](torch.zeros(shape))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_not_a_tensor(name: str) -> None:
+    with pytest.raises(TypeError, match="list"):
+        OPERATIONS[name]([[1.0]])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["rgb_to_lab", "lab_to_rgb", "canny", "guided_filter"])
+def test_wrong_number_of_channels(name: str) -> None:
+    with pytest.raises(ValueError, match="2"):
+        OPERATIONS[name](torch.zeros(1, 2, 32, 32))
+
+
+IMAGE = torch.zeros(1, 1, 32, 32)
+BAD_SETTINGS: list[tuple[str, Callable[[], Tensor]]] = [
+    ("got 4", lambda: ops.gaussian_blur(IMAGE, 4)),
+    ("got -1", lambda: ops.gaussian_blur(IMAGE, 3, sigma=-1)),
+    ("got nan", lambda: ops.gaussian_blur(IMAGE, 3, sigma=float("nan"))),
+    ("32 px does not fit", lambda: ops.gaussian_blur(IMAGE, 65)),
+    ("got 0", lambda: ops.box_blur(IMAGE, 0)),
+    ("got -0.5", lambda: ops.unsharp_mask(IMAGE, -0.5)),
+    ("got 6", lambda: ops.bilateral_filter(IMAGE, 6, sigma_color=1, sigma_space=1)),
+    ("got 0", lambda: ops.bilateral_filter(IMAGE, 5, sigma_color=0, sigma_space=1)),
+    ("40 px does not fit", lambda: ops.guided_filter(IMAGE, IMAGE, 40, eps=0.01)),
+    ("got 0", lambda: ops.guided_filter(IMAGE, IMAGE, 4, eps=0)),
+    (r"\(1, 1, 31, 32\)", lambda: ops.guided_filter(IMAGE, IMAGE[:, :, :31], 4, eps=0.01)),
+    ("got 0.5", lambda: ops.clahe(IMAGE, 0.5)),
+    (r"\(17, 4\)", lambda: ops.clahe(IMAGE, 2.0, (17, 4))),
+    ("got 200", lambda: ops.canny(IMAGE, 200, 100)),
+    ("'nearest'", lambda: ops.resize(IMAGE, (9, 9), mode="nearest")),  # type: ignore[arg-type]
+    (r"\(0, 9\)", lambda: ops.resize(IMAGE, (0, 9))),
+    (r"\(0, 10, 0, 9\)", lambda: ops.resize_window(IMAGE, (9, 9), (0, 10, 0, 9))),
+    ("cpu and meta", lambda: ops.guided_filter(IMAGE, IMAGE.to("meta"), 4, eps=0.01)),
+]
+
+
+@pytest.mark.parametrize(("message", "call"), BAD_SETTINGS, ids=[message for message, _ in BAD_SETTINGS])
+def test_wrong_setting(message: str, call: Callable[[], Tensor]) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_to_float_takes_frames_only() -> None:
+    with pytest.raises(TypeError, match="torch.float32"):
+        ops.to_float(torch.zeros(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "to_uint8"])
+def test_the_image_is_left_alone(name: str) -> None:
+    image = torch.rand(2, 1 if name in ("canny", "guided_filter") else 3, 33, 40)
+    before = image.clone()
+    OPERATIONS[name](image)
+    assert torch.equal(image, before)
