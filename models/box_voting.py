@@ -24,7 +24,7 @@ def iou_matrix(boxes: Array, others: Array) -> Array:
     return result
 
 
-def vote(candidates: Tensor) -> list[Tensor]:
+def vote(candidates: Tensor, *, min_score: float = FACE_SCORE) -> list[Tensor]:
     """Faces among the candidates of each frame.
 
     Each face is the mean, weighted by the squared score, of all candidates that agree with its best one: half the
@@ -32,21 +32,22 @@ def vote(candidates: Tensor) -> list[Tensor]:
 
     Args:
         candidates: (B, K, 15) float32 on the host, best first: x1 y1 x2 y2 score, then five landmarks' x y.
+        min_score: of a face's best candidate; a face already known may be taken for one at CANDIDATE_SCORE.
 
     Returns:
         One (n, 15) tensor per frame, best first, laid out likewise; the score is the best candidate's. The boxes are
         moved to where S3FD puts them (Wav2Lip was trained on its crops): top 3 % of the height up, bottom 1 % down.
     """
-    return [torch.from_numpy(_vote_frame(frame)) for frame in candidates.numpy()]
+    return [torch.from_numpy(_vote_frame(frame, min_score)) for frame in candidates.numpy()]
 
 
-def _vote_frame(candidates: Array) -> Array:
+def _vote_frame(candidates: Array, min_score: float) -> Array:
     candidates = candidates[candidates[:, 4] > CANDIDATE_SCORE]
     overlap = iou_matrix(candidates, candidates)
     weight = candidates[:, 4] ** 2
     faces, free = [], np.ones(len(candidates), bool)
     for best in range(len(candidates)):
-        if not free[best] or candidates[best, 4] <= FACE_SCORE:
+        if not free[best] or candidates[best, 4] <= min_score:
             continue
         free &= overlap[best] < SUPPRESSION_IOU
         voters = overlap[best] > VOTING_IOU

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from gpu_lipsync.models.face_detector import WEIGHTS_NAME, CenterFace
+from gpu_lipsync.models.face_detector import LONG_SIDE_PX, WEIGHTS_NAME, CenterFace
 
 SOURCE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
@@ -52,7 +52,7 @@ def name_layers(layers: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     heads = tuple(torch.cat(parts) for parts in zip(*layers[-n_heads:], strict=True))
     layers = [*layers[:-n_heads], (heads[0], heads[1])]
     with torch.device("meta"):
-        model = CenterFace()
+        model = CenterFace(LONG_SIDE_PX)
     modules = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)}
     trunk = [name for name in modules if name.split(".")[0] in ("stem", "first", "stages")]
     pyramid = [f"{kind}.{level}" for level in range(len(model.ups)) for kind in ("ups", "laterals")]

@@ -1,0 +1,142 @@
+"""Which of the faces seen in some frames is the one to follow, and where it is in every frame between."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+START_SCORE = 0.5  # a track starts on a face at least this likely; it continues on any candidate
+SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
+SAME_FACE_ZOOM = 1.6
+STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
+STEADY_ZOOM = 1.25
+
+Array = NDArray[np.float32]
+Box = NDArray[np.float64]  # centre x, centre y, width, height, in pixels
+NO_BOX: Box = np.zeros(4)
+
+
+class FaceFollower:
+    """Turns detections in ascending frames into one box per frame, in segments that never cross a cut or a jump.
+
+    The largest face at first, then the one that continues it. Frames in which it is missed are bridged when it comes
+    back within `max_gap` frames; otherwise the segment ends before them, and they are looked at afresh.
+
+    Attributes:
+        boxes: centre and size for each decided frame, from frame 0 on; zeros where there is no face.
+        segments: for each decided frame the number of its segment, from 1 on; 0 where there is no face.
+        n_cuts: scene changes so far.
+    """
+
+    def __init__(self, *, max_gap: int) -> None:
+        self.boxes: list[Box] = []
+        self.segments: list[int] = []
+        self.n_cuts = 0
+        self._max_gap = max_gap
+        self._n_segments = 0
+        self._last: tuple[int, Box] | None = None
+        self._missed: list[tuple[int, Array]] = []
+
+    @property
+    def following(self) -> bool:
+        """Whether a face is being followed, or was a few frames ago."""
+        return self._last is not None
+
+    def agrees(self, frame: int, faces: Array) -> bool:
+        """Whether `faces`, (n, 5 or more), go on from the last ones so that no frame between needs a look."""
+        if self._last is None:
+            return not _likely(faces).any()
+        if self._missed:
+            return False
+        best = self._match(frame, faces)
+        if best is None:
+            return False
+        last = self._last[1]
+        zoom = np.abs(np.log(best[2:] / last[2:])).max()
+        return bool(_shift(last, best) < STEADY_SHIFT and zoom < np.log(STEADY_ZOOM))
+
+    def feed(self, frame: int, faces: Array, *, cut: bool = False) -> None:
+        """Take the faces of a frame after the last one fed; `cut` when a new scene begins with it."""
+        if cut:
+            self.n_cuts += 1
+            self._end_track()
+            self._pass_until(frame)
+        self._observe(frame, faces)
+
+    def close(self, n_frames: int) -> None:
+        """No more frames: decide what is open, up to `n_frames` frames in all."""
+        self._end_track()
+        self._pass_until(n_frames)
+
+    def _observe(self, frame: int, faces: Array) -> None:
+        if self._last is None:
+            if _likely(faces).any():
+                candidates = _centred(faces[_likely(faces)])
+                self._start(frame, candidates[np.argmax(candidates[:, 2] * candidates[:, 3])])
+            else:
+                self._pass_until(frame + 1)
+            return
+        box = self._match(frame, faces)
+        if box is not None:
+            self._extend(frame, box)
+            return
+        self._missed.append((frame, faces))
+        if frame - self._last[0] > self._max_gap:
+            self._look_again()
+
+    def _start(self, frame: int, box: Box) -> None:
+        self._pass_until(frame)
+        self._n_segments += 1
+        self.boxes.append(box)
+        self.segments.append(self._n_segments)
+        self._last = frame, box
+
+    def _extend(self, frame: int, box: Box) -> None:
+        assert self._last is not None
+        last_frame, last_box = self._last
+        for step in range(1, frame - last_frame + 1):
+            part = step / (frame - last_frame)
+            self.boxes.append(last_box + part * (box - last_box))
+            self.segments.append(self._n_segments)
+        self._last, self._missed = (frame, box), []
+
+    def _look_again(self) -> None:
+        """The face did not come back: let the track end where it was last seen, and follow what was there since."""
+        missed, self._missed, self._last = self._missed, [], None
+        for frame, faces in missed:
+            self._observe(frame, faces)
+
+    def _end_track(self) -> None:
+        while self._last is not None:
+            self._look_again()
+
+    def _pass_until(self, frame: int) -> None:
+        missing = frame - len(self.boxes)
+        self.boxes += [NO_BOX] * missing
+        self.segments += [0] * missing
+
+    def _match(self, frame: int, faces: Array) -> Box | None:
+        """The face that continues the track; None if none lies near enough and is of like size."""
+        assert self._last is not None
+        if not len(faces):
+            return None
+        last_frame, last = self._last
+        candidates = _centred(faces)
+        shift = np.array([_shift(last, box) for box in candidates])
+        zoom = np.exp(np.abs(np.log(candidates[:, 2:] / last[2:])).max(1))
+        at_once, per_frame, at_most = SAME_SCENE_SHIFT
+        limit = min(at_once + per_frame * (frame - last_frame), at_most)
+        shift[(zoom > SAME_FACE_ZOOM) | (shift > limit)] = np.inf
+        best = int(np.argmin(shift))
+        return candidates[best] if np.isfinite(shift[best]) else None
+
+
+def _likely(faces: Array) -> NDArray[np.bool_]:
+    return faces[:, 4] > START_SCORE
+
+
+def _centred(faces: Array) -> Box:
+    corners = faces[:, :4].astype(np.float64)
+    return np.concatenate(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]), axis=1)
+
+
+def _shift(box: Box, other: Box) -> float:
+    return float(np.hypot(*(other[:2] - box[:2])) / np.sqrt(box[2] * box[3]))

@@ -1,0 +1,162 @@
+"""Detections of every n-th frame of a stream, and a second look at any frame still held.
+
+The detector and the scene changes run where the frames are. Their results come to the host in one copy per detection
+batch, and with CUDA that copy is read when the next batch is under way.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, FACE_SCORE, vote
+from gpu_lipsync.scene_cuts import LOOK_AHEAD, SceneChanges
+
+FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
+CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
+
+Array = NDArray[np.float32]
+
+
+class Detector(Protocol):
+    """What is needed of a face detector; see CenterFace."""
+
+    long_side_px: int
+
+    def candidates(self, frames: Tensor, *, long_side_px: int | None = None) -> Tensor:
+        """(B, 3, H, W) uint8 to (B, K, 15) on the same device, without a look at the values."""
+        ...
+
+
+class HostCopy:
+    """A device tensor on its way to the host: through pinned memory with CUDA, where waiting for it can be put off."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._host = values
+        if values.is_cuda:
+            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record(torch.cuda.current_stream(values.device))
+
+    def arrived(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._event is None or self._event.query()
+
+    def wait(self) -> Tensor:
+        """The values, on the host."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._host
+
+
+@dataclass(frozen=True)
+class _Batch:
+    frames: range
+    candidates_shape: tuple[int, ...]
+    copy: HostCopy  # the candidates, then the scene changes known by then, flat
+
+
+class DetectionStream:
+    """Takes frames in order; gives the faces of every `stride`-th, in order.
+
+    Holds references to the frames given until `release`; nothing is copied.
+
+    Attributes:
+        changes: scene change of each frame known so far, as SceneChanges gives it.
+        n_pushed: frames taken so far.
+    """
+
+    def __init__(self, detector: Detector, *, stride: int, batch_size: int) -> None:
+        self.changes: list[float] = []
+        self.n_pushed = 0
+        self._detector = detector
+        self._stride = stride
+        self._batch_size = batch_size
+        self._fine = False  # the face is small: look at FINE_SIDE_PX from the start
+        self._scenes = SceneChanges()
+        self._new_changes: list[Tensor] = []
+        self._held: deque[tuple[int, Tensor]] = deque()  # number of the first, frames
+        self._next_sample = 0
+        self._under_way: deque[_Batch] = deque()
+
+    def push(self, frames: Tensor) -> None:
+        """Take (B, 3, H, W) uint8 frames; detect when a batch is full."""
+        first, self.n_pushed = self.n_pushed, self.n_pushed + len(frames)
+        self._held.append((first, frames))
+        self._new_changes.append(self._scenes.update(frames))
+        batch_size = self._batch_size if frames.is_cuda else min(self._batch_size, CPU_BATCH)
+        # A frame is due when the changes that tell whether a scene begins there can come over with its faces.
+        while self._next_sample + self._stride * (batch_size - 1) + LOOK_AHEAD < self.n_pushed:
+            self._submit(range(self._next_sample, self._next_sample + self._stride * batch_size, self._stride))
+            self._next_sample += self._stride * batch_size
+
+    def finish(self) -> None:
+        """Detect what is left, the very last frame included."""
+        left = range(self._next_sample, self.n_pushed, self._stride)
+        if left:
+            self._submit(left)
+        last = self.n_pushed - 1
+        if last % self._stride:
+            self._submit(range(last, last + 1))
+
+    def results(self, *, all_of_them: bool = False) -> list[tuple[int, Array]]:
+        """Frame numbers and faces, (n, 15), that have come in since the last call; waits for all but one batch."""
+        found: list[tuple[int, Array]] = []
+        while self._under_way and (all_of_them or len(self._under_way) > 1 or self._under_way[0].copy.arrived()):
+            batch = self._under_way.popleft()
+            values = batch.copy.wait()
+            n_values = int(np.prod(batch.candidates_shape))
+            self.changes += values[n_values:].tolist()
+            faces = _vote(values[:n_values].reshape(batch.candidates_shape))
+            found += zip(batch.frames, self._look_closer(batch.frames, faces), strict=True)
+        return found
+
+    def look(self, frames: range) -> list[Array]:
+        """Faces of the given frames, now; each must still be held."""
+        side = FINE_SIDE_PX if self._fine else None
+        candidates = self._detector.candidates(self._gather(frames), long_side_px=side)
+        return self._look_closer(frames, _vote(HostCopy(candidates).wait()))
+
+    def release(self, frame: int) -> None:
+        """Let go of the frames before this one."""
+        while self._held and self._held[0][0] + len(self._held[0][1]) <= frame:
+            self._held.popleft()
+
+    def _submit(self, frames: range) -> None:
+        side = FINE_SIDE_PX if self._fine else None
+        candidates = self._detector.candidates(self._gather(frames), long_side_px=side)
+        packed = torch.cat((candidates.flatten(), *self._new_changes))
+        self._new_changes = []
+        self._under_way.append(_Batch(frames, tuple(candidates.shape), HostCopy(packed)))
+
+    def _gather(self, frames: range) -> Tensor:
+        parts = []
+        for first, held in self._held:
+            start = max(0, -(-(first - frames.start) // frames.step)) * frames.step + frames.start - first
+            stop = min(len(held), frames.stop - first)
+            if start < stop:
+                parts.append(held[start : stop : frames.step])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _look_closer(self, frames: range, faces: list[Array]) -> list[Array]:
+        """Look again at full resolution where a fast look found nothing, and keep to it while that finds a face."""
+        if self._fine:
+            self._fine = any(len(seen) for seen in faces)
+        if self._fine or self._detector.long_side_px >= FINE_SIDE_PX:
+            return faces
+        for i, frame in enumerate(frames):
+            if not (faces[i][:, 4] > FACE_SCORE).any():
+                one = self._gather(range(frame, frame + 1))
+                faces[i] = _vote(HostCopy(self._detector.candidates(one, long_side_px=FINE_SIDE_PX)).wait())[0]
+                self._fine = self._fine or bool((faces[i][:, 4] > FACE_SCORE).any())
+        return faces
+
+
+def _vote(candidates: Tensor) -> list[Array]:
+    return [faces.numpy() for faces in vote(candidates, min_score=CANDIDATE_SCORE)]

@@ -1,0 +1,58 @@
+"""How faces are found and followed. No torch here: the command line is parsed before it is imported."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gpu_lipsync.errors import ConfigError
+
+HALF_WINDOW_S = 0.25
+MODE_FACTORS = {"light": 1.5, "medium": 2.0, "strong": 3.0}  # of the window, with temporal_smooth
+NO_BOX = (-1, -1, -1, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceConfig:
+    """Fields are the command's flags of like names.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    pads: tuple[int, int, int, int] = (0, 10, 0, 0)  # top bottom left right, added to a detected box, pixels
+    box: tuple[int, int, int, int] = NO_BOX  # top bottom left right: the box of every frame, pixels; all -1: detect
+    det_batch_size: int = 16  # an upper bound; a CPU takes fewer at a time
+    det_stride: int = 5  # frames from one detection to the next
+    smooth: bool = True
+    temporal_smooth: bool = False  # over a longer time: experimental, not recommended
+    smooth_window: int = 3  # frames that temporal_smooth widens the window by
+    smooth_mode: Literal["light", "medium", "strong"] = "medium"
+
+    def __post_init__(self) -> None:
+        """Refuse nonsense only."""
+        for name in ("det_batch_size", "det_stride"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use 1 or more")
+        if not 1 <= self.smooth_window <= 31:
+            raise ConfigError(f"smooth_window is {self.smooth_window}; use 1 to 31")
+        if self.smooth_mode not in MODE_FACTORS:
+            raise ConfigError(f"smooth_mode is {self.smooth_mode!r}; use one of {', '.join(MODE_FACTORS)}")
+        if len(self.pads) != 4 or len(self.box) != 4:
+            raise ConfigError(f"pads {self.pads} and box {self.box} each need four numbers: top bottom left right")
+        top, bottom, left, right = self.box
+        if self.has_box and (min(top, left) < 0 or bottom <= top or right <= left):
+            raise ConfigError(
+                f"box {self.box} holds nothing; give top bottom left right in pixels, bottom > top >= 0, "
+                "right > left >= 0"
+            )
+
+    @property
+    def has_box(self) -> bool:
+        """Whether the box is given, so that no face need be found."""
+        return tuple(self.box) != NO_BOX
+
+    def half_window(self, fps: float) -> int:
+        """Frames before and after a frame that its box is smoothed over; 0: not at all."""
+        frames = HALF_WINDOW_S * fps if self.smooth else 0.0
+        if self.temporal_smooth:
+            frames = HALF_WINDOW_S * fps * MODE_FACTORS[self.smooth_mode] + self.smooth_window // 2
+        return round(frames)

@@ -1,0 +1,94 @@
+"""Boxes that follow the head without lead or lag, and whose size holds still."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = NDArray[np.float64]  # centre x, centre y, width, height, in pixels
+SIZE_HOLD = 1.1  # the size is kept while the face's is within this factor of it
+SIZE_REUSE = 1.04  # a size used before is used again when it is within this factor of the one wanted
+POSITION_HOLD_PX = 0.75  # an edge moves when its place is farther than this from where it is
+
+
+@lru_cache
+def local_fit(before: int, after: int, half_window: int) -> Box:
+    """Weights of `before` + 1 + `after` consecutive values that give the middle of a parabola fitted through them.
+
+    The values count less the farther away they are (Hann window of 2·`half_window` + 1). With as many before as after
+    this is a symmetric filter, hence of zero phase; fewer on one side (the end of a segment) still follow a uniform
+    motion without bias. Reference: Cleveland, "Robust locally weighted regression", 1979, without the robust part.
+    """
+    offsets = np.arange(-before, after + 1) / (half_window + 1)
+    weight = np.cos(np.pi / 2 * offsets) ** 2
+    degree = min(2 if before and after else 1, before + after)
+    powers = np.vander(offsets, degree + 1, increasing=True)
+    normal = powers.T @ (powers * weight[:, None])
+    result: Box = np.linalg.solve(normal, (powers * weight[:, None]).T)[0]
+    return result
+
+
+class BoxSmoother:
+    """Takes the followed boxes in order and gives each its final, whole-pixel place.
+
+    Attributes:
+        look_ahead: frames after a frame that must be known before its box is final.
+    """
+
+    def __init__(self, *, half_window: int, size_window: int) -> None:
+        """Both in frames; half_window 0 passes every box through as it is, its size included."""
+        self._half_window = half_window
+        self._size_window = size_window
+        self.look_ahead = max(half_window, size_window) if half_window else 0
+        self._segment = 0
+        self._size = np.zeros(2)
+        self._corner = np.zeros(2)
+        self._used_sizes: list[Box] = []
+
+    def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> tuple[int, int, int, int]:
+        """Final box of a frame: x1 y1 x2 y2 in whole pixels, end exclusive. Called for the frames in order.
+
+        Args:
+            boxes: centre and size of each known frame, at least up to `look_ahead` after `frame` unless the clip ends.
+            segments: number of the segment each belongs to; nothing is taken from another one.
+            frame: which one, with a face in it.
+        """
+        first, last = self._reach(segments, frame)
+        if not self._half_window:
+            corner, size = boxes[frame][:2] - boxes[frame][2:] / 2, np.maximum(boxes[frame][2:].round(), 1)
+            left, top = corner.round()
+            return int(left), int(top), int(left + size[0]), int(top + size[1])
+        around = np.asarray(boxes[first : last + 1])
+        smooth = local_fit(frame - first, last - frame, self._half_window) @ around
+        new_segment = segments[frame] != self._segment
+        self._segment = segments[frame]
+        new_size = self._hold_size(smooth[2:], boxes, segments, frame, renew=new_segment)
+        corner = smooth[:2] - self._size / 2
+        moved = np.abs(corner - self._corner) > POSITION_HOLD_PX
+        self._corner = np.where(moved | new_segment | new_size, corner.round(), self._corner)
+        (left, top), (width, height) = self._corner, self._size
+        return int(left), int(top), int(left + width), int(top + height)
+
+    def _reach(self, segments: Sequence[int], frame: int) -> tuple[int, int]:
+        """First and last frame of the segment within the half window."""
+        first = last = frame
+        while first > max(0, frame - self._half_window) and segments[first - 1] == segments[frame]:
+            first -= 1
+        while last < min(len(segments) - 1, frame + self._half_window) and segments[last + 1] == segments[frame]:
+            last += 1
+        return first, last
+
+    def _hold_size(self, size: Box, boxes: Sequence[Box], segments: Sequence[int], frame: int, *, renew: bool) -> bool:
+        """Choose a new size if the held one no longer fits, and say whether it was."""
+        if not renew and np.abs(np.log(size / self._size)).max() < np.log(SIZE_HOLD):
+            return False
+        coming = range(frame, min(frame + self._size_window + 1, len(segments)))
+        wanted = np.median([boxes[i][2:] for i in coming if segments[i] == segments[frame]], axis=0)
+        for used in self._used_sizes:
+            if np.abs(np.log(used / wanted)).max() < np.log(SIZE_REUSE):
+                self._size = used
+                return True
+        self._size = np.maximum(wanted.round(), 1)
+        self._used_sizes.append(self._size)
+        return True

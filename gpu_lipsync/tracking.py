@@ -1,0 +1,196 @@
+"""One box per source frame, from sampled detections.
+
+Streaming with bounded look-ahead: frames go in as they are decoded, boxes come out when nothing that follows can
+change them.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_lipsync.association import FaceFollower
+from gpu_lipsync.detection import DetectionStream, Detector
+from gpu_lipsync.errors import ConfigError, FaceNotFoundError
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
+from gpu_lipsync.smoothing import BoxSmoother
+
+__all__ = ["FaceConfig", "FaceTracker", "track_faces"]
+
+MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the same
+SIZE_WINDOW_S = 0.5
+
+Array = NDArray[np.float32]
+Corners = tuple[int, int, int, int]
+NO_FACE: Corners = (0, 0, 0, 0)
+
+
+class FaceTracker:
+    """Boxes for a stream of frames.
+
+    Between two detections that agree the box moves on a straight line; where they do not (the face comes, goes, jumps,
+    moves fast, or the scene changes), the frames between are detected too.
+
+    Frames are held, by reference, from the last decided detection on: at most one push and
+    `det_stride` × (`det_batch_size` + 1) + 3, where `det_batch_size` counts as 4 at most on a CPU and twice on CUDA,
+    where one batch is read while the next is under way. `n_ready` trails that by 0.5 s, by the half window of a
+    stronger smoothing, or by 0.25 s more while a face is missed.
+
+    Attributes:
+        frames_without_face: ready frames that have none.
+    """
+
+    def __init__(self, detector: Detector | None, config: FaceConfig, *, fps: float = 25.0) -> None:
+        """Of the clip `fps` is needed to turn seconds into frames.
+
+        Raises:
+            ValueError: no detector, and the config gives no box.
+        """
+        if detector is None and not config.has_box:
+            raise ValueError("a detector is needed unless the box is given")
+        self.frames_without_face = 0
+        self._config = config
+        self._frame_size = (0, 0)
+        self._finished = False
+        self._boxes: list[Corners] = []
+        self._detections: DetectionStream | None = None
+        if detector is not None and not config.has_box:
+            self._detections = DetectionStream(detector, stride=config.det_stride, batch_size=config.det_batch_size)
+        self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
+        self._last_sample = -1
+        self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps))
+        self._smoother = BoxSmoother(half_window=config.half_window(fps), size_window=round(SIZE_WINDOW_S * fps))
+
+    @property
+    def n_ready(self) -> int:
+        """Boxes of source frames [0, n_ready) are final."""
+        return len(self._boxes)
+
+    @property
+    def n_cuts(self) -> int:
+        """Scene changes so far."""
+        return self._follower.n_cuts
+
+    def push(self, frames: Tensor) -> None:
+        """Take the next frames.
+
+        Args:
+            frames: (B, 3, H, W) uint8 RGB on the detector's device; consecutive, in order, all of one size.
+
+        Raises:
+            FaceNotFoundError: the box given lies outside the frame.
+            ConfigError: negative pads leave nothing of a face.
+        """
+        assert not self._finished, "push after finish"
+        self._frame_size = (int(frames.shape[2]), int(frames.shape[3]))
+        if self._detections is None:
+            self._boxes += [self._given_box()] * len(frames)
+            return
+        self._detections.push(frames)
+        self._advance()
+
+    def finish(self) -> None:
+        """No more frames: decide the rest.
+
+        Raises:
+            ConfigError: negative pads leave nothing of a face.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        if self._detections is not None and self._detections.n_pushed:
+            self._detections.finish()
+            self._advance()
+            self._detections.release(self._detections.n_pushed)
+
+    def boxes(self, start: int, stop: int) -> Tensor:
+        """Final boxes of source frames [start, stop), with pads.
+
+        Returns:
+            (stop - start, 4) int64 on the host: x1 y1 x2 y2 in pixels, end exclusive, inside the frame; zeros where
+            there is no face.
+
+        Raises:
+            IndexError: not all of them are ready.
+        """
+        if not 0 <= start <= stop <= self.n_ready:
+            raise IndexError(f"boxes [{start}, {stop}) of {self.n_ready} that are ready")
+        return torch.tensor(self._boxes[start:stop], dtype=torch.int64).reshape(-1, 4)
+
+    def _advance(self) -> None:
+        """Feed what has been detected to the follower, and place the boxes that cannot change any more."""
+        detections = self._detections
+        assert detections is not None
+        self._samples += detections.results(all_of_them=self._finished)
+        while self._samples and (self._finished or self._samples[0][0] + LOOK_AHEAD < len(detections.changes)):
+            self._feed(*self._samples.popleft())
+        if self._finished:
+            self._follower.close(detections.n_pushed)
+        detections.release(self._last_sample + 1)
+        n_final = len(self._follower.boxes) - (0 if self._finished else self._smoother.look_ahead)
+        for frame in range(self.n_ready, n_final):
+            self._boxes.append(self._place(frame))
+
+    def _feed(self, sample: int, faces: Array) -> None:
+        detections = self._detections
+        assert detections is not None
+        between = range(self._last_sample + 1, sample)
+        cuts = {frame for frame in (*between, sample) if is_cut(detections.changes, frame)}
+        if between and (cuts or not self._follower.agrees(sample, faces)):
+            for frame, seen in zip(between, detections.look(between), strict=True):
+                self._follower.feed(frame, seen, cut=frame in cuts)
+        self._follower.feed(sample, faces, cut=sample in cuts)
+        self._last_sample = sample
+
+    def _place(self, frame: int) -> Corners:
+        if not self._follower.segments[frame]:
+            self.frames_without_face += 1
+            return NO_FACE
+        x1, y1, x2, y2 = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
+        top, bottom, left, right = self._config.pads
+        box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
+        if box == NO_FACE:
+            size = f"{x2 - x1}x{y2 - y1}"
+            raise ConfigError(f"pads {self._config.pads} leave nothing of the {size} face in frame {frame}")
+        return box
+
+    def _given_box(self) -> Corners:
+        top, bottom, left, right = self._config.box
+        box = self._clip((left, top, right, bottom))
+        if box == NO_FACE:
+            height, width = self._frame_size
+            raise FaceNotFoundError(
+                f"box {self._config.box} lies outside the {width}x{height} frame; give top bottom left right in pixels"
+            )
+        return box
+
+    def _clip(self, box: Corners) -> Corners:
+        """To the frame; NO_FACE if nothing is left."""
+        height, width = self._frame_size
+        x1, y1, x2, y2 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
+        return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else NO_FACE
+
+
+def track_faces(
+    frames: Iterable[Tensor], detector: Detector | None, config: FaceConfig, *, fps: float = 25.0
+) -> Tensor:
+    """Boxes of a whole clip at once.
+
+    Args:
+        frames: batches of (B, 3, H, W) uint8 RGB.
+        detector: as load_face_detector gives it.
+        config: how to find and follow.
+        fps: of the clip.
+
+    Returns:
+        (N, 4) int64 on the host, as FaceTracker.boxes.
+    """
+    tracker = FaceTracker(detector, config, fps=fps)
+    for batch in frames:
+        tracker.push(batch)
+    tracker.finish()
+    return tracker.boxes(0, tracker.n_ready)
