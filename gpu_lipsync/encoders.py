@@ -17,10 +17,11 @@ from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.media import Sound
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
 
-_AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+_AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _BT709 = 1  # the number of that matrix, transfer and primaries in ITU-T H.273, which FFmpeg uses too
 _LIMITED_RANGE = 1
 _AAC_FRAME = 1024  # samples
+_AAC_BITS_PER_CHANNEL = 96_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,11 @@ class StreamShape:
     n_frames: int
     pixel_aspect: Fraction
     sound: Sound
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the sound that are heard while the frames are shown."""
+        return round(self.n_frames / self.fps * self.sound.sample_rate_hz)
 
 
 class Backend(Protocol):
@@ -88,53 +94,39 @@ class PyavBackend:
 
 
 class SoundTrack:
-    """The speech as AAC, cut to the length of the video, muxed along with it."""
+    """The speech as AAC, cut to the length of the video, muxed along with it. More than two channels become stereo."""
 
     def __init__(self, container: Any, shape: StreamShape) -> None:
-        import av
-
-        sound = shape.sound
-        n_channels = sound.samples.shape[0]
-        n_samples = round(shape.n_frames / shape.fps * sound.sample_rate_hz)
-        self._samples = sound.samples[:, :n_samples]
-        self._rate = sound.sample_rate_hz
+        self._sound = shape.sound
+        self._samples = shape.sound.samples[:, : shape.n_samples]
         self._n_sent = 0
-        layout = {1: "mono", 2: "stereo"}.get(n_channels)
-        if layout is None:  # surround: fold down to stereo, each channel to the side it alternates on
-            self._samples = np.stack([self._samples[side::2].mean(axis=0) for side in (0, 1)])
-            layout = "stereo"
-        self._layout = layout
-        rate = next((r for r in reversed(_AAC_RATES_HZ) if r >= self._rate), 48000)
-        rate = 48000 if rate > 48000 else rate
-        self._stream = container.add_stream("aac", rate=rate, layout=layout)
-        self._stream.bit_rate = 96_000 * len(self._samples)
-        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=0)
+        rate = next((r for r in _AAC_RATES_HZ if r >= shape.sound.sample_rate_hz), _AAC_RATES_HZ[-1])
+        n_channels = min(len(self._samples), 2)
+        self._stream = container.add_stream("aac", rate=rate, layout="mono" if n_channels == 1 else "stereo")
+        self._stream.bit_rate = _AAC_BITS_PER_CHANNEL * n_channels
         self._container = container
 
     def write_until(self, moment: Fraction) -> None:
         """Send the sound up to a moment in seconds, so that the two streams interleave."""
-        upto = min(int(moment * self._rate), self._samples.shape[1])
+        upto = min(int(moment * self._sound.sample_rate_hz), self._samples.shape[1])
         if upto - self._n_sent >= _AAC_FRAME:
             self._send_until(upto)
 
     def finish(self) -> None:
         if self._n_sent < self._samples.shape[1]:
             self._send_until(self._samples.shape[1])
-        self._encode(self._resampler.resample(None))
         self._container.mux(self._stream.encode(None))
 
     def _send_until(self, stop: int) -> None:
         import av
 
+        rate = self._sound.sample_rate_hz
         part = np.ascontiguousarray(self._samples[:, self._n_sent : stop], dtype=np.float32)
-        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._layout)
-        frame.sample_rate, frame.pts, frame.time_base = self._rate, self._n_sent, Fraction(1, self._rate)
+        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._sound.layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, self._n_sent, Fraction(1, rate)
         self._n_sent = stop
-        self._encode(self._resampler.resample(frame))
-
-    def _encode(self, frames: list[Any]) -> None:
-        for frame in frames:
-            self._container.mux(self._stream.encode(frame))
+        # The stream resamples and regroups to what the encoder takes.
+        self._container.mux(self._stream.encode(frame))
 
 
 class TorchcodecBackend:
@@ -161,8 +153,7 @@ class TorchcodecBackend:
             out_num_channels=min(shape.sound.samples.shape[0], 2),
         )
         self._file = encoder.open_file(path)
-        n_samples = round(shape.n_frames / shape.fps * shape.sound.sample_rate_hz)
-        self._audio.add_samples(torch.from_numpy(np.ascontiguousarray(shape.sound.samples[:, :n_samples])))
+        self._audio.add_samples(torch.from_numpy(np.ascontiguousarray(shape.sound.samples[:, : shape.n_samples])))
 
     def write(self, frames: Tensor) -> None:
         self._video.add_frames(frames.contiguous())

@@ -29,8 +29,7 @@ class VideoInfo:
         height: pixels as shown.
         fps: nominal frames a second, exact.
         shown_at: when each source frame comes on screen, in display order; seconds after the container's start.
-        coded_index: place of each source frame among all coded ones; an edit list may hide some of them.
-        n_coded: number of coded frames.
+        n_hidden: coded frames that an edit list keeps off the screen; they are no source frames.
         constant_rate: frame i is on screen from i / fps, so that counting frames and reading the clock agree.
         stream_index: among all streams of the container.
         n_video_streams: more than one needs a decoder that can be told which.
@@ -44,8 +43,7 @@ class VideoInfo:
     height: int
     fps: Fraction
     shown_at: tuple[Fraction, ...]
-    coded_index: tuple[int, ...]
-    n_coded: int
+    n_hidden: int
     constant_rate: bool
     stream_index: int
     n_video_streams: int
@@ -60,10 +58,11 @@ class VideoInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """Decoded sound at its own rate: samples (channels, n) float32 in [-1, 1]."""
+    """Decoded sound at its own rate: samples (channels, n) float32 in [-1, 1], channels in FFmpeg's named layout."""
 
     path: Path
     samples: np.ndarray
+    layout: str
     sample_rate_hz: int
 
     @property
@@ -145,12 +144,14 @@ def probe_video(path: Path) -> VideoInfo:
         stream = _chosen_stream(path, container, "video")
         n_video = sum(not _is_cover_art(s) for s in container.streams.video)
         packets = [p for p in container.demux(stream) if p.size]
-        coded = sorted((p.dts if p.pts is None else p.pts, p.is_discard) for p in packets if p.pts or p.dts is not None)
-        shown = [(i, t) for i, (t, hidden) in enumerate(coded) if not hidden]
+        coded = sorted(
+            (p.dts if p.pts is None else p.pts, p.is_discard) for p in packets if p.pts is not None or p.dts is not None
+        )
+        shown = [t for t, hidden in coded if not hidden]
         if not shown:
             raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
         start = Fraction(container.start_time or 0, av.time_base)
-        shown_at = tuple(t * stream.time_base - start for _, t in shown)
+        shown_at = tuple(t * stream.time_base - start for t in shown)
         fps = _nominal_rate(stream, shown_at)
         _refuse_truncated(path, "face video", container, stream, shown_at[-1] + start + 1 / fps)
         rotation = round(_first_frame(path, container, stream).rotation / 90) * 90 % 360
@@ -164,8 +165,7 @@ def probe_video(path: Path) -> VideoInfo:
             height=height,
             fps=fps,
             shown_at=shown_at,
-            coded_index=tuple(i for i, _ in shown),
-            n_coded=len(coded),
+            n_hidden=len(coded) - len(shown),
             constant_rate=_is_constant(shown_at, fps),
             stream_index=stream.index,
             n_video_streams=n_video,
@@ -217,7 +217,7 @@ def read_sound(path: str | Path) -> Sound:
         samples = np.pad(samples, ((0, 0), (silence, 0)))
         end = first + Fraction(samples.shape[1] - silence, rate)
         _refuse_truncated(file, "audio", container, stream, end)
-    return Sound(path=file, samples=samples, sample_rate_hz=rate)
+    return Sound(path=file, samples=samples, layout=resampler.layout.name, sample_rate_hz=rate)
 
 
 @contextmanager
@@ -289,6 +289,14 @@ def _first_frame(path: Path, container: Any, stream: Any) -> Any:
 
 
 def _refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fraction) -> None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    announced_bytes = int.from_bytes(head[4:8], "little") + 8
+    # A RIFF file (WAV, AVI) says how long it is; 0 and -1 are what a writer leaves that could not go back.
+    if head.startswith(b"RIFF") and container.size + 1 < announced_bytes < 0xFFFFFFFF:
+        raise MediaError(
+            f"{role} {path} is cut short: it announces {announced_bytes} bytes and holds {container.size}; copy it again"
+        )
     if not _STATES_DURATION & set(container.format.name.split(",")):
         return
     if stream.duration:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +70,12 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
             for note in (*video.notes, *out.notes):
                 report.note(note, observer)
             observer.begin(len(timeline))
-            for outputs, frames, boxes in tracked_frames(video, timeline, tracker, report, batch_size(config, video)):
-                synced = renderer.render(frames, mel[outputs.start : outputs.stop], boxes)
-                with report.timed("encode"):
-                    out.write(synced)
-                observer.advance(len(outputs))
+            with closing(tracked_frames(video, timeline, tracker, report)) as batches:
+                for outputs, frames, boxes in batches:
+                    synced = renderer.render(frames, mel[outputs.start : outputs.stop], boxes)
+                    with report.timed("encode"):
+                        out.write(synced)
+                    observer.advance(len(outputs))
             _require_faces(report, config)
             with report.timed("encode"):
                 out.finish()
@@ -99,15 +101,15 @@ def batch_size(config: LipSyncConfig, video: Video) -> int:
 
 
 def tracked_frames(
-    video: Video, timeline: Timeline, tracker: FaceTracker, report: Report, size: int
-) -> Iterator[tuple[range, Tensor, Tensor]]:
+    video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
+) -> Generator[tuple[range, Tensor, Tensor], None, None]:
     """Decode the clip once per pass of the timeline and line up frames with their boxes.
 
     Yields:
-        Consecutive output frames, at most `size`: their indices, frames (n, 3, H, W) uint8 and boxes (n, 4), all
+        Consecutive output frames, at most a batch: their indices, frames (n, 3, H, W) uint8 and boxes (n, 4), all
         zeros where there is no face.
     """
-    first = timeline.source[0]
+    first, size = timeline.source[0], report.batch_size
     for i, outputs in enumerate(timeline.passes()):
         sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
         decoded = prefetch(video.batches(sources, size), depth=_DECODED_AHEAD)

@@ -1,0 +1,79 @@
+"""Small media files made for a test: known pictures, known sound, any codec and container that PyAV writes."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+Picture = Callable[[int, int, int], np.ndarray]
+
+
+def gradient(index: int, height: int, width: int) -> np.ndarray:
+    """A smooth picture whose brightness tells which frame it is: (H, W, 3) uint8."""
+    y, x = np.mgrid[:height, :width]
+    level = 40 + 5 * (index % 40)
+    return np.stack([level + 20 * x / width, level + 20 * y / height, np.full((height, width), level)], -1).astype(
+        np.uint8
+    )
+
+
+def write_clip(
+    path: Path,
+    *,
+    n_frames: int = 20,
+    size: tuple[int, int] = (96, 128),
+    fps: Fraction = Fraction(25),
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    picture: Picture = gradient,
+    pts: Sequence[int] | None = None,
+    sound: np.ndarray | None = None,
+    sound_rate: int = 16000,
+    options: dict[str, str] | None = None,
+    rotation: int = 0,
+) -> Path:
+    """Encode a clip; `pts` (in 1/1000 s) makes the rate variable, `rotation` is written as metadata."""
+    height, width = size
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.options = options or ({"crf": "8"} if codec == "libx264" else {})
+        if rotation:
+            stream.set_display_rotation(rotation)
+        stream.codec_context.time_base = Fraction(1, 1000) if pts is not None else 1 / fps
+        track = None
+        if sound is not None:
+            track = container.add_stream("aac", rate=sound_rate, layout="mono" if len(sound) == 1 else "stereo")
+        for i in range(n_frames):
+            frame = av.VideoFrame.from_ndarray(picture(i, height, width), format="rgb24").reformat(format=pix_fmt)
+            frame.pts = pts[i] if pts is not None else i
+            frame.time_base = stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound is not None:
+            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32), format="fltp", layout=track.layout.name)
+            frame.sample_rate, frame.pts = sound_rate, 0
+            container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+    return path
+
+
+def write_sound(path: Path, samples: np.ndarray, *, rate: int = 16000, codec: str = "pcm_s16le") -> Path:
+    """Encode samples (channels, n) in [-1, 1]; the container follows from the name."""
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        for start in range(0, samples.shape[1], 4096):
+            part = np.ascontiguousarray(samples[:, start : start + 4096], dtype=np.float32)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def tone(seconds: float, rate: int = 16000, *, hertz: float = 220.0, channels: int = 1) -> np.ndarray:
+    """A steady tone of amplitude 0.5: (channels, n)."""
+    return np.tile(0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate), (channels, 1))

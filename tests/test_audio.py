@@ -1,0 +1,142 @@
+"""The mel against librosa, loading against known signals, windows against the rule they were trained with."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from gpu_lipsync.audio import frame_loudness, load_audio, log_mel, mel_windows, window_starts
+from gpu_lipsync.errors import MediaError
+from tests.clips import tone, write_clip, write_sound
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+def librosa_mel(waveform: np.ndarray) -> np.ndarray:
+    """The same features by librosa, every default written out."""
+    emphasised = np.append(waveform[0], waveform[1:] - 0.97 * waveform[:-1])
+    spectrum = np.abs(
+        librosa.stft(
+            emphasised, n_fft=800, hop_length=200, win_length=800, window="hann", center=True, pad_mode="reflect"
+        )
+    )
+    basis = librosa.filters.mel(sr=16000, n_fft=800, n_mels=80, fmin=55, fmax=7600, htk=False, norm="slaney")
+    decibels = 20 * np.log10(np.maximum(1e-5, basis @ spectrum)) - 20
+    return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4)
+
+
+def assert_matches_librosa(waveform: torch.Tensor) -> None:
+    expected = librosa_mel(waveform.numpy().astype(np.float64))
+    # float32 against float64: 1e-3 of a scale from -4 to 4 is what the issue asks for, 2e-4 is seen.
+    torch.testing.assert_close(log_mel(waveform), torch.from_numpy(expected).float(), atol=1e-3, rtol=0)
+
+
+def test_log_mel_matches_librosa_on_sample_speech() -> None:
+    assert_matches_librosa(load_audio(SAMPLES / "speech.wav"))
+
+
+@pytest.mark.parametrize("name", ["jfk_11s_44k1_stereo.flac", "ljspeech_7.7s_22k_mono.wav", "vretalk_2_48k_stereo.wav"])
+def test_log_mel_matches_librosa_on_real_speech(media: Path, name: str) -> None:
+    assert_matches_librosa(load_audio(media / "audio" / name))
+
+
+def test_log_mel_on_device_equals_cpu(device: str) -> None:
+    waveform = load_audio(SAMPLES / "speech.wav")
+    # cuFFT and MKL sum in another order.
+    torch.testing.assert_close(log_mel(waveform.to(device)).cpu(), log_mel(waveform), atol=1e-3, rtol=0)
+
+
+def test_load_audio_is_the_mean_of_the_channels(tmp_path: Path) -> None:
+    both = np.concatenate([tone(1.0, hertz=200), 0 * tone(1.0)])
+    loaded = load_audio(write_sound(tmp_path / "a.wav", both))
+    # 16-bit rounding. A decoder asked for mono would give 0.354: root two too loud.
+    np.testing.assert_allclose(loaded.numpy(), both.mean(0), atol=1 / 32768)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_load_audio_resamples_like_librosa(tmp_path: Path, rate: int) -> None:
+    loaded = load_audio(write_sound(tmp_path / "a.wav", tone(1.0, rate), rate=rate)).numpy()
+    expected = librosa.resample(tone(1.0, rate)[0], orig_sr=rate, target_sr=16000, res_type="soxr_hq")
+    assert abs(len(loaded) - 16000) <= 1
+    middle = slice(800, 15000)
+    # Two windowed sincs of different length; the ends, where they differ in padding, are left out.
+    np.testing.assert_allclose(loaded[middle], expected[middle], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("a.mp3", "mp3", 44100),
+        ("a.m4a", "aac", 44100),
+        ("a.flac", "flac", 48000),
+        ("a.ogg", "libopus", 48000),
+        ("a.opus", "libopus", 48000),
+        ("a.wav", "pcm_f32le", 96000),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_load_audio_reads_every_container(tmp_path: Path, name: str, codec: str, rate: int, channels: int) -> None:
+    loaded = load_audio(write_sound(tmp_path / name, tone(1.0, rate, channels=channels), rate=rate, codec=codec))
+    assert loaded.shape[0] == pytest.approx(16000, abs=1200)  # codecs pad to whole frames, at most 1152 samples
+    assert loaded[4000:12000].square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.05)
+
+
+def test_surround_is_averaged(tmp_path: Path) -> None:
+    centre = np.zeros((6, 16000))
+    centre[2] = tone(1.0)
+    loaded = load_audio(write_sound(tmp_path / "a.wav", centre))
+    np.testing.assert_allclose(loaded.numpy(), centre.mean(0), atol=1 / 32768)
+
+
+def test_late_sound_of_a_video_is_preceded_by_silence(media: Path) -> None:
+    path = media / "more" / "dfrf_french_m_fr_50s_512_30fps.mp4"  # there the picture is late, not the sound
+    assert load_audio(path).shape[0] == pytest.approx(50.43 * 16000, rel=1e-3)
+
+
+@pytest.mark.parametrize("fps", [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)])
+def test_windows_follow_the_training_rule(fps: Fraction) -> None:
+    starts = window_starts(801, fps)
+    assert starts[:-1] == [int(Fraction(80 * i) / fps) for i in range(len(starts) - 1)]
+    assert starts[-1] == 801 - 16
+    # One more would have started past the end.
+    assert int(Fraction(80 * (len(starts) - 1)) / fps) > 801 - 16
+
+
+def test_windows_are_columns_of_the_mel() -> None:
+    waveform = load_audio(SAMPLES / "speech.wav")
+    mel, windows = log_mel(waveform), mel_windows(waveform, 25)
+    assert windows.shape[1:] == (1, 80, 16)
+    torch.testing.assert_close(windows[7, 0], mel[:, 22:38], rtol=0, atol=0)  # int(7 * 3.2) = 22
+    torch.testing.assert_close(windows[-1, 0], mel[:, -16:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("n_samples", [1, 300, 2999])
+def test_short_sound_is_padded_to_one_window(n_samples: int) -> None:
+    windows = mel_windows(torch.full((n_samples,), 0.1), 25)
+    # Window 0 begins at column 0, the last one ends at the last column: here these are the same sixteen columns.
+    assert windows.shape == (2, 1, 80, 16)
+    assert torch.equal(windows[0], windows[1])
+
+
+def test_loudness_is_the_root_mean_square_of_each_frame() -> None:
+    waveform = torch.cat([torch.full((16000,), 0.25), torch.zeros(16000)])
+    loudness = frame_loudness(waveform, 60, 25)
+    np.testing.assert_allclose(loudness[:25], 0.25, rtol=1e-4)
+    np.testing.assert_allclose(loudness[25:], 0, atol=1e-4)  # past the end too
+
+
+def test_bad_sound_is_a_media_error_that_names_the_file(tmp_path: Path) -> None:
+    silent_film = write_clip(tmp_path / "mute.mp4")
+    noise = tmp_path / "noise.wav"
+    noise.write_bytes(bytes(range(256)) * 40)
+    empty = tmp_path / "empty.wav"
+    empty.touch()
+    whole = write_sound(tmp_path / "whole.wav", tone(4.0))
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    for path in (silent_film, noise, empty, cut, tmp_path / "missing.wav", tmp_path):
+        with pytest.raises(MediaError, match=str(path)):
+            load_audio(path)

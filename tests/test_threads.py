@@ -1,0 +1,96 @@
+"""The two queues: order kept, bounded, errors surface, threads end."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gpu_lipsync.threads import Sink, prefetch
+
+
+def names() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+def test_prefetch_keeps_order_and_runs_at_most_depth_ahead() -> None:
+    made = []
+
+    def numbers() -> Iterator[int]:
+        for i in range(20):
+            made.append(i)
+            yield i
+
+    for expected, item in enumerate(prefetch(numbers(), depth=2)):
+        assert item == expected
+        time.sleep(0.005)
+        assert len(made) <= item + 1 + 2 + 1  # taken, queued, and one in the producer's hand
+    assert len(made) == 20
+
+
+def test_an_error_while_producing_reaches_the_consumer() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise OSError("disk on fire")
+
+    items = prefetch(failing(), depth=4)
+    assert next(items) == 1
+    with pytest.raises(OSError, match="disk on fire"):
+        next(items)
+
+
+def test_leaving_early_ends_the_thread_and_closes_the_source() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    items = prefetch(endless(), depth=1)
+    next(items)
+    items.close()  # type: ignore[attr-defined]
+    assert closed.is_set()
+    assert "decode" not in names()
+
+
+def test_sink_consumes_everything_in_order() -> None:
+    got: list[int] = []
+    sink = Sink(got.append, depth=2)
+    for i in range(50):
+        sink.put(i)
+    sink.close()
+    assert got == list(range(50))
+    assert "encode" not in names()
+
+
+def test_a_failing_consumer_surfaces_at_the_next_put_or_close() -> None:
+    def fail(_: int) -> None:
+        raise ValueError("no room")
+
+    sink = Sink(fail, depth=1)
+    with pytest.raises(ValueError, match="no room"):
+        for i in range(100):
+            sink.put(i)
+    with pytest.raises(ValueError, match="no room"):
+        sink.close()
+
+
+def test_abort_drops_what_is_queued() -> None:
+    started, release = threading.Event(), threading.Event()
+    got: list[int] = []
+
+    def slow(item: int) -> None:
+        started.set()
+        release.wait(5)
+        got.append(item)
+
+    sink = Sink(slow, depth=4)
+    for i in range(4):
+        sink.put(i)
+    started.wait(5)
+    threading.Timer(0.05, release.set).start()
+    sink.abort()
+    assert got == [0]

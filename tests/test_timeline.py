@@ -1,0 +1,61 @@
+"""Which source frame is shown when, against the rules written out for each case."""
+
+from fractions import Fraction
+
+from gpu_lipsync.timeline import Timeline, align
+
+FPS = Fraction(25)
+
+
+def even(n: int, start: Fraction = Fraction(0)) -> tuple[Fraction, ...]:
+    return tuple(start + i / FPS for i in range(n))
+
+
+def test_constant_rate_counts_frames_and_starts_over() -> None:
+    timeline = align(even(4), fps=FPS, constant_rate=True, n_outputs=10)
+    assert timeline.source == (0, 1, 2, 3, 0, 1, 2, 3, 0, 1)
+    assert list(timeline.passes()) == [range(0, 4), range(4, 8), range(8, 10)]
+
+
+def test_a_still_is_one_pass() -> None:
+    timeline = align(even(1), fps=FPS, constant_rate=True, n_outputs=100)
+    assert set(timeline.source) == {0}
+    assert list(timeline.passes()) == [range(100)]
+
+
+def test_static_shows_the_first_frame_only() -> None:
+    assert set(align(even(9), fps=FPS, constant_rate=True, n_outputs=30, static=True).source) == {0}
+
+
+def test_variable_rate_shows_what_is_on_screen() -> None:
+    shown_at = tuple(Fraction(ms, 1000) for ms in (0, 40, 200, 240))  # the second frame stays for four
+    timeline = align(shown_at, fps=FPS, constant_rate=False, n_outputs=8)
+    assert timeline.source == (0, 1, 1, 1, 1, 2, 3, 0)
+
+
+def test_late_start_shows_the_first_frame_early() -> None:
+    timeline = align(even(5, Fraction(8, 100)), fps=FPS, constant_rate=False, n_outputs=5)
+    assert timeline.source == (0, 0, 0, 1, 2)
+
+
+def test_frames_before_the_start_are_never_shown() -> None:
+    timeline = align(even(6, Fraction(-8, 100)), fps=FPS, constant_rate=False, n_outputs=5)
+    assert timeline.source == (2, 3, 4, 5, 2)
+
+
+def test_every_output_is_shown_once_whatever_the_batches() -> None:
+    shown_at = tuple(Fraction(ms, 1000) for ms in (0, 7, 40, 90, 91, 200, 333))
+    timeline = align(shown_at, fps=FPS, constant_rate=False, n_outputs=60)
+    for size in (1, 2, 5, 100):
+        shown = []
+        for outputs in timeline.passes():
+            for start in range(0, 7, size):
+                shown += timeline.showing(outputs, range(start, min(start + size, 7)))
+        assert shown == list(range(60))
+
+
+def test_ntsc_has_no_drift_after_an_hour() -> None:
+    fps = Fraction(30000, 1001)
+    shown_at = tuple(i / fps for i in range(108_000))
+    timeline = align(shown_at, fps=fps, constant_rate=False, n_outputs=108_000)
+    assert timeline == Timeline(tuple(range(108_000)))
