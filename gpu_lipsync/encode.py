@@ -24,7 +24,7 @@ class Writer:
     def __init__(self, target: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
         self.notes: list[str] = []
         self._target = target
-        self._made_folders = _make_folders(target.parent)
+        self._made_folders = _make_folders(target)
         self._partial = _partial_file(target)
         try:
             self._backend = open_backend(self._partial, shape, config, device, self.notes)
@@ -109,12 +109,16 @@ def even_sided(frames: Tensor) -> Tensor:
     return frames
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+def _make_folders(target: Path) -> list[Path]:
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise EncodeError(
+            f"{target} cannot be written (one of its folders is a file); choose another --outfile"
+        ) from error
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise cannot_write(target, error) from error
     return missing[::-1]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,16 +12,28 @@ from gpu_lipsync.errors import DeviceMemoryError
 from gpu_lipsync.faces import MIN_BOX, crop_faces, paste_faces
 from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
+from gpu_lipsync.silence import RestingMouths
 
 
 class MouthRenderer:
     """Renders batches, smaller ones once the device has run out of memory."""
 
-    def __init__(self, generator: nn.Module, blend: BlendConfig, report: Report, observer: Observer) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        blend: BlendConfig,
+        report: Report,
+        observer: Observer,
+        *,
+        rest_weights: Sequence[float] | None = None,
+    ) -> None:
+        """`rest_weights`, one for each output frame, turns silence gating on."""
         self._generator = generator
         self._blend = blend
         self._report = report
         self._observer = observer
+        self._rest_weights = rest_weights
+        self._resting = RestingMouths()
 
     def render(self, frames: Tensor, mel: Tensor, boxes: Tensor) -> Tensor:
         """Give each frame the mouth that its sound asks for.
@@ -35,43 +49,50 @@ class MouthRenderer:
         Raises:
             DeviceMemoryError: not even one frame fits.
         """
-        n_frames = len(frames)
+        n_frames, first = len(frames), self._report.n_frames
         self._report.n_frames += n_frames
         sides = boxes[:, 2:] - boxes[:, :2]
         with_face = [i for i, side in enumerate(sides.tolist()) if min(side) >= MIN_BOX]
         self._report.n_frames_without_face += n_frames - len(with_face)
+        weights = [self._rest_weights[first + i] for i in with_face] if self._rest_weights else [0.0] * len(with_face)
         if len(with_face) == n_frames:
-            return self._within_memory(frames, mel, boxes)
+            return self._within_memory(frames, mel, boxes, weights)
         if not with_face:
             return frames
         chosen = torch.tensor(with_face, device=frames.device)
-        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face])
+        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], weights)
         return frames.index_copy(0, chosen, synced)
 
-    def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor) -> Tensor:
-        size = self._report.batch_size
-        try:
-            parts = [
-                self._sync(frames[i : i + size], mel[i : i + size], boxes[i : i + size])
-                for i in range(0, len(frames), size)
-            ]
-            return parts[0] if len(parts) == 1 else torch.cat(parts)
-        except torch.OutOfMemoryError as error:
-            largest = min(size, len(frames))
-            if largest == 1:
-                raise DeviceMemoryError(
-                    f"out of memory on {frames.device} with a single frame of {frames.shape[3]}x{frames.shape[2]}; "
-                    "pass --resize_factor 2 or --device cpu, or free memory on the device"
-                ) from error
-            self._report.batch_size = largest // 2
-        # Outside the handler: the traceback would keep the failed batch's tensors alive.
-        self._report.note(f"out of memory: going on with batches of {self._report.batch_size}", self._observer)
-        if frames.is_cuda:
-            torch.cuda.empty_cache()
-        return self._within_memory(frames, mel, boxes)
+    def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
+        synced: list[Tensor] = []
+        done = 0
+        while done < len(frames):
+            part = slice(done, done + self._report.batch_size)
+            try:
+                synced.append(self._sync(frames[part], mel[part], boxes[part], weights[part]))
+                done += len(synced[-1])
+                continue
+            except torch.OutOfMemoryError as error:
+                self._halve(min(self._report.batch_size, len(frames) - done), frames, error)
+            # Outside the handler, whose traceback keeps the failed batch's tensors alive.
+            if frames.is_cuda:
+                torch.cuda.empty_cache()
+        return synced[0] if len(synced) == 1 else torch.cat(synced)
 
-    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor) -> Tensor:
+    def _halve(self, size: int, frames: Tensor, error: BaseException) -> None:
+        if size == 1:
+            raise DeviceMemoryError(
+                f"out of memory on {frames.device} with a single frame of {frames.shape[3]}x{frames.shape[2]}; "
+                "pass --resize_factor 2 or --device cpu, or free memory on the device"
+            ) from error
+        self._report.batch_size = size // 2
+        self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
+
+    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
         with self._report.timed("generate"):
-            mouths = self._generator(mel, crop_faces(frames, boxes))
+            mouths, n_generated = self._resting.mouths(self._generator, mel, crop_faces(frames, boxes), weights)
         with self._report.timed("blend"):
-            return paste_faces(frames, mouths, boxes, self._blend)
+            synced = paste_faces(frames, mouths, boxes, self._blend)
+        self._report.n_generated += n_generated
+        self._report.n_frames_in_silence += sum(weight == 1 for weight in weights)
+        return synced

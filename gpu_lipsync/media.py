@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_lipsync.errors import MediaError
+from gpu_lipsync.errors import LipSyncError, MediaError
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
@@ -79,23 +79,23 @@ class Still:
     had_alpha: bool
 
 
-def require_file(path: str | Path, role: str) -> Path:
+def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = MediaError) -> Path:
     """The path, if it is a file with something in it.
 
     Raises:
-        MediaError: it is missing, a folder, unreadable or empty.
+        MediaError: it is missing, a folder, unreadable or empty; or another kind, as `error` says.
     """
     file = Path(path)
     try:
         if not file.exists():
-            raise MediaError(f"{role} file {file} does not exist; check the path")
+            raise error(f"{role} file {file} does not exist; check the path")
         if not file.is_file() and not file.is_fifo():
-            raise MediaError(f"{role} {file} is not a file; give the path of one")
+            raise error(f"{role} {file} is not a file; give the path of one")
         with file.open("rb") as stream:
             if not stream.read(1):
-                raise MediaError(f"{role} file {file} is empty (0 bytes); make it again")
-    except OSError as error:
-        raise MediaError(f"{role} file {file} cannot be read ({error.strerror}); check its permissions") from error
+                raise error(f"{role} file {file} is empty (0 bytes); make it again")
+    except OSError as reason:
+        raise error(f"{role} file {file} cannot be read ({reason.strerror}); check its permissions") from reason
     return file
 
 
@@ -292,10 +292,10 @@ def _refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: F
     with path.open("rb") as file:
         head = file.read(8)
     announced_bytes = int.from_bytes(head[4:8], "little") + 8
-    # A RIFF file (WAV, AVI) says how long it is; 0 and -1 are what a writer leaves that could not go back.
+    # RIFF (WAV, AVI) says how long it is; 0 and -1 are what a writer leaves that could not go back.
     if head.startswith(b"RIFF") and container.size + 1 < announced_bytes < 0xFFFFFFFF:
         raise MediaError(
-            f"{role} {path} is cut short: it announces {announced_bytes} bytes and holds {container.size}; copy it again"
+            f"{role} {path} is cut short: it holds {container.size} of {announced_bytes} bytes; copy it again"
         )
     if not _STATES_DURATION & set(container.format.name.split(",")):
         return

@@ -9,15 +9,16 @@ from contextlib import closing
 import torch
 from torch import Tensor, nn
 
-from gpu_lipsync.audio import mel_windows, waveform_of
+from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.encode import StreamShape, open_writer
-from gpu_lipsync.errors import FaceNotFoundError
+from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media import read_sound, require_file
 from gpu_lipsync.progress import Observer, Silent
 from gpu_lipsync.report import Report, seconds_since_start
+from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.threads import prefetch
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
@@ -43,19 +44,25 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
             existing output file is as it was.
     """
     observer = observer or Silent()
-    for role, path in (("face", config.face), ("audio", config.audio), ("checkpoint", config.checkpoint_path)):
-        require_file(path, role)
+    require_file(config.face, "face")
+    require_file(config.audio, "audio")
+    require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
     device = resolve_device(config.device)
     with torch.inference_mode(), open_video(config.face, config.frames, device) as video:
         report = _open_report(config, device, video)
         sound = read_sound(config.audio)
         with report.timed("sound"):
-            mel = mel_windows(waveform_of(sound, device), fps=video.fps)
+            waveform = waveform_of(sound, device)
+            mel = mel_windows(waveform, video.fps)
+            pauses = None
+            if config.silence_gating:
+                loudness = frame_loudness(waveform, len(mel), video.fps).tolist()
+                pauses = rest_weights(loudness, fps=video.fps, threshold=config.silence_threshold)
         with report.timed("models"):
             detector, generator = load_models(config, device)
         timeline = video.timeline(len(mel))
         tracker = FaceTracker(detector, config.faces, fps=float(video.fps))
-        renderer = MouthRenderer(generator, config.blend, report, observer)
+        renderer = MouthRenderer(generator, config.blend, report, observer, rest_weights=pauses)
         height, width = video.size
         shape = StreamShape(
             height=height,

@@ -26,6 +26,8 @@ class Report:
     """The outcome of a run.
 
     Attributes:
+        n_frames_in_silence: frames that only show a resting mouth, with silence gating.
+        n_generated: frames that the generator made; with silence gating fewer than were shown.
         seconds: wall-clock time by stage. On a CUDA device the network's work is queued, so its time shows up in the
             stage that first waits for it.
         notes: what the user was told along the way.
@@ -43,6 +45,7 @@ class Report:
     n_source_frames: int = 0
     n_frames_without_face: int = 0
     n_frames_in_silence: int = 0
+    n_generated: int = 0
     batch_size: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     total_seconds: float = 0.0
@@ -71,8 +74,10 @@ class Report:
         ]
         if self.n_frames_without_face:
             lines.append(f"{self.n_frames_without_face} frames without a face passed through unchanged")
+        n_spoken = self.n_frames - self.n_frames_without_face
         if self.n_frames_in_silence:
-            lines.append(f"{self.n_frames_in_silence} frames in silence reused a resting mouth")
+            gated = f"{self.n_generated} mouths generated instead of {n_spoken}"
+            lines.append(f"{self.n_frames_in_silence} frames in silence: {gated}")
         return "\n".join([*lines, f"seconds: {stages}"])
 
     def as_dict(self) -> dict[str, Any]:

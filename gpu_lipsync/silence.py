@@ -1,0 +1,140 @@
+"""Spend less on frames in which nobody speaks: `--silence_gating`.
+
+In a pause the generator makes a closed mouth, from digital silence at the pose of that moment, only every fifth frame;
+the frames between reuse it. It is faded in over the last frames of speech, whose windows hold mostly silence already,
+and out over the last frames of the pause, which are generated, since their windows hold the coming sound already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+ENTER_AFTER_S = 0.2  # shorter gaps are stops between syllables
+REFRESH_FRAMES = 5
+FADE_FRAMES = 3
+SILENT_MEL = -4.0  # the floor of the normalised spectrogram
+
+
+def rest_weights(loudness: Sequence[float], *, fps: Fraction, threshold: float) -> tuple[float, ...]:
+    """How much of each output frame's mouth is the resting one: 0 in speech, 1 in a pause, between in a fade.
+
+    Args:
+        loudness: root mean square of the sound during each output frame.
+        fps: frames a second.
+        threshold: a pause is at least 0.2 s below it; it ends with the first frame that is not.
+    """
+    weights = [0.0] * len(loudness)
+    start = 0
+    for quiet, run in groupby(loudness, key=lambda level: level < threshold):
+        stop = start + len(list(run))
+        if quiet and (stop - start) / fps >= ENTER_AFTER_S:
+            weights[start:stop] = [1.0] * (stop - start)
+            for step in range(1, FADE_FRAMES + 1):
+                share = 1 - step / (FADE_FRAMES + 1)
+                if start - step >= 0:
+                    weights[start - step] = max(weights[start - step], share)
+                if stop < len(loudness) and stop - (FADE_FRAMES + 1 - step) >= start:
+                    at = stop - (FADE_FRAMES + 1 - step)
+                    weights[at] = min(weights[at], share)
+        start = stop
+    return tuple(weights)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What the generator is asked for in one batch.
+
+    Attributes:
+        spoken: frames generated from their own sound.
+        keys: frames at which a resting mouth is generated.
+        older: for each frame the resting mouth that fades out, counted in [previous, last, *keys].
+        newer: the one that fades in.
+        mix: the newer one's share.
+        rest: the resting mouth's share of the frame's mouth.
+    """
+
+    spoken: list[int]
+    keys: list[int]
+    older: list[int]
+    newer: list[int]
+    mix: list[float]
+    rest: list[float]
+
+    @property
+    def n_generated(self) -> int:
+        return len(self.spoken) + len(self.keys)
+
+
+@dataclass(frozen=True)
+class PauseState:
+    """Where in a pause a frame is: frames since the last resting mouth was made, and how many were made in it."""
+
+    since_key: int = -1  # no pause
+    n_keys: int = 0
+
+
+@dataclass
+class RestingMouths:
+    """The resting mouths across batches. Frames must come in order."""
+
+    _state: PauseState = PauseState()
+    _bank: Tensor | None = field(default=None, repr=False)
+
+    def plan(self, weights: Sequence[float]) -> tuple[BatchPlan, PauseState]:
+        """Decide a batch from its frames' `rest_weights`, and the state after it; changes nothing yet."""
+        plan = BatchPlan([], [], [], [], [], list(weights))
+        since, n_keys = self._state.since_key, self._state.n_keys
+        last = 1  # in the bank: the one from the batch before
+        for i, weight in enumerate(weights):
+            if weight < 1:
+                plan.spoken.append(i)
+            if weight == 0:
+                since, n_keys = -1, 0
+            # While it fades out the resting mouth is good enough as it is.
+            elif n_keys == 0 or (weight == 1 and since + 1 >= REFRESH_FRAMES):
+                last = 2 + len(plan.keys)
+                plan.keys.append(i)
+                since, n_keys = 0, n_keys + 1
+            else:
+                since += 1
+            plan.newer.append(last)
+            plan.older.append(last - 1 if n_keys > 1 else last)
+            plan.mix.append(min(1.0, (since + 1) / FADE_FRAMES))
+        return plan, PauseState(since, n_keys)
+
+    def mouths(self, generator: nn.Module, mel: Tensor, faces: Tensor, weights: Sequence[float]) -> tuple[Tensor, int]:
+        """Generate a batch's mouths.
+
+        Args:
+            generator: called once, with as many frames as the batch needs.
+            mel: (B, 1, 80, 16).
+            faces: (B, 3, 96, 96) float in [0, 1].
+            weights: the batch's share of `rest_weights`.
+
+        Returns:
+            (B, 3, 96, 96), and how many frames were generated.
+        """
+        plan, after = self.plan(weights)
+        if not any(weights):
+            self._state = after
+            return generator(mel, faces), len(weights)
+        device = faces.device
+        at = torch.tensor(plan.spoken + plan.keys, dtype=torch.int64, device=device)
+        sound = mel[at]
+        sound[len(plan.spoken) :] = SILENT_MEL
+        made = generator(sound, faces[at]) if plan.n_generated else faces[:0]
+        bank = self._bank if self._bank is not None else faces.new_zeros(2, *faces.shape[1:])
+        bank = torch.cat((bank, made[len(plan.spoken) :].to(bank.dtype)))
+        # One upload for all that the device has to know.
+        shares = torch.tensor([plan.mix, plan.rest], device=device).view(2, -1, 1, 1, 1)
+        picks = torch.tensor([plan.older, plan.newer], device=device)
+        resting = torch.lerp(bank[picks[0]], bank[picks[1]], shares[0])
+        spoken = torch.zeros_like(faces).index_copy(0, at[: len(plan.spoken)], made[: len(plan.spoken)].to(faces.dtype))
+        self._state, self._bank = after, bank[-2:].clone()
+        return torch.lerp(spoken, resting, shares[1]), plan.n_generated

@@ -1,0 +1,145 @@
+"""The command line: the predecessor's flags to the letter, ranges, and what answers before torch is there."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from gpu_lipsync.cli import build_parser, main
+from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+REQUIRED = ["--checkpoint_path", "c.pth", "--face", "f.mp4", "--audio", "a.wav"]
+
+# Name, type of one value and default of every flag that the predecessor had.
+PREDECESSOR = {
+    "outfile": "results/result_voice.mp4",
+    "static": False,
+    "fps": 25.0,
+    "pads": (0, 10, 0, 0),
+    "face_det_batch_size": 16,
+    "wav2lip_batch_size": 128,
+    "resize_factor": 1,
+    "crop": (0, -1, 0, -1),
+    "box": (-1, -1, -1, -1),
+    "rotate": False,
+    "nosmooth": False,
+    "blend_method": "ellipse",
+    "mouth_region_size": 0.6,
+    "blur_intensity": 51,
+    "sharpen_mouth": False,
+    "sharpen_amount": 0.5,
+    "temporal_smooth": False,
+    "smooth_window": 3,
+    "smooth_mode": "medium",
+    "fp16": False,
+    "silence_gating": False,
+    "silence_threshold": 0.01,
+    "face_det_stride": 5,
+}
+
+
+def parse(*flags: str) -> LipSyncConfig:
+    return LipSyncConfig(**vars(build_parser().parse_args([*REQUIRED, *flags])))
+
+
+def test_defaults_are_the_predecessors() -> None:
+    config = parse()
+    assert {name: getattr(config, name) for name in PREDECESSOR} == PREDECESSOR
+
+
+def test_every_field_is_a_flag_and_defaults_stand_in_one_place() -> None:
+    parsed = vars(build_parser().parse_args(REQUIRED))
+    assert set(parsed) == {field.name for field in fields(LipSyncConfig)}
+    assert parse() == LipSyncConfig(checkpoint_path="c.pth", face="f.mp4", audio="a.wav")
+
+
+def test_a_command_line_of_the_predecessor_parses() -> None:
+    line = (
+        "--pads 0 20 0 0 --crop 10 200 5 300 --box 20 120 30 130 --rotate --nosmooth --blend_method hd "
+        "--mouth_region_size 0.4 --blur_intensity 61 --sharpen_mouth --sharpen_amount 1.2 --static "
+        "--temporal_smooth --smooth_window 5 --smooth_mode strong --fp16 --silence_gating --resize_factor 2"
+    )
+    config = parse(*line.split())
+    assert (config.pads, config.crop, config.box) == ((0, 20, 0, 0), (10, 200, 5, 300), (20, 120, 30, 130))
+    assert (config.static, config.rotate, config.nosmooth, config.fp16) == (True, True, True, True)
+    assert (config.blend.method, config.blend.mouth_region_size, config.blend.sharpen_amount) == ("hd", 0.4, 1.2)
+    assert (config.faces.smooth_window, config.faces.smooth_mode) == (5, "strong")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], False),
+        (["--static"], True),
+        (["--static", "True"], True),
+        (["--static", "False"], False),  # the predecessor took this for true
+        (["--static", "1"], True),
+        (["--static", "0"], False),
+    ],
+)
+def test_static_says_what_it_means(flags: list[str], expected: bool) -> None:
+    assert parse(*flags).static is expected
+
+
+def test_an_even_blur_becomes_odd() -> None:
+    assert parse("--blur_intensity", "50").blur_intensity == 51
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--mouth_region_size 0.05", "0.1 to 1.0, got 0.05"),
+        ("--mouth_region_size 1.5", "0.1 to 1.0, got 1.5"),
+        ("--blur_intensity 0", "1 to 201"),
+        ("--blur_intensity 301", "1 to 201"),
+        ("--sharpen_amount 5.5", "0 to 5, got 5.5"),
+        ("--silence_threshold 2", "0 to 1, got 2"),
+        ("--smooth_window 40", "1 to 31"),
+        ("--face_det_stride 0", "1 or more"),
+        ("--face_det_batch_size 0", "1 or more"),
+        ("--wav2lip_batch_size 0", "1 or more, got 0"),
+        ("--resize_factor 0", "1 or more, got 0"),
+        ("--fps 0", "above 0 and at most 240, got 0"),
+        ("--fps nan", "above 0"),
+        ("--box 100 50 0 10", "top bottom left right"),
+        ("--crop 0 -5 0 0", "crop must be"),
+        ("--crf 60", "0 to 51, got 60"),
+        ("--device tpu", "auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ("--outfile result.txt", ".mp4"),
+    ],
+)
+def test_nonsense_is_refused_with_the_range(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*REQUIRED, *flags.split()]) == ConfigError.exit_code
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", ["0.1", "0.3", "0.4", "1.0"])
+def test_the_users_mouth_sizes_are_accepted(size: str) -> None:
+    assert parse("--mouth_region_size", size).blend.mouth_region_size == float(size)
+
+
+def test_an_outfile_that_is_an_input_is_refused(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"precious")
+    assert main(["--checkpoint_path", "c", "--face", str(clip), "--audio", "a", "--outfile", str(clip)]) == 2
+    assert clip.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("flags", [["--help"], [*REQUIRED, "--crf", "99"], ["--nonsense"]])
+def test_quick_answers_do_not_wait_for_torch(flags: list[str]) -> None:
+    script = f"""
+import runpy, sys
+sys.argv = ["inference_fast.py", *{flags!r}]
+try:
+    runpy.run_path("inference_fast.py", run_name="__main__")
+except SystemExit:
+    pass
+assert "torch" not in sys.modules and "numpy" not in sys.modules, "torch was imported"
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)

@@ -1,0 +1,218 @@
+"""The command as its caller runs it: a subprocess on the samples, its file as ffprobe sees it, its exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from PIL import Image
+
+from gpu_lipsync.audio import load_audio, mel_windows
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.video import open_video
+from tests.clips import tone, write_clip, write_sound
+from tests.probe import ffprobe
+
+ROOT = Path(__file__).parent.parent
+FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small generator with random weights: where a mouth goes does not depend on what it looks like."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.pth"
+    torch.save({"state_dict": Wav2Lip(0.125).state_dict()}, path)
+    return path
+
+
+def command(*flags: object) -> list[str]:
+    return [sys.executable, str(ROOT / "inference_fast.py"), *map(str, flags)]
+
+
+def run(*flags: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*flags), cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_the_samples_become_a_video(checkpoint: Path, tmp_path: Path) -> None:
+    out, report = tmp_path / "folder" / "out.mp4", tmp_path / "report.json"
+    flags = ["--checkpoint_path", checkpoint, "--face", FACE, "--audio", SPEECH, "--outfile", out, "--report", report]
+    done = run(*flags, "--crf", 12, cwd=tmp_path)  # from another folder: nothing depends on where it is called
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().splitlines()[-1].startswith("Total processing time: ")
+    streams = ffprobe(out)
+    with open_video(FACE, FrameConfig()) as source:
+        n_windows = len(mel_windows(load_audio(SPEECH), source.fps))
+        assert int(streams["video"]["nb_read_frames"]) == n_windows
+        assert (streams["video"]["height"], streams["video"]["width"]) == source.size
+        assert abs(float(streams["video"]["duration"]) - float(streams["audio"]["duration"])) < 1 / source.fps
+        shown = source.timeline(n_windows).source
+        _, frames = next(source.batches(range(16), 16))
+        with open_video(out, FrameConfig(decoder="pyav")) as result:
+            _, synced = next(result.batches(range(16), 16))
+    assert shown[:16] == tuple(range(16))
+    facts = json.loads(report.read_text())
+    assert (facts["n_frames"], facts["n_frames_without_face"]) == (n_windows, 0)
+    assert set(facts["seconds"]) >= {"start-up", "models", "faces", "generate", "blend", "encode"}
+    assert {"python", "torch", "decord"} <= set(facts["versions"])
+    difference = (synced.float() - frames.float()).abs().mean((0, 1))
+    # Means of 8 x 8 blocks, since single pixels of hair and cloth differ by a dozen levels at crf 12.
+    difference = torch.nn.functional.avg_pool2d(difference[None, None], 8)[0, 0]
+    changed = difference > 8
+    assert changed.any()
+    rows, columns = changed.nonzero().unbind(1)
+    # A patch of the face, and nothing else: the random mouth cannot be missed, the rest must be the source.
+    assert (rows.max() - rows.min()) * (columns.max() - columns.min()) < 0.25 * difference.numel()
+    assert difference[~changed].mean() < 1.5
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_frames_without_a_face_pass_through(checkpoint: Path, tmp_path: Path, odd: bool) -> None:
+    from skimage import data
+
+    portrait = data.astronaut()[: 301 if odd else 300, 70 : 371 if odd else 370]
+
+    def picture(index: int, height: int, width: int) -> np.ndarray:
+        return portrait if index < 15 else np.full((height, width, 3), 90, np.uint8)
+
+    face = write_clip(tmp_path / "face.avi", n_frames=30, size=portrait.shape[:2], picture=picture, codec="ffv1", pix_fmt="yuv444p")  # fmt: skip # noqa: E501
+    sound = write_sound(tmp_path / "a.wav", tone(1.4))
+    out, report = tmp_path / "out.mp4", tmp_path / "report.json"
+    flags = ["--checkpoint_path", checkpoint, "--face", face, "--audio", sound, "--outfile", out, "--report", report]
+    done = run(*flags)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(report.read_text())
+    assert facts["n_frames_without_face"] == 15
+    with open_video(out, FrameConfig(decoder="pyav")) as video:
+        (_, first), *_ = video.batches(range(15, 30), 15)
+    assert (first.float() - 90).abs().max() < 4  # flat grey through crf 18
+    assert f"{15} frames without a face" in done.stdout
+
+
+def test_a_still_with_every_alpha_path_and_a_dotted_folder(checkpoint: Path, tmp_path: Path) -> None:
+    from skimage import data
+
+    folder = tmp_path / "in" / "v1.2 it's; $HOME"
+    folder.mkdir(parents=True)
+    rgba = np.dstack([data.astronaut(), np.full((512, 512), 255, np.uint8)])
+    Image.fromarray(rgba).save(folder / "a.png")
+    out = folder / "out.mp4"
+    sound = write_sound(folder / "a.wav", tone(0.6))
+    done = run("--checkpoint_path", checkpoint, "--face", folder / "a.png", "--audio", sound, "--outfile", out, "--fps", 30)  # fmt: skip # noqa: E501
+    assert done.returncode == 0, done.stderr
+    assert "on black" in done.stderr
+    assert ffprobe(out)["video"]["r_frame_rate"] == "30/1"
+
+
+def test_quiet_says_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    sound = write_sound(tmp_path / "a.wav", tone(0.3))
+    done = run("--checkpoint_path", checkpoint, "--face", FACE, "--audio", sound, "--outfile", tmp_path / "o.mp4", "--quiet")  # fmt: skip # noqa: E501
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+Breakage = Callable[[Path, Path], dict[str, object]]
+
+
+def broken(name: str, content: bytes) -> Breakage:
+    def make(folder: Path, _: Path) -> dict[str, object]:
+        path = folder / name
+        path.write_bytes(content)
+        return {{"f": "face", "a": "audio", "c": "checkpoint_path"}[name[0]]: path}
+
+    return make
+
+
+def faceless(folder: Path, _: Path) -> dict[str, object]:
+    return {"face": write_clip(folder / "grey.mp4")}
+
+
+def other_network(folder: Path, _: Path) -> dict[str, object]:
+    torch.save({"state_dict": torch.nn.Linear(3, 3).state_dict()}, folder / "linear.pth")
+    return {"checkpoint_path": folder / "linear.pth"}
+
+
+def truncated_checkpoint(folder: Path, checkpoint: Path) -> dict[str, object]:
+    (folder / "cut.pth").write_bytes(checkpoint.read_bytes()[: checkpoint.stat().st_size // 2])
+    return {"checkpoint_path": folder / "cut.pth"}
+
+
+def unwritable(folder: Path, _: Path) -> dict[str, object]:
+    (folder / "plain").touch()
+    return {"outfile": folder / "plain" / "out.mp4"}
+
+
+def mute(folder: Path, _: Path) -> dict[str, object]:
+    return {"audio": write_clip(folder / "mute.mp4")}
+
+
+BAD: list[tuple[int, Breakage]] = [
+    (3, lambda folder, _: {"face": folder / "missing.mp4"}),
+    (3, lambda folder, _: {"audio": folder / "missing.wav"}),
+    (5, lambda folder, _: {"checkpoint_path": folder / "missing.pth"}),
+    (3, broken("f.mp4", b"")),
+    (3, broken("f.mp4", b"no video at all\n" * 99)),
+    (3, broken("a.wav", b"no sound at all\n" * 99)),
+    (3, lambda folder, _: {"face": write_sound(folder / "sound.wav", tone(1.0))}),
+    (3, mute),
+    (4, faceless),
+    (4, lambda *_: {"box": "4000 5000 4000 5000"}),
+    (5, broken("c.pth", b"not a checkpoint" * 99)),
+    (5, other_network),
+    (5, truncated_checkpoint),
+    (6, unwritable),
+    (2, lambda *_: {"device": "cuda:77"}),
+]
+
+
+@pytest.mark.parametrize(("exit_code", "make"), BAD)
+def test_bad_input_ends_with_one_line_and_its_code(
+    checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], exit_code: int, make: Breakage
+) -> None:
+    # In this process: sixteen times torch's start would be a minute. The subprocess tests cover the way out.
+    from gpu_lipsync.cli import main
+
+    target = tmp_path / "out" / "out.mp4"
+    target.parent.mkdir()
+    target.write_bytes(b"an earlier result")
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    settings: dict[str, object] = {"checkpoint_path": checkpoint, "face": FACE, "audio": SPEECH, "outfile": target}
+    changed = make(inputs, checkpoint)
+    flags = [word for k, v in (settings | changed).items() for word in (f"--{k}", *str(v).split(" "))]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(flags) == exit_code
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    lines = capfd.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    value = next(iter(changed.values()))
+    assert str(value) in errors[0] or Path(str(value)).name in errors[0] or str(value).split()[0] in errors[0]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_cleans_up(checkpoint: Path, tmp_path: Path, sent: signal.Signals, exit_code: int) -> None:
+    sound = write_sound(tmp_path / "long.wav", tone(60.0))
+    out = tmp_path / "results" / "out.mp4"
+    flags = ["--checkpoint_path", checkpoint, "--face", FACE, "--audio", sound, "--outfile", out]
+    process = subprocess.Popen(command(*flags), stderr=subprocess.PIPE, text=True, env={**os.environ})
+    deadline = time.monotonic() + 120
+    while not (out.parent.exists() and any(p.stat().st_size for p in out.parent.iterdir())):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == exit_code, stderr
+    assert stderr.splitlines()[-1].endswith("nothing was written")
+    assert not out.parent.exists()

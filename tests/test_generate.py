@@ -1,0 +1,95 @@
+"""A batch through crop, generator and blend: what happens without faces and without memory."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.errors import DeviceMemoryError
+from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.progress import Silent
+from gpu_lipsync.report import Report
+
+BOX = [40, 30, 120, 130]
+
+
+class Red(nn.Module):
+    """Paints every mouth red; runs out of memory above `limit` frames."""
+
+    def __init__(self, limit: int = 1000) -> None:
+        super().__init__()
+        self.limit = limit
+        self.sizes: list[int] = []
+
+    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+        if len(mel) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.sizes.append(len(mel))
+        return torch.tensor([1.0, 0.0, 0.0])[None, :, None, None].expand_as(faces)
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def fresh_report(batch_size: int) -> Report:
+    return Report(
+        outfile="o", device="cpu", decoder="", encoder="", precision="", width=160, height=160, fps="25",
+        batch_size=batch_size,
+    )  # fmt: skip
+
+
+def batch(n: int) -> tuple[Tensor, Tensor]:
+    return torch.full((n, 3, 160, 160), 100, dtype=torch.uint8), torch.zeros(n, 1, 80, 16)
+
+
+def test_out_of_memory_halves_the_batch_once_per_level_and_says_so() -> None:
+    generator, report, listener = Red(limit=3), fresh_report(16), Listener()
+    renderer = MouthRenderer(generator, BlendConfig(method="original"), report, listener)
+    for _ in range(2):
+        synced = renderer.render(*batch(16), torch.tensor([BOX] * 16))
+        assert (synced[:, 0, 30:130, 40:120] == 255).all()
+    assert listener.lines == report.notes
+    assert [line.rsplit(" ", 1)[1] for line in report.notes] == ["8", "4", "2"]
+    assert set(generator.sizes) == {2}  # and stays there
+    assert (report.n_frames, report.n_generated) == (32, 32)
+
+
+def test_out_of_memory_with_one_frame_ends_the_run() -> None:
+    renderer = MouthRenderer(Red(limit=0), BlendConfig(), fresh_report(4), Silent())
+    with pytest.raises(DeviceMemoryError, match="--resize_factor") as caught:
+        renderer.render(*batch(4), torch.tensor([BOX] * 4))
+    assert caught.value.exit_code == 7
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    class Broken(nn.Module):
+        def forward(self, *_: Tensor) -> Tensor:
+            raise RuntimeError("a bug")
+
+    renderer = MouthRenderer(Broken(), BlendConfig(), fresh_report(4), Silent())
+    with pytest.raises(RuntimeError, match="a bug"):
+        renderer.render(*batch(4), torch.tensor([BOX] * 4))
+
+
+def test_only_frames_with_a_face_are_touched() -> None:
+    report, generator = fresh_report(8), Red()
+    frames, mel = batch(4)
+    boxes = torch.tensor([BOX, [0, 0, 0, 0], BOX, [5, 5, 15, 15]])  # the last is too small to have a mouth
+    synced = MouthRenderer(generator, BlendConfig(method="original"), report, Silent()).render(frames, mel, boxes)
+    assert torch.equal(synced[1::2], frames[1::2])
+    assert (synced[::2, 0, 30:130, 40:120] == 255).all()
+    assert (synced[::2, :, :30] == 100).all()
+    assert (report.n_frames_without_face, generator.sizes) == (2, [2])
+
+
+def test_a_batch_without_faces_costs_nothing() -> None:
+    report, generator = fresh_report(8), Red()
+    frames, mel = batch(3)
+    synced = MouthRenderer(generator, BlendConfig(), report, Silent()).render(frames, mel, torch.zeros(3, 4).long())
+    assert torch.equal(synced, frames)
+    assert generator.sizes == []

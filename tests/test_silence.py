@@ -1,0 +1,92 @@
+"""Silence gating: when a pause begins and ends, what is generated in it, and how much that saves."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gpu_lipsync.silence import SILENT_MEL, RestingMouths, rest_weights
+
+FPS = Fraction(25)
+
+
+class Recorder(nn.Module):
+    """A generator whose mouth is as bright as its window is loud, plus the pose: the mean of the face."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_frames = 0
+
+    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+        self.n_frames += len(mel)
+        return (mel.mean((1, 2, 3))[:, None, None, None] + faces).expand_as(faces)
+
+
+def levels(*runs: tuple[float, int]) -> list[float]:
+    return [level for level, n in runs for _ in range(n)]
+
+
+def render(weights: tuple[float, ...], *, batch: int) -> tuple[Tensor, int]:
+    generator, resting = Recorder(), RestingMouths()
+    n = len(weights)
+    mel = torch.arange(1.0, n + 1)[:, None, None, None].expand(n, 1, 80, 16)  # frame i sounds like i + 1
+    poses = (torch.arange(n) / 1000)[:, None, None, None].expand(n, 3, 96, 96)
+    mouths, n_generated = [], 0
+    for i in range(0, n, batch):
+        part, made = resting.mouths(generator, mel[i : i + batch], poses[i : i + batch], weights[i : i + batch])
+        mouths.append(part)
+        n_generated += made
+    assert generator.n_frames == n_generated
+    return torch.cat(mouths)[:, 0, 0, 0], n_generated
+
+
+def test_speech_rests_nowhere() -> None:
+    assert set(rest_weights([0.1] * 50, fps=FPS, threshold=0.01)) == {0.0}
+
+
+def test_a_pause_of_less_than_a_fifth_of_a_second_is_speech() -> None:
+    assert set(rest_weights(levels((0.1, 9), (0.0, 4), (0.1, 9)), fps=FPS, threshold=0.01)) == {0.0}
+
+
+def test_fades_at_both_ends_and_leaving_at_once() -> None:
+    weights = rest_weights(levels((0.1, 10), (0.0, 12), (0.1, 10)), fps=FPS, threshold=0.01)
+    assert weights[:7] == (0.0,) * 7
+    assert weights[7:10] == (0.25, 0.5, 0.75)
+    assert weights[10:19] == (1.0,) * 9
+    assert weights[19:22] == (0.75, 0.5, 0.25)
+    assert weights[22:] == (0.0,) * 10  # the first loud frame is all speech
+
+
+def test_silence_at_the_ends_of_the_clip_needs_no_fade() -> None:
+    weights = rest_weights(levels((0.0, 10), (0.1, 5), (0.0, 10)), fps=FPS, threshold=0.01)
+    assert weights[0] == 1.0
+    assert weights[-1] == 1.0
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16, 64])
+def test_mouths_are_spoken_or_resting_and_never_from_another_moment(batch: int) -> None:
+    weights = rest_weights(levels((0.1, 12), (0.0, 40), (0.1, 12)), fps=FPS, threshold=0.01)
+    mouths, _ = render(weights, batch=batch)
+    for i, (mouth, weight) in enumerate(zip(mouths.tolist(), weights, strict=True)):
+        pose = i / 1000
+        spoken, resting = i + 1 + pose, SILENT_MEL + pose
+        # The resting mouth's pose is at most a refresh and a fade old: 0.005 + 0.003.
+        expected = spoken * (1 - weight) + resting * weight
+        assert mouth == pytest.approx(expected, abs=0.009)
+
+
+def test_batches_do_not_change_the_result() -> None:
+    weights = rest_weights(levels((0.1, 7), (0.0, 33), (0.1, 9), (0.0, 21)), fps=FPS, threshold=0.01)
+    whole, n_whole = render(weights, batch=100)
+    for batch in (1, 3, 16):
+        parts, n_parts = render(weights, batch=batch)
+        torch.testing.assert_close(parts, whole)
+        assert n_parts == n_whole
+
+
+def test_speech_with_two_fifths_of_pauses_costs_three_tenths_less() -> None:
+    # 15 s with two pauses of 3 s.
+    weights = rest_weights(levels((0.1, 75), (0.0, 75), (0.1, 75), (0.0, 75), (0.1, 75)), fps=FPS, threshold=0.01)
+    _, n_generated = render(weights, batch=16)
+    assert n_generated <= 0.7 * len(weights)
