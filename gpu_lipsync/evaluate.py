@@ -1,0 +1,221 @@
+"""Judge a checkpoint on a talking clip whose truth is known.
+
+    python -m gpu_lipsync.evaluate --checkpoint_path W --face CLIP [--out JSON] [--picture PNG]
+
+The clip's own sound is given back to it, then shifted by ±0.2, ±0.5 and ±1 s, then silence. A generator that lip-syncs
+comes close to the truth with the first, follows the sound away from it with the second and rests with the last.
+Figures are of the generated 96×96 faces, before blending. JSON goes to stdout or --out, mouths over time to --picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpu_lipsync import mouth_measures as measures
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, load_audio, mel_windows
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.device import resolve_device
+from gpu_lipsync.errors import FaceNotFoundError, LipSyncError
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.faces import MIN_BOX, crop_faces
+from gpu_lipsync.media import require_file
+from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.video import open_video
+
+SHIFTS_S = (-1.0, -0.5, -0.2, 0.2, 0.5, 1.0)
+APART_S = 0.6  # an envelope moved by this much must fit clearly less
+BATCH = 16
+ENOUGH_FRAMES = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A figure, what it should reach, and whether it does."""
+
+    value: float
+    bar: str
+    met: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Source faces (N, 3, 96, 96) uint8, their indices among the clip's frames, the sound (n,), frames a second."""
+
+    faces: Tensor
+    frames: list[int]
+    waveform: Tensor
+    fps: float
+
+
+def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> dict[str, Any]:
+    """Every figure, and a picture if a path is given.
+
+    Returns:
+        What is written as JSON: `own_sound`, `shifted`, `silence` and `bars`.
+    """
+    source = clip.faces.float() / 255
+    own = _resync(clip, generator, clip.waveform)
+    still = _resync(clip, generator, torch.zeros_like(clip.waveform))
+    envelope = _envelope(clip, clip.waveform)
+    apart = round(APART_S * clip.fps)
+    opening, true_opening = measures.mouth_opening(own), measures.mouth_opening(source)
+    lower = (own[:, :, measures.LOWER_HALF], source[:, :, measures.LOWER_HALF])
+    speech, silence = float(opening.std()), float(measures.mouth_opening(still).std())
+    own_sound = {
+        "lower_half_l1_levels": float((lower[0] - lower[1]).abs().mean()) * 255,
+        "lower_half_psnr_db": measures.psnr(*lower),
+        "opening_with_true_opening": measures.correlation(opening, true_opening),
+        "opening_with_envelope": measures.correlation(opening, envelope),
+        "opening_with_envelope_moved": measures.shifted_correlation(opening, envelope, apart),
+        "true_opening_with_envelope": measures.correlation(true_opening, envelope),
+        "colour_drift_levels": measures.colour_drift(own, source),
+        "likeness": measures.likeness(own, source),
+    }
+    report = {
+        "n_frames": len(source),
+        "own_sound": own_sound,
+        "shifted": {f"{shift:+.1f} s": _shifted(clip, generator, shift, true_opening) for shift in SHIFTS_S},
+        "silence": {"motion": silence, "motion_in_speech": speech, "true_motion": float(true_opening.std())},
+        "bars": {name: asdict(bar) for name, bar in _bars(own_sound, speech, silence).items()},
+    }
+    if picture is not None:
+        from gpu_lipsync.mouth_strips import draw_strips
+
+        mouths = {"source": source, "own sound": own, "silence": still}
+        draw_strips(picture, mouths, envelope=envelope, openings={"source": true_opening, "own sound": opening})
+    return _rounded(report)
+
+
+def read_clip(
+    path: str | Path, device: torch.device, *, audio: str | Path | None = None, max_seconds: float = 20.0
+) -> Clip:
+    """Read a talking clip as the product would: decode, track, crop; frames without a face are left out.
+
+    Args:
+        path: the clip.
+        device: where to decode and track.
+        audio: another sound than the clip's own; then there is no truth to compare with.
+        max_seconds: no more than the clip's beginning.
+
+    Raises:
+        MediaError: unreadable, or without sound.
+        FaceNotFoundError: fewer than ENOUGH_FRAMES frames have a face.
+    """
+    from gpu_lipsync.models import load_face_detector
+
+    waveform = load_audio(require_file(path, "face") if audio is None else require_file(audio, "audio"), device)
+    crops: list[Tensor] = []
+    with torch.inference_mode(), open_video(path, FrameConfig(), device) as video:
+        n = min(video.n_frames, len(mel_windows(waveform, video.fps)), round(max_seconds * float(video.fps)))
+        tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.fps))
+        for _, frames in video.batches(range(n), BATCH):
+            tracker.push(frames)
+        tracker.finish()
+        boxes = tracker.boxes(0, n)
+        seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX).all(dim=1)
+        if int(seen.sum()) < ENOUGH_FRAMES:
+            raise FaceNotFoundError(
+                f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}"
+            )
+        for indices, frames in video.batches(range(n), BATCH):  # again: boxes are final only at the end
+            keep = seen[indices.start : indices.stop]
+            if keep.any():
+                faces = crop_faces(frames[keep.to(frames.device)], boxes[indices.start : indices.stop][keep])
+                crops.append((faces * 255).round().to(torch.uint8))
+        fps = float(video.fps)
+    return Clip(faces=torch.cat(crops), frames=seen.nonzero()[:, 0].tolist(), waveform=waveform, fps=fps)
+
+
+@torch.inference_mode()
+def _resync(clip: Clip, generator: nn.Module, waveform: Tensor) -> Tensor:
+    """The clip's faces made to say `waveform`, (N, 3, 96, 96) float."""
+    windows = mel_windows(waveform, clip.fps)
+    mel = windows[torch.tensor(clip.frames, device=windows.device).clamp(max=len(windows) - 1)]
+    parts = zip(mel.split(BATCH), clip.faces.split(BATCH), strict=True)
+    return torch.cat([generator(sound, faces.float() / 255) for sound, faces in parts])
+
+
+def _shifted(clip: Clip, generator: nn.Module, seconds: float, true_opening: Tensor) -> dict[str, float]:
+    """What another sound does: the opening should follow it, and leave the truth behind."""
+    waveform = _moved(clip.waveform, round(seconds * SAMPLE_RATE_HZ))
+    opening = measures.mouth_opening(_resync(clip, generator, waveform))
+    return {
+        "opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform)),
+        "opening_with_true_opening": measures.correlation(opening, true_opening),
+    }
+
+
+def _moved(waveform: Tensor, samples: int) -> Tensor:
+    """Later by `samples`, or earlier if negative; silence where nothing is left."""
+    silence = waveform.new_zeros(min(abs(samples), len(waveform)))
+    if samples >= 0:
+        return torch.cat((silence, waveform))[: len(waveform)]
+    return torch.cat((waveform[len(silence) :], silence))
+
+
+def _envelope(clip: Clip, waveform: Tensor) -> Tensor:
+    """Root mean square of the sound at each of the clip's frames, (N,), averaged with its neighbours."""
+    loudness = frame_loudness(waveform, clip.frames[-1] + 1, clip.fps)
+    steady = nn.functional.avg_pool1d(loudness[None, None], 3, 1, padding=1, count_include_pad=False)[0, 0]
+    return steady[clip.frames]
+
+
+def _bars(own: dict[str, float], speech: float, silence: float) -> dict[str, Bar]:
+    follows, moved = own["opening_with_envelope"], own["opening_with_envelope_moved"]
+    true, clear = own["opening_with_true_opening"], own["lower_half_psnr_db"]
+    rest = silence / max(speech, 1e-9)
+    return {
+        "opening_with_envelope": Bar(value=follows, bar=">= 0.4", met=follows >= 0.4),
+        "lead_over_moved_envelope": Bar(value=follows - moved, bar=">= 0.2", met=follows - moved >= 0.2),
+        "silence_to_speech_motion": Bar(value=rest, bar="<= 0.333", met=rest <= 1 / 3),
+        "lower_half_psnr_db": Bar(value=clear, bar=">= 22", met=clear >= 22),
+        "opening_with_true_opening": Bar(value=true, bar=">= 0.25", met=true >= 0.25),
+    }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 0, or that of the LipSyncError's kind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
+    parser.add_argument("--face", required=True, help="a clip of one person talking, with its sound")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--max_seconds", type=float, default=20.0, help="judge no more than the clip's beginning")
+    parser.add_argument("--out", type=Path, help="JSON file instead of stdout")
+    parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
+    arguments = parser.parse_args(argv)
+    try:
+        from gpu_lipsync.models import load_wav2lip
+
+        device = resolve_device(arguments.device)
+        generator = load_wav2lip(arguments.checkpoint_path, device)
+        clip = read_clip(arguments.face, device, max_seconds=arguments.max_seconds)
+        report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
+        report |= evaluate(clip, generator, arguments.picture)
+    except LipSyncError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    text = json.dumps(report, indent=2) + "\n"
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        arguments.out.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
