@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
+from gpu_lipsync.blend_kernels.edge_aware import REACH, edge_aware
 from gpu_lipsync.blend_kernels.ellipse import ellipse
+from gpu_lipsync.blend_kernels.guided import guided
+from gpu_lipsync.blend_kernels.hd import hd
 from gpu_lipsync.blend_kernels.mask import Placement, place_everywhere, place_mask
+from gpu_lipsync.blend_kernels.multiscale import multiscale
 from gpu_lipsync.blend_kernels.original import original
 from gpu_lipsync.ops import check_image, check_same_device
 from torch import Tensor
@@ -25,6 +29,10 @@ class Blend:
 
 BLENDS: dict[BlendMethod, Blend] = {
     "ellipse": Blend(ellipse),
+    "multiscale": Blend(multiscale),
+    "edge_aware": Blend(edge_aware, margin=REACH),
+    "guided": Blend(guided),
+    "hd": Blend(hd),
     "original": Blend(original, masked=False),
 }
 

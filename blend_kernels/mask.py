@@ -40,6 +40,7 @@ class Placement:
     left: int
     right: int
     mask: Tensor  # (1, 1, bottom - top, right - left) in [0, 1]
+    fade: Tensor  # like mask: 0 and 1 where it is, but rising faster
 
     @property
     def window(self) -> tuple[int, int, int, int]:
@@ -78,7 +79,8 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
 @device_constant
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
-    return Placement(height, width, 0, height, 0, width, upload(torch.ones(1, 1, 1, 1), device))
+    ones = upload(torch.ones(1, 1, 1, 1), device)
+    return Placement(height, width, 0, height, 0, width, ones, ones)
 
 
 @device_constant
@@ -93,7 +95,7 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
     top, bottom = max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)
     left, right = max(0, int(cols[0]) - margin), min(width, int(cols[-1]) + 1 + margin)
     cut = upload(torch.tensor(mask[top:bottom, left:right].copy()), device)[None, None]
-    return Placement(height, width, top, bottom, left, right, cut)
+    return Placement(height, width, top, bottom, left, right, cut, 1 - (1 - cut) ** 2)
 
 
 @lru_cache(maxsize=64)

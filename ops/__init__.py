@@ -8,11 +8,12 @@ from gpu_lipsync.ops.blur import box_blur, gaussian_blur, unsharp_mask
 from gpu_lipsync.ops.canny import canny
 from gpu_lipsync.ops.checks import check_image, check_same_device
 from gpu_lipsync.ops.clahe import clahe
-from gpu_lipsync.ops.color import lab_to_rgb, rgb_to_lab
+from gpu_lipsync.ops.color import grey, lab_to_rgb, rgb_to_lab
 from gpu_lipsync.ops.constants import device_constant, upload
 from gpu_lipsync.ops.convert import to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
 from gpu_lipsync.ops.matrices import blur_matrix, gaussian_taps
+from gpu_lipsync.ops.pyramid import pyramid_down, pyramid_up
 from gpu_lipsync.ops.resize import resize, resize_window
 
 __all__ = [
@@ -26,8 +27,11 @@ __all__ = [
     "device_constant",
     "gaussian_blur",
     "gaussian_taps",
+    "grey",
     "guided_filter",
     "lab_to_rgb",
+    "pyramid_down",
+    "pyramid_up",
     "resize",
     "resize_window",
     "rgb_to_lab",

@@ -48,6 +48,18 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     return torch.where(linear > 0.0031308, linear.pow(1 / 2.4) * 1.055 - 0.055, linear * 12.92)
 
 
+def grey(image: Tensor) -> Tensor:
+    """Luma (B, 1, H, W) of (B, 3, H, W) RGB.
+
+    Raises:
+        ValueError: `image` is not (B, 3, H, W).
+
+    Reference: cv2.cvtColor(x, COLOR_RGB2GRAY); within 1/255.
+    """
+    check_image(image, 3)
+    return _mix(image, (0.299, 0.587, 0.114))[:, None]
+
+
 def _mix(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
     """Weighted sum of the three channels: (B, H, W)."""
     mixed = image[:, 0] * weights[0]

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gpu_lipsync.models.wav2lip import Wav2Lip
 from PIL import Image
 
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
 from tests.probe import ffprobe

@@ -143,14 +143,14 @@ FACE: Face = (200.0, 220.0, 100.0, 130.0)
 PLACE = [150, 155, 250, 285]
 
 
-@pytest.mark.parametrize("first, last", [(13, 38), (0, 1), (10, 20), (58, 61), (60, 61)])
+@pytest.mark.parametrize("first, last", [(13, 38), (0, 1), (10, 20), (58, 63), (0, 63), (62, 63)])
 def test_a_box_in_just_the_frames_with_a_face(first: int, last: int) -> None:
-    """61 frames, of which every fifth is sampled; faces in [first, last)."""
-    script = [[FACE] if first <= i < last else [] for i in range(61)]
+    """63 frames, of which every fifth and the last are sampled; faces in [first, last)."""
+    script = [[FACE] if first <= i < last else [] for i in range(63)]
     boxes, tracker = track(script)
     np.testing.assert_array_equal(boxes[first:last], np.tile(PLACE, (last - first, 1)))
     assert not boxes[:first].any() and not boxes[last:].any()
-    assert tracker.frames_without_face == 61 - (last - first)
+    assert tracker.frames_without_face == 63 - (last - first)
 
 
 @pytest.mark.parametrize("n_missed, bridged", [(1, True), (4, True), (6, True), (7, False), (20, False)])
@@ -171,12 +171,14 @@ def test_a_weak_detection_continues_a_track_but_starts_none() -> None:
     assert track([[FACE]] * 61, scores=weak | {0: 0.9})[1].frames_without_face == 0
 
 
-@pytest.mark.parametrize("cut", [30, 32, 34, 35, 60])
-def test_nothing_crosses_a_cut(cut: int) -> None:
-    other: Face = (260.0, 240.0, 120.0, 150.0)  # overlaps FACE: only the picture tells
+@pytest.mark.parametrize("cut", [2, 5, 32, 34, 35, 60])
+@pytest.mark.parametrize("other, place", [((260.0, 240.0, 120.0, 150.0), [200, 165, 320, 315]),
+                                          ((212.0, 220.0, 100.0, 130.0), [162, 155, 262, 285])])  # fmt: skip
+def test_nothing_crosses_a_cut(cut: int, other: Face, place: list[int]) -> None:
+    """The faces on both sides overlap, the second pair so much that only the picture tells."""
     boxes, tracker = track([[FACE] if i < cut else [other] for i in range(61)], cuts=[cut])
     np.testing.assert_array_equal(boxes[:cut], np.tile(PLACE, (cut, 1)))
-    np.testing.assert_array_equal(boxes[cut:], np.tile([200, 165, 320, 315], (61 - cut, 1)))
+    np.testing.assert_array_equal(boxes[cut:], np.tile(place, (61 - cut, 1)))
     assert tracker.n_cuts == 1
 
 
