@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpu_lipsync.device import upload
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.media import Sound, read_sound
+from gpu_lipsync.ops import upload
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT = 800  # 50 ms
@@ -89,7 +89,7 @@ def log_mel(waveform: Tensor) -> Tensor:
     spectrum = torch.stft(
         emphasised, N_FFT, HOP, N_FFT, window, center=True, pad_mode="reflect", return_complex=True
     ).abs()
-    basis = torch.tensor(_mel_basis(), device=waveform.device)
+    basis = upload(torch.tensor(_mel_basis()), waveform.device)
     decibels = 20.0 * torch.log10((basis @ spectrum).clamp(min=_AMPLITUDE_FLOOR)) - _REFERENCE_DB
     return (8.0 * (decibels + 100.0) / 100.0 - 4.0).clamp(-4.0, 4.0)
 
@@ -111,7 +111,7 @@ def mel_windows(waveform: Tensor, fps: float | Fraction) -> Tensor:
     if waveform.shape[0] < needed:
         waveform = torch.nn.functional.pad(waveform, (0, needed - waveform.shape[0]))
     mel = log_mel(waveform)
-    starts = torch.tensor(window_starts(mel.shape[1], fps), device=mel.device)
+    starts = upload(torch.tensor(window_starts(mel.shape[1], fps)), mel.device)
     columns = starts[:, None] + torch.arange(WINDOW_COLUMNS, device=mel.device)
     return mel[:, columns].permute(1, 0, 2).unsqueeze(1)
 
@@ -151,9 +151,9 @@ def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Te
     power = torch.cat([waveform.new_zeros(1), waveform.double().square().cumsum(0).to(waveform.dtype)])
     rate = exact_rate(fps)
     edges = [min(i * SAMPLE_RATE_HZ * rate.denominator // rate.numerator, len(waveform)) for i in range(n_frames + 1)]
-    at = power[torch.tensor(edges, device=waveform.device)]
-    counts = torch.tensor([max(b - a, 1) for a, b in zip(edges, edges[1:], strict=False)], device=waveform.device)
-    return ((at[1:] - at[:-1]).clamp(min=0) / counts).sqrt()
+    at = power[upload(torch.tensor(edges), waveform.device)]
+    counts = torch.tensor([max(b - a, 1) for a, b in zip(edges, edges[1:], strict=False)])
+    return ((at[1:] - at[:-1]).clamp(min=0) / upload(counts, waveform.device)).sqrt()
 
 
 @lru_cache(maxsize=1)

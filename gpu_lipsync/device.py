@@ -1,6 +1,8 @@
-"""Which device a run uses, and how host memory reaches it."""
+"""Which device a run uses, and how a thread beside the network's works on it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -24,9 +26,36 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def upload(host: Tensor, device: torch.device | str) -> Tensor:
-    """Copy a host tensor to the device; on CUDA from pinned memory, without waiting for the copy."""
-    target = torch.device(device)
-    if target.type == "cuda" and torch.cuda.is_available():
-        return host.pin_memory().to(target, non_blocking=True)
-    return host.to(target)
+Batch = tuple[range, Tensor]
+Staged = tuple[range, Tensor, torch.cuda.Event | None]
+
+
+def staged(batches: Iterable[Batch], device: torch.device) -> Iterator[Staged]:
+    """Make batches on a CUDA stream of their own, beside the network's work; for the thread that decodes.
+
+    Yields:
+        Each batch with the event after which it may be used. On a CPU there is none.
+    """
+    if device.type != "cuda" or not torch.cuda.is_available():
+        for frames, batch in batches:
+            yield frames, batch, None
+        return
+    stream = torch.cuda.Stream(device)
+    iterator = iter(batches)
+    while True:
+        with torch.cuda.stream(stream):
+            item = next(iterator, None)
+            if item is None:
+                return
+            made = stream.record_event()
+        yield *item, made
+
+
+def arrived(items: Iterable[Staged]) -> Iterator[Batch]:
+    """Take batches made by `staged` over to the current stream; the host does not wait."""
+    for frames, batch, made in items:
+        if made is not None:
+            current = torch.cuda.current_stream(batch.device)
+            current.wait_event(made)
+            batch.record_stream(current)  # its memory is not reused before this stream is done with it
+        yield frames, batch

@@ -33,6 +33,8 @@ class Writer:
             raise
         self.encoder = self._backend.name
         self._finished = False
+        on_cuda = device.type == "cuda" and torch.cuda.is_available()
+        self._stream = torch.cuda.Stream(device) if on_cuda else None
         self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
 
     def write(self, frames: Tensor) -> None:
@@ -41,11 +43,10 @@ class Writer:
         Raises:
             EncodeError: an earlier batch could not be written.
         """
-        ready = None
-        if frames.device.type == "cuda" and torch.cuda.is_available():
-            ready = torch.cuda.Event()
-            ready.record()
-        self._sink.put((frames, ready))
+        rendered = None
+        if self._stream is not None:
+            rendered = torch.cuda.current_stream(frames.device).record_event()
+        self._sink.put((frames, rendered))
 
     def finish(self) -> None:
         """Wait for the encoder, complete the file and put it in its place.
@@ -71,11 +72,16 @@ class Writer:
             self._discard()
 
     def _encode(self, item: tuple[Tensor, Any]) -> None:
-        frames, ready = item
-        if ready is not None:
-            ready.synchronize()  # in this thread only: the pipeline goes on
+        frames, rendered = item
         try:
-            self._backend.write(even_sided(frames))
+            if self._stream is None:
+                self._backend.write(even_sided(frames))
+                return
+            # A stream of its own: converting and copying wait for this batch, not for the network's next one.
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_event(rendered)
+                frames.record_stream(self._stream)
+                self._backend.write(even_sided(frames))
         except OSError as error:
             raise cannot_write(self._target, error) from error
 

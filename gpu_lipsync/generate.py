@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import DeviceMemoryError
 from gpu_lipsync.faces import MIN_BOX, crop_faces, paste_faces
+from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import RestingMouths
@@ -59,7 +60,7 @@ class MouthRenderer:
             return self._within_memory(frames, mel, boxes, weights)
         if not with_face:
             return frames
-        chosen = torch.tensor(with_face, device=frames.device)
+        chosen = upload(torch.tensor(with_face), frames.device)
         synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], weights)
         return frames.index_copy(0, chosen, synced)
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
-from gpu_lipsync.device import resolve_device
+from gpu_lipsync.device import arrived, resolve_device, staged
 from gpu_lipsync.encode import StreamShape, open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media import read_sound, require_file
+from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, Silent
 from gpu_lipsync.report import Report, seconds_since_start
 from gpu_lipsync.silence import rest_weights
@@ -74,6 +75,8 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
         )
         with open_writer(config.outfile, shape, config.encode, device=device) as out:
             report.encoder = out.encoder
+            if config.fp16 and device.type != "cuda":
+                report.note("fp16 is for CUDA devices: going on in float32, which is faster on a CPU", observer)
             for note in (*video.notes, *out.notes):
                 report.note(note, observer)
             observer.begin(len(timeline))
@@ -94,15 +97,15 @@ def load_models(config: LipSyncConfig, device: torch.device) -> tuple[nn.Module 
     """The face detector, unless the box is given, and the generator, in half precision where that is asked for."""
     from gpu_lipsync.models import load_face_detector, load_wav2lip
 
-    half = config.fp16 and device.type == "cuda"
-    detector = None if config.faces.has_box else load_face_detector(device)
-    return detector, load_wav2lip(config.checkpoint_path, device, torch.float16 if half else torch.float32)
+    dtype = torch.float16 if config.fp16 and device.type == "cuda" else torch.float32
+    detector = None if config.faces.has_box else load_face_detector(device, dtype=dtype)
+    return detector, load_wav2lip(config.checkpoint_path, device, dtype)
 
 
 def batch_size(config: LipSyncConfig, video: Video) -> int:
     """Frames in one batch: the flag is an upper bound, memory and (on a CPU) caches set a lower one."""
     frame_bytes = 3 * video.size[0] * video.size[1]
-    if resolve_device(config.device).type == "cuda":
+    if video.device.type == "cuda":
         return max(1, min(config.wav2lip_batch_size, _CUDA_BATCH_BYTES // frame_bytes))
     return max(1, min(config.wav2lip_batch_size, _CPU_BATCH, _CPU_BATCH_BYTES // frame_bytes))
 
@@ -119,7 +122,8 @@ def tracked_frames(
     first, size = timeline.source[0], report.batch_size
     for i, outputs in enumerate(timeline.passes()):
         sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
-        decoded = prefetch(video.batches(sources, size), depth=_DECODED_AHEAD)
+        batches = staged(video.batches(sources, size), video.device)
+        decoded = arrived(prefetch(batches, depth=_DECODED_AHEAD))
         ready = _track(decoded, tracker, report, first) if i == 0 else _decode(decoded, report)
         for batch, frames in ready:
             boxes = tracker.boxes(batch.start - first, batch.stop - first)
@@ -160,7 +164,7 @@ def _pick(frames: Tensor, picks: list[int]) -> Tensor:
     if picks == list(range(len(frames))):
         return frames
     # Through the interleaved view: indexing would turn channels-last frames into planes, and later stages into copies.
-    index = torch.tensor(picks, device=frames.device)
+    index = upload(torch.tensor(picks), frames.device)
     return frames.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
 
 

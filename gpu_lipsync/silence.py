@@ -15,6 +15,8 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
+from gpu_lipsync.ops import upload
+
 ENTER_AFTER_S = 0.2  # shorter gaps are stops between syllables
 REFRESH_FRAMES = 5
 FADE_FRAMES = 3
@@ -125,15 +127,14 @@ class RestingMouths:
             self._state = after
             return generator(mel, faces), len(weights)
         device = faces.device
-        at = torch.tensor(plan.spoken + plan.keys, dtype=torch.int64, device=device)
+        at = upload(torch.tensor(plan.spoken + plan.keys, dtype=torch.int64), device)
         sound = mel[at]
         sound[len(plan.spoken) :] = SILENT_MEL
         made = generator(sound, faces[at]) if plan.n_generated else faces[:0]
         bank = self._bank if self._bank is not None else faces.new_zeros(2, *faces.shape[1:])
         bank = torch.cat((bank, made[len(plan.spoken) :].to(bank.dtype)))
-        # One upload for all that the device has to know.
-        shares = torch.tensor([plan.mix, plan.rest], device=device).view(2, -1, 1, 1, 1)
-        picks = torch.tensor([plan.older, plan.newer], device=device)
+        shares = upload(torch.tensor([plan.mix, plan.rest]), device).view(2, -1, 1, 1, 1)
+        picks = upload(torch.tensor([plan.older, plan.newer]), device)
         resting = torch.lerp(bank[picks[0]], bank[picks[1]], shares[0])
         spoken = torch.zeros_like(faces).index_copy(0, at[: len(plan.spoken)], made[: len(plan.spoken)].to(faces.dtype))
         self._state, self._bank = after, bank[-2:].clone()

@@ -18,9 +18,9 @@ from gpu_lipsync.decoders import (
     PyavDecoder,
     TorchcodecDecoder,
 )
-from gpu_lipsync.device import upload
 from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.media import VideoInfo, is_still, probe_video, read_still, require_file
+from gpu_lipsync.ops import upload
 from gpu_lipsync.timeline import Timeline, align
 
 
@@ -29,6 +29,7 @@ class Video:
 
     Attributes:
         path: the file.
+        device: where frames come out.
         size: height and width of the frames, pixels.
         fps: exact.
         n_frames: number of source frames; 1 for a still.
@@ -42,7 +43,7 @@ class Video:
         self.path = path
         self.notes: list[str] = []
         self._config = config
-        self._device = device
+        self.device = device
         self._decoder: Decoder | None = None
         self.is_still = is_still(path)
         if self.is_still:
@@ -90,11 +91,11 @@ class Video:
             The indices, and their frames (n, 3, H, W) uint8 RGB on the device.
         """
         if self._decoder is None:
-            yield range(0, 1), self._edit(upload(self._picture, self._device))
+            yield range(0, 1), self._edit(upload(self._picture, self.device))
             return
         start = frames.start
         for batch in self._decoder.batches(frames.start, frames.stop, size):
-            on_device = batch if batch.device.type == self._device.type else upload(batch, self._device)
+            on_device = batch if batch.device.type == self.device.type else upload(batch, self.device)
             yield range(start, start + len(batch)), self._edit(on_device)
             start += len(batch)
 
