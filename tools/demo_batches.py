@@ -1,0 +1,190 @@
+"""Training batches for the demo generator: real clips and animated stills, no two alike."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, morphed, sample
+
+FACE_PX = 96
+BOX = 0.75  # of the crop's side: the box the product cuts out
+MEL_COLUMNS = 16
+MEL_PER_DB = 0.08
+COLUMNS_PER_S = 80
+TRACK_HZ = 200
+MOMENTS_S = (-0.02, 0.02, 0.06, 0.10)  # after the window's start; a frame is on screen for the first 0.04 s
+REAL_SHARE = 0.3
+SILENT_SHARE = 0.07
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """mel (B, 1, 80, 16), faces and reference (B, 3, 96, 96) in [0, 1], mouth (B, 4, 4), mouth_known (B,) 0 or 1."""
+
+    mel: Tensor
+    faces: Tensor
+    reference: Tensor
+    mouth: Tensor
+    mouth_known: Tensor
+
+
+@lru_cache
+def mouth_weights(size: int, device: torch.device) -> Tensor:
+    """Weights of the loss, (1, 1, size, size), mean 1: the mouth most, the upper half least."""
+    at = (torch.arange(size) + 0.5) / size
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    mouth = torch.exp(-(((x - 0.5) / 0.24) ** 2 + ((y - 0.74) / 0.17) ** 2))
+    weights = torch.where(y < 0.47, 0.3, 1.0) + 5 * mouth
+    return (weights / weights.mean())[None, None].to(device)
+
+
+class BatchMaker:
+    """Draws batches from material that demo_material wrote."""
+
+    def __init__(self, material: dict[str, Any], *, device: torch.device) -> None:
+        self.device = device
+        self.random = torch.Generator()
+        self.clips = [clip for clip in material["clips"] if not clip["held_out"]]
+        people = sorted({clip["person"] for clip in self.clips})
+        self.by_person = [[clip for clip in self.clips if clip["person"] == person] for person in people]
+        self.stills = Faces(**material["stills"])
+        self.talks = [(mel.float(), mouth.float()) for mel, mouth in material["talks"]]
+
+    def seed(self, seed: int) -> None:
+        self.random.manual_seed(seed)
+
+    def speech(self, n: int) -> tuple[Tensor, Tensor]:
+        """Sound windows (n, 1, 80, 16), roughened, and the mouths that go with them (n, 4, 4), open first."""
+        mels, mouths = [], []
+        for index in self._integers(len(self.talks), n).tolist():
+            mel, mouth = self.talks[index]
+            column = int(self._integers(mel.shape[1] - MEL_COLUMNS, 1))
+            mels.append(mel[:, column : column + MEL_COLUMNS])
+            moments = (column / COLUMNS_PER_S + torch.tensor(MOMENTS_S)) * TRACK_HZ
+            mouths.append(mouth[:, moments.long().clamp(0, mouth.shape[1] - 1)].T)
+        mel, mouth = self.roughened(torch.stack(mels)[:, None]), torch.stack(mouths)
+        silent = self._uniform(n) < SILENT_SHARE
+        mel[silent], mouth[silent] = self._silence(int(silent.sum())), 0.0
+        return mel.to(self.device), mouth.to(self.device)
+
+    def batch(self, n: int) -> Batch:
+        """A batch, shuffled between real and animated faces only by its own order, which batch norm does not mind."""
+        n_real = round(n * REAL_SHARE)
+        mel, mouth = self.speech(n - n_real)
+        faces, reference = self._animated(mouth[:, 1].cpu())
+        real_mel, real_faces, real_reference = self._real(n_real)
+        known = torch.cat((torch.ones(n - n_real), torch.zeros(n_real)))
+        pictures = torch.stack((torch.cat((faces, real_faces)), torch.cat((reference, real_reference))), dim=1)
+        pictures = self._recoloured(pictures).to(self.device)
+        return Batch(
+            mel=torch.cat((mel, real_mel.to(self.device))),
+            faces=pictures[:, 0],
+            reference=pictures[:, 1],
+            mouth=F.pad(mouth, (0, 0, 0, 0, 0, n_real)),
+            mouth_known=known.to(self.device),
+        )
+
+    def _animated(self, mouth: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(mouth)
+        stills = self.stills[self._integers(len(self.stills.crops), n)]
+        others = self.stills[self._integers(len(self.stills.crops), n)]
+        share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5)
+        stills = morphed(stills, others, share)
+        looks = Looks.random(n, self.random)
+        points, moved = self._views(n)
+        chance = self._uniform(n)[:, None]
+        _, elsewhere = self.speech(n)
+        shown = torch.where(chance < 0.1, mouth, torch.where(chance < 0.4, torch.zeros(1), elsewhere[:, 1].cpu()))
+        return animate(stills, mouth, looks=looks, points=points), animate(stills, shown, looks=looks, points=moved)
+
+    def _real(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        mels, crops, references = [], [], []
+        for person in self._integers(len(self.by_person), n).tolist():
+            clips = self.by_person[person]
+            clip = clips[int(self._integers(len(clips), 1))]
+            frame, other = self._integers(len(clip["crops"]), 2).tolist()
+            other = frame if self._uniform(1) < 0.15 else other
+            mels.append(clip["mel"][frame])
+            crops.append(clip["crops"][frame])
+            references.append(clip["crops"][other])
+        points, moved = self._views(n)
+        faces = sample(torch.stack(crops).float() / 255, points)
+        return self.roughened(torch.stack(mels)), faces, sample(torch.stack(references).float() / 255, moved)
+
+    def _views(self, n: int) -> tuple[Tensor, Tensor]:
+        """Crop coordinates (n, 96, 96, 2) of the target's pixels and of the reference's.
+
+        A view is shifted, scaled, turned, mirrored and smoothly bent, which makes other faces of few; the reference's
+        is the same or a little beside it, as another frame's would be.
+        """
+        at = ((torch.arange(FACE_PX) + 0.5) / FACE_PX - 0.5) * 2
+        y, x = torch.meshgrid(at, at, indexing="ij")
+        plain = torch.stack((x, y), dim=2)[None]
+        bend = F.interpolate(self._normal(n, 2, 5, 5) * 0.035, FACE_PX, mode="bicubic", align_corners=True)
+        mirror = torch.where(self._uniform(n) < 0.5, -1.0, 1.0).view(-1, 1, 1)
+        first = self._affine(n, 1.0)
+        beside = torch.where((self._uniform(n) < 0.75).view(-1, 1, 1), torch.zeros(1), self._affine(n, 0.35) - _EYE)
+        views = []
+        for affine in (first, first + beside):
+            homogeneous = torch.cat((plain, torch.ones_like(plain[..., :1])), dim=3)
+            points = homogeneous @ affine[:, None] + bend.permute(0, 2, 3, 1)
+            points = torch.cat((points[..., :1] * mirror[..., None], points[..., 1:]), dim=3)
+            views.append(points * (BOX * CROP_PX / 2) + CROP_PX / 2 - 0.5)
+        return views[0], views[1]
+
+    def _affine(self, n: int, strength: float) -> Tensor:
+        """Random maps (n, 3, 2) near the identity, in units of half a box."""
+        scale = self._normal(n, 2) * 0.04 * strength
+        turn, shear = self._normal(n) * 0.06 * strength, self._normal(n) * 0.03 * strength
+        shift = self._normal(n, 2) * 0.045 * strength
+        rows = torch.stack(
+            (1 + scale[:, 0], turn + shear, -turn, 1 + scale[:, 1], shift[:, 0], shift[:, 1] + 0.02 * strength), dim=1
+        )
+        return rows.view(n, 3, 2)
+
+    def _recoloured(self, pictures: Tensor) -> Tensor:
+        """Another light, camera and skin for each pair (n, 2, 3, 96, 96); noise and sharpness for each pair, too."""
+        n = len(pictures)
+        gamma = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.25)
+        gain = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.15 + self._normal(n, 1, 3, 1, 1) * 0.12)
+        out = pictures.clamp(1e-3, 1) ** gamma * gain
+        grey = out.mean(dim=2, keepdim=True)
+        out = torch.lerp(grey, out, (1 + self._normal(n, 1, 1, 1, 1) * 0.3).clamp(0, 1.8))
+        slope = (torch.linspace(-1, 1, FACE_PX).view(1, 1, 1, 1, -1) * self._normal(n, 1, 1, 1, 1)) * 0.12
+        out = out * (1 + slope)
+        soft = F.avg_pool2d(F.pad(out.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(out)
+        return torch.lerp(soft, out, 0.5 + self._uniform(n, 1, 1, 1, 1) * 0.9).clamp(0, 1)
+
+    def roughened(self, mel: Tensor) -> Tensor:
+        """Other levels, microphones and rooms for sound windows (n, 1, 80, 16): gain, equaliser, noise floor."""
+        n = len(mel)
+        decibels = mel / MEL_PER_DB + self._uniform(n, 1, 1, 1) * 30 - 20
+        decibels = decibels + F.interpolate(self._normal(n, 1, 5) * 3, 80, mode="linear", align_corners=True)[..., None]
+        floor = self._uniform(n, 1, 1, 1) * 45 - 60
+        tilt = torch.linspace(0, -15, 80).view(1, 1, 80, 1) * self._uniform(n, 1, 1, 1)
+        noise = floor + tilt + self._normal(n, 1, 80, MEL_COLUMNS) * 2.5
+        nepers = 0.2303  # per dB of power
+        noisy = torch.logaddexp(decibels * nepers, noise * nepers) / nepers
+        out = torch.where(self._uniform(n, 1, 1, 1) < 0.7, noisy, decibels)
+        return (out * MEL_PER_DB).clamp(-4, 4)
+
+    def _silence(self, n: int) -> Tensor:
+        tilt = torch.linspace(0, 1, 80).view(1, 1, 80, 1) * (self._uniform(n, 1, 1, 1) * 2 - 1.5)
+        level = -0.5 - 4.0 * self._uniform(n, 1, 1, 1)
+        return (level + tilt + self._normal(n, 1, 80, MEL_COLUMNS) * 0.2).clamp(-4, 4)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.random)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.random)
+
+    def _integers(self, below: int, n: int) -> Tensor:
+        return torch.randint(below, (n,), generator=self.random)
+
+
+_EYE = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])

@@ -1,0 +1,40 @@
+"""Pictures of a training run: its losses over time, and what the generator makes of a batch."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.tools.demo_batches import Batch
+
+
+def draw_losses(out: Path) -> None:
+    """Write loss.png from log.jsonl."""
+    from matplotlib.figure import Figure
+
+    lines = (out / "log.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    figure = Figure(figsize=(9, 5))
+    axes = figure.add_subplot()
+    for name in ("mouth", "l1", "edges"):
+        points = [(record["step"], record[name]) for record in records if name in record]
+        if points:
+            axes.semilogy(*zip(*points, strict=True), label=name, linewidth=0.8)
+    axes.set_xlabel("step")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(out / "loss.png", dpi=80)
+
+
+@torch.inference_mode()
+def draw_faces(out: Path, weights: dict[str, Tensor], batch: Batch, *, width: float) -> None:
+    """Write faces.png: a column per face; reference, target, result."""
+    from torchvision.io import write_png
+
+    generator = Wav2Lip(width).to(batch.mel.device).eval()
+    generator.load_state_dict(weights)
+    rows = (batch.reference, batch.faces, generator(batch.mel, batch.faces, batch.reference))
+    picture = torch.cat([torch.cat(tuple(row), dim=2) for row in rows], dim=1)
+    write_png((picture * 255).round().clamp(0, 255).to(torch.uint8).cpu(), str(out / "faces.png"))

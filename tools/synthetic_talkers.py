@@ -1,0 +1,177 @@
+"""Still faces made to speak: the lower face follows four mouth parameters, as a smooth warp with a mouth drawn inside.
+
+Everything is a batch of tensors: one warp of coordinates and one bilinear sampling per picture, so that training can
+ask for a new face saying something new at every step. Lengths are in half mouth widths, in a frame laid through the
+mouth's corners: u along the mouth, v down the face.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+CROP_PX = 128
+UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
+LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
+CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
+TEETH_RGB = (0.98, 0.95, 0.88)
+INSIDE_RGB = (0.26, 0.11, 0.10)
+TONGUE_RGB = (0.62, 0.33, 0.32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """Faces that can be animated: crops (N, 3, 128, 128) float RGB in [0, 1] with, in crop pixels (x, y), the corners
+    of the mouth (N, 2, 2) and the eyes (N, 2, 2), and how far the lips' edges sag below the line through the corners:
+    upper and lower (N, 2), equal where the mouth is shut.
+    """
+
+    crops: Tensor
+    corners: Tensor
+    eyes: Tensor
+    sags: Tensor
+
+    def __getitem__(self, index: Tensor) -> "Faces":
+        return Faces(crops=self.crops[index], corners=self.corners[index], eyes=self.eyes[index], sags=self.sags[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What differs between two people saying the same: each (N,). `amplitude` is the widest opening."""
+
+    amplitude: Tensor
+    teeth_light: Tensor
+    inside_light: Tensor
+    teeth_height: Tensor
+
+    @staticmethod
+    def random(n: int, generator: torch.Generator) -> "Looks":
+        def between(low: float, high: float) -> Tensor:
+            return torch.rand(n, generator=generator) * (high - low) + low
+
+        return Looks(
+            amplitude=between(0.42, 0.75),
+            teeth_light=between(0.85, 1.35),
+            inside_light=between(0.5, 1.6),
+            teeth_height=between(0.18, 0.34),
+        )
+
+
+def pixel_grid(n: int, size: int = CROP_PX) -> Tensor:
+    """Where each pixel of a plain picture lies in the crop, (n, size, size, 2) as x, y."""
+    at = (torch.arange(size) + 0.5) * CROP_PX / size - 0.5
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    return torch.stack((x, y), dim=2).expand(n, -1, -1, -1)
+
+
+def sample(crops: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values of crops (N, 3, 128, 128) at points (N, H, W, 2), x and y in pixels."""
+    return F.grid_sample(crops, (points + 0.5) * (2 / CROP_PX) - 1, align_corners=False, padding_mode="border")
+
+
+def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Tensor:
+    """Draw faces with their mouths in a given state.
+
+    Args:
+        faces: N faces.
+        mouth: (N, 4) in [0, 1]: open, spread, round, teeth.
+        looks: N sets of looks.
+        points: (N, H, W, 2) crop coordinates of the pixels wanted; `pixel_grid` for the plain crop.
+
+    Returns:
+        (N, 3, H, W) RGB in [0, 1].
+    """
+    opening, spread, rounding, _ = (value.view(-1, 1, 1) for value in mouth.unbind(1))
+    centre, half = faces.corners.mean(1), (faces.corners[:, 1] - faces.corners[:, 0]) / 2
+    down = torch.stack((-half[:, 1], half[:, 0]), dim=1)
+    width_px = half.norm(dim=1).view(-1, 1, 1)
+    offset = points - centre[:, None, None]
+    u = (offset * half[:, None, None]).sum(3) / width_px**2
+    v = (offset * down[:, None, None]).sum(3) / width_px**2
+    near = torch.exp(-((u / 1.6) ** 2) - ((v - 0.1) / 0.9) ** 2)
+    u = u / (1 + (0.10 * spread - 0.28 * rounding - 0.10 * opening) * near)
+    arch = (1 - u**2).clamp(min=0)
+    lips = arch**1.1
+    upper_sag, lower_sag = (faces.sags[:, i].view(-1, 1, 1) / width_px * arch for i in (0, 1))
+    gap = opening * looks.amplitude.view(-1, 1, 1)
+    upper, lower = upper_sag - UPPER_SHARE * gap * lips, upper_sag + (1 - UPPER_SHARE) * gap * lips
+    v_source = _source_height(
+        v, u, edges=(upper, lower), sags=(upper_sag, lower_sag), jaw=(1 - UPPER_SHARE) * gap, rounding=rounding
+    )
+    source = centre[:, None, None] + u[..., None] * half[:, None, None] + v_source[..., None] * down[:, None, None]
+    skin = sample(faces.crops, source)
+    inside = _inside(skin, v, u, edges=(upper, lower), mouth=mouth, looks=looks, centre=centre, crops=faces.crops)
+    into, out_of = ((v - upper) * width_px + 0.5).clamp(0, 1), ((lower - v) * width_px + 0.5).clamp(0, 1)
+    cover = (into * out_of * ((lower - upper) * width_px).clamp(0, 1))[:, None]
+    return torch.lerp(skin, inside, cover).clamp(0, 1)
+
+
+def _source_height(
+    v: Tensor, u: Tensor, *, edges: tuple[Tensor, Tensor], sags: tuple[Tensor, Tensor], jaw: Tensor, rounding: Tensor
+) -> Tensor:
+    """Which height of the still picture is seen at (u, v) of the moved one."""
+    above, below = (edges[0] - v).clamp(min=0), (v - edges[1]).clamp(min=0)
+    thicker = 1 - 0.2 * rounding * torch.exp(-((torch.maximum(above, below) / 0.35) ** 2))
+    lift = (sags[0] - edges[0]) * torch.exp(-above / 0.35)
+    closing = (sags[1] - sags[0]).amax(dim=(1, 2), keepdim=True)  # an open mouth's chin comes up as its lips meet
+    of_lip = torch.exp(-below / LIP_REACH)
+    of_jaw = (0.9 * jaw - 0.6 * closing) * torch.exp(-((u / 1.45) ** 2))
+    fade = ((NECK - below) / (NECK - CHIN)).clamp(0, 1)
+    drop = ((edges[1] - sags[1]) * of_lip + of_jaw * (1 - of_lip)) * fade * fade * (3 - 2 * fade)
+    upper_source = edges[0] - above * thicker + lift
+    lower_source = edges[1] + below * thicker - drop
+    return torch.where(v < (edges[0] + edges[1]) / 2, upper_source, lower_source)
+
+
+def _inside(
+    skin: Tensor,
+    v: Tensor,
+    u: Tensor,
+    *,
+    edges: tuple[Tensor, Tensor],
+    mouth: Tensor,
+    looks: Looks,
+    centre: Tensor,
+    crops: Tensor,
+) -> Tensor:
+    """The mouth's inside, lit as the skin around it: dark, a row of upper teeth, the tongue where it is wide open."""
+    around = centre[:, None, None] + torch.tensor([[-24.0, 4.0], [24.0, 4.0], [0.0, 22.0]])[None, None]
+    light = sample(crops, around).mean(dim=(2, 3)).clamp(0.08, 1)[:, :, None, None]
+    light = torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
+    edge, tall = v - edges[0], (edges[1] - edges[0]).clamp(min=1e-3)
+    teeth = mouth[:, 3].view(-1, 1, 1)
+    row = looks.teeth_height.view(-1, 1, 1) * (0.25 + 0.75 * teeth)
+    tooth = ((row - edge) / 0.06).clamp(0, 1) * (0.45 + 0.55 * teeth) * (1.05 - 0.65 * u**2).clamp(0, 1)
+    tongue = ((edge / tall - 0.6) / 0.3).clamp(0, 1) * ((tall - 0.25) / 0.3).clamp(0, 1)
+
+    def lit(rgb: tuple[float, float, float], factor: Tensor) -> Tensor:
+        return torch.tensor(rgb).view(1, 3, 1, 1) * light * factor.view(-1, 1, 1, 1)
+
+    inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
+    inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.75 * tongue[:, None])
+    shade = 0.72 + 0.28 * (edge / 0.12).clamp(0, 1)
+    return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light) * shade[:, None], tooth[:, None])
+
+
+def shut(faces: Faces) -> Faces:
+    """The same faces with their lips together, whatever gap they had."""
+    n = len(faces.crops)
+    plain = Looks(**{name: torch.full((n,), 0.7) for name in Looks.__dataclass_fields__})
+    crops = animate(faces, torch.zeros(n, 4), looks=plain, points=pixel_grid(n))
+    return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, sags=faces.sags[:, :1].expand(-1, 2))
+
+
+def morphed(first: Faces, second: Faces, share: Tensor) -> Faces:
+    """New people between two: the second's eyes and mouth laid over the first's, and `share` (N,) of it mixed in."""
+
+    def anchors(faces: Faces) -> Tensor:
+        middle = faces.corners.mean(1) + torch.stack((torch.zeros_like(faces.sags[:, 0]), faces.sags[:, 0]), dim=1)
+        return torch.cat((faces.eyes, middle[:, None]), dim=1)
+
+    homogeneous = torch.cat((anchors(first), torch.ones(len(share), 3, 1)), dim=2)
+    affine = torch.linalg.solve(homogeneous, anchors(second))  # (N, 3, 2): first's coordinates to second's
+    points = pixel_grid(len(share))
+    moved = torch.cat((points, torch.ones_like(points[..., :1])), dim=3) @ affine[:, None]
+    crops = torch.lerp(first.crops, sample(second.crops, moved), share.view(-1, 1, 1, 1))
+    return Faces(crops=crops, corners=first.corners, eyes=first.eyes, sags=first.sags)

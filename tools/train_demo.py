@@ -1,0 +1,170 @@
+"""Train the small generator that ships, on GRID clips and on still faces made to speak.
+
+    python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --out material.pt
+    python -m gpu_lipsync.tools.train_demo --material material.pt --out runs/demo
+
+Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors (averaged weights), log.jsonl, loss.png
+and faces.png (reference, target, result). First the sound's encoder alone learns the mouth parameters, in minutes: a
+generator that starts deaf learns to ignore the sound. Then the whole generator.
+
+Reference: arXiv 2008.10010; L1 as there, weighted to the mouth, with edges; the sync expert gives way to known mouths.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.tools.demo_batches import Batch, BatchMaker, mouth_weights
+from gpu_lipsync.tools.demo_report import draw_faces, draw_losses
+
+N_PARAMETERS = 4  # of a mouth
+N_MOMENTS = 4  # around the frame, whose mouths the sound's encoder must tell
+EMA_EVERY = 5
+COPYING_WEIGHT = 30.0  # a difference of 0.1 from the reference counts four times
+
+
+class Learner(nn.Module):
+    """The generator with a head that is thrown away: the mouth parameters, from the sound's code."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        self.generator = Wav2Lip(width)
+        self.to_mouth = nn.Linear(self.generator.audio_encoder[-1].conv_block[0].out_channels, N_MOMENTS * N_PARAMETERS)
+        self._codes: list[Tensor] = []
+        self.generator.audio_encoder.register_forward_hook(lambda _module, _inputs, code: self._codes.append(code))
+
+    def mouth(self, mel: Tensor) -> Tensor:
+        """Mouth parameters (B, N_MOMENTS, N_PARAMETERS) of sound windows (B, 1, 80, 16)."""
+        self.generator.audio_encoder(mel.contiguous(memory_format=torch.channels_last))
+        return self._mouth_heard()
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Generated faces, and the mouth parameters heard."""
+        return self.generator(batch.mel, batch.faces, batch.reference), self._mouth_heard()
+
+    def _mouth_heard(self) -> Tensor:
+        return self.to_mouth(self._codes.pop().flatten(1)).view(-1, N_MOMENTS, N_PARAMETERS).float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long each part lasts, in steps; `decay` is the last part of all, in which the learning rate falls to zero."""
+
+    audio: int = 3000
+    faces: int = 4600
+    decay: int = 1500
+    audio_batch: int = 96
+    batch: int = 32
+    learning_rate: float = 1.5e-3
+
+    def rate(self, step: int) -> float:
+        if step < self.audio:
+            return 3e-3 * min(1, step / 200, 1.05 - step / self.audio)
+        done = step - self.audio
+        left = self.faces - done
+        return self.learning_rate * min(1.0, (done + 1) / 100, max(left, 1) / self.decay)
+
+
+def losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """L1 of colours and of edges, weighted to the mouth, and the error of the mouth parameters where they are known."""
+    out, mouth = learner(batch)
+    target = batch.faces
+    copying = (target - batch.reference).abs().mean(dim=1, keepdim=True)  # where the reference is no help
+    weights = mouth_weights(target.shape[-1], target.device) * (1 + COPYING_WEIGHT * copying)
+    across = ((out.diff(dim=3) - target.diff(dim=3)).abs() * weights[..., 1:]).mean()
+    downward = ((out.diff(dim=2) - target.diff(dim=2)).abs() * weights[..., 1:, :]).mean()
+    heard = (mouth - batch.mouth).square().mean(dim=(1, 2))
+    return {
+        "l1": ((out - target).abs() * weights).mean(),
+        "edges": across + downward,
+        "mouth": (heard * batch.mouth_known).sum() / batch.mouth_known.sum().clamp(min=1),
+    }
+
+
+def train(arguments: argparse.Namespace, plan: Plan) -> None:
+    torch.manual_seed(arguments.seed)
+    torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    learner = Learner(arguments.width).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(learner.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
+    average = {name: tensor.clone() for name, tensor in learner.generator.state_dict().items()}
+    first = 0
+    state_file = arguments.out / "state.pt"
+    if state_file.is_file():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        learner.load_state_dict(state["learner"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, first = state["average"], state["step"]
+    maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
+    end = plan.audio + plan.faces
+    began = time.monotonic()
+    for step in tqdm(range(first, end), initial=first, total=end, mininterval=5, disable=arguments.quiet):
+        maker.seed(arguments.seed * 1_000_003 + step)  # a resumed run sees what an unbroken one would have
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        with torch.autocast(device.type, torch.bfloat16):
+            if step < plan.audio:
+                mel, mouth = maker.speech(plan.audio_batch)
+                parts = {"mouth": (learner.mouth(mel) - mouth).square().mean()}
+            else:
+                parts = losses(learner, maker.batch(plan.batch))
+        optimizer.zero_grad(set_to_none=True)
+        sum(parts.values(), torch.zeros((), device=device)).backward()
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+        if step % EMA_EVERY == 0:
+            keep = min(0.99, 1 - 10 / (step - plan.audio + 20)) if step > plan.audio else 0.0
+            for name, tensor in learner.generator.state_dict().items():
+                average[name].lerp_(tensor, 1 - keep) if tensor.is_floating_point() else average[name].copy_(tensor)
+        if step % 20 == 19:
+            record = {"step": step + 1, "seconds": round(time.monotonic() - began, 1), "rate": plan.rate(step)}
+            record |= {name: round(float(value.detach()), 5) for name, value in parts.items()}
+            with (arguments.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
+        if step % arguments.save_every == arguments.save_every - 1 or step == end - 1:
+            save(arguments.out, learner, optimizer, average, step + 1)
+            if step >= plan.audio:
+                draw_faces(arguments.out, average, maker.batch(10), width=arguments.width)
+            draw_losses(arguments.out)
+
+
+def save(out: Path, learner: Learner, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], step: int) -> None:
+    """Everything to go on from, and the averaged generator as it would ship: half precision but for batch norm."""
+    state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step}
+    torch.save(state, out / "state.tmp")
+    (out / "state.tmp").replace(out / "state.pt")
+    weights = {
+        name: (tensor.half() if ".conv_block.1." not in name else tensor.float()).contiguous().cpu()
+        for name, tensor in average.items()
+        if "num_batches_tracked" not in name
+    }
+    save_file(weights, out / "demo.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--material", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--quiet", action="store_true")
+    for name, field in Plan.__dataclass_fields__.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(field.default), default=field.default)
+    arguments = parser.parse_args()
+    train(arguments, Plan(**{name: getattr(arguments, name) for name in Plan.__dataclass_fields__}))
+
+
+if __name__ == "__main__":
+    main()
