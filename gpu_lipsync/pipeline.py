@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
@@ -16,6 +16,7 @@ from gpu_lipsync.encode import StreamShape, open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media import read_sound, require_file
+from gpu_lipsync.models import CenterFace, Wav2Lip, load_face_detector, load_wav2lip
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, Silent
 from gpu_lipsync.report import Report, seconds_since_start
@@ -93,10 +94,8 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
     return report
 
 
-def load_models(config: LipSyncConfig, device: torch.device) -> tuple[nn.Module | None, nn.Module]:
+def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace | None, Wav2Lip]:
     """The face detector, unless the box is given, and the generator, in half precision where that is asked for."""
-    from gpu_lipsync.models import load_face_detector, load_wav2lip
-
     dtype = torch.float16 if config.fp16 and device.type == "cuda" else torch.float32
     detector = None if config.faces.has_box else load_face_detector(device, dtype=dtype)
     return detector, load_wav2lip(config.checkpoint_path, device, dtype)
