@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
 from gpu_lipsync.blend_kernels.edge_aware import REACH, edge_aware
 from gpu_lipsync.blend_kernels.ellipse import ellipse
@@ -13,7 +15,6 @@ from gpu_lipsync.blend_kernels.mask import Placement, place_everywhere, place_ma
 from gpu_lipsync.blend_kernels.multiscale import multiscale
 from gpu_lipsync.blend_kernels.original import original
 from gpu_lipsync.ops import check_image, check_same_device
-from torch import Tensor
 
 MOUTH_SIZE = 96  # what the generator makes, pixels
 

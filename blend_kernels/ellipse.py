@@ -1,10 +1,11 @@
 """Alpha blend under the feathered ellipse."""
 
 import torch
+from torch import Tensor
+
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
-from torch import Tensor
 
 
 def ellipse(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:

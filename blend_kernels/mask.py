@@ -5,10 +5,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from gpu_lipsync.blend_kernels.config import BlendConfig
-from gpu_lipsync.ops import blur_matrix, device_constant, gaussian_taps, upload
 from numpy.typing import NDArray
 from torch import Tensor
+
+from gpu_lipsync.blend_kernels.config import BlendConfig
+from gpu_lipsync.blend_kernels.raster import filled_ellipse
+from gpu_lipsync.ops import blur_matrix, blur_rows, device_constant, upload
 
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
@@ -27,6 +29,9 @@ class Ellipse:
     @property
     def sigma(self) -> int:
         return self.kernel_size // 3
+
+    def filled(self, height: int, width: int) -> NDArray[np.bool_]:
+        return filled_ellipse(height, width, (self.center_x, self.center_y), (self.semi_x, self.semi_y))
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
 def _mask(height: int, width: int, region: float, feather: int) -> NDArray[np.float32]:
     ellipse = fit_ellipse(height, width, region, feather)
     reach = ellipse.kernel_size // 2
-    inside = _filled(ellipse, height, width)
+    inside = ellipse.filled(height, width)
     rows = slice(max(0, ellipse.center_y - ellipse.semi_y), ellipse.center_y + ellipse.semi_y + 1)
     cols = slice(max(0, ellipse.center_x - ellipse.semi_x), ellipse.center_x + ellipse.semi_x + 1)
     mask = np.zeros((height, width), np.float32)
@@ -128,7 +133,8 @@ def fit_ellipse(height: int, width: int, region: float, feather: int) -> Ellipse
         ellipse = Ellipse(center_x, center_y, max(1, stated_x), max(1, stated_y), kernel_size)
         if kernel_size <= floor or kernel_size == 1:
             ellipse = _inside_border(ellipse, height, width)
-        if _border(ellipse, height, width) <= BORDER and _peak(ellipse) >= PEAK:
+        peak, border = _peak_and_border(ellipse, height, width)
+        if peak >= PEAK and border <= BORDER:
             return ellipse
     raise AssertionError(f"an unfeathered ellipse fits any crop, got {height = }, {width = }, {region = }")
 
@@ -144,36 +150,13 @@ def _inside_border(ellipse: Ellipse, height: int, width: int) -> Ellipse:
     )
 
 
-def _half_extent(distance: NDArray[np.int64], along: int, across: int) -> NDArray[np.float64]:
-    """Half the ellipse's extent at `distance` from its centre: of the polygon that OpenCV draws for it."""
-    longest = max(along, across)
-    step = 90 if longest < 3 else 30 if longest < 10 else 18 if longest < 15 else 5
-    angle = np.deg2rad(np.arange(0, 91, step))
-    extent = np.interp(distance, across * np.sin(angle), along * np.cos(angle))
-    return np.where(distance <= across, np.floor(extent + 0.5), -1.0)
+def _peak_and_border(ellipse: Ellipse, height: int, width: int) -> tuple[float, float]:
+    """The mask's value at the ellipse's centre, and its largest on the crop's border.
 
-
-def _filled(ellipse: Ellipse, height: int, width: int) -> NDArray[np.bool_]:
-    dy, dx = np.abs(np.arange(height) - ellipse.center_y), np.abs(np.arange(width) - ellipse.center_x)
-    by_row = dx[None, :] <= _half_extent(dy, ellipse.semi_x, ellipse.semi_y)[:, None]
-    by_col = dy[:, None] <= _half_extent(dx, ellipse.semi_y, ellipse.semi_x)[None, :]
-    return by_row | by_col
-
-
-def _peak(ellipse: Ellipse) -> float:
-    """Value at the ellipse's centre."""
-    reach = ellipse.kernel_size // 2
-    size = 2 * reach + 1
-    taps = gaussian_taps(ellipse.kernel_size, ellipse.sigma)
-    centred = Ellipse(reach, reach, ellipse.semi_x, ellipse.semi_y, ellipse.kernel_size)
-    return float(taps @ _filled(centred, size, size) @ taps)
-
-
-def _border(ellipse: Ellipse, height: int, width: int) -> float:
-    """Largest value on the crop's border: an ellipse is nearest to it straight left, right, above or below."""
-    inside = _filled(ellipse, height, width)
-    rows = blur_matrix(height, ellipse.kernel_size, ellipse.sigma)
-    cols = blur_matrix(width, ellipse.kernel_size, ellipse.sigma)
-    at_row, at_col = rows[ellipse.center_y], cols[ellipse.center_x]
-    vertical, horizontal = inside @ at_col, at_row @ inside
-    return float(max((rows[[0, -1]] @ vertical).max(), (cols[[0, -1]] @ horizontal).max()))
+    An ellipse is nearest to the border straight left, right, above or below.
+    """
+    inside = ellipse.filled(height, width)
+    at_y = blur_rows(height, ellipse.kernel_size, ellipse.sigma, (ellipse.center_y, 0, height - 1))
+    at_x = blur_rows(width, ellipse.kernel_size, ellipse.sigma, (ellipse.center_x, 0, width - 1))
+    values = at_y @ inside @ at_x.T
+    return float(values[0, 0]), float(max(values[0, 1:].max(), values[1:, 0].max()))

@@ -1,9 +1,10 @@
 """The naive paste: the whole generated face, box and all."""
 
+from torch import Tensor
+
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
-from torch import Tensor
 
 
 def original(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:

@@ -1,9 +1,10 @@
 """From the generator's 96 x 96 mouth to the crop's size."""
 
+from torch import Tensor
+
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import Placement
 from gpu_lipsync.ops import resize_window, unsharp_mask
-from torch import Tensor
 
 SHARPEN_SIGMA = 2.0
 SHARPEN_REACH = 6  # pixels to each side that the sharpening looks at: three sigmas

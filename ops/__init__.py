@@ -12,13 +12,14 @@ from gpu_lipsync.ops.color import grey, lab_to_rgb, rgb_to_lab
 from gpu_lipsync.ops.constants import device_constant, upload
 from gpu_lipsync.ops.convert import to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
-from gpu_lipsync.ops.matrices import blur_matrix, gaussian_taps
+from gpu_lipsync.ops.matrices import blur_matrix, blur_rows
 from gpu_lipsync.ops.pyramid import pyramid_down, pyramid_up
 from gpu_lipsync.ops.resize import resize, resize_window
 
 __all__ = [
     "bilateral_filter",
     "blur_matrix",
+    "blur_rows",
     "box_blur",
     "canny",
     "check_image",
@@ -26,7 +27,6 @@ __all__ = [
     "clahe",
     "device_constant",
     "gaussian_blur",
-    "gaussian_taps",
     "grey",
     "guided_filter",
     "lab_to_rgb",

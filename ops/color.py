@@ -1,8 +1,9 @@
 """Between sRGB and CIE Lab (D65)."""
 
 import torch
-from gpu_lipsync.ops.checks import check_image
 from torch import Tensor
+
+from gpu_lipsync.ops.checks import check_image
 
 # sRGB primaries under D65, rows scaled so that white is (1, 1, 1); OpenCV's constants.
 _TO_XYZ = (

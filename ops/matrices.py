@@ -9,9 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from gpu_lipsync.ops.constants import device_constant, upload
 from numpy.typing import NDArray
 from torch import Tensor
+
+from gpu_lipsync.ops.constants import device_constant, upload
 
 Matrix = NDArray[np.float32]
 
@@ -48,11 +49,16 @@ def reflected(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 @lru_cache(maxsize=64)
 def blur_matrix(size: int, kernel_size: int, sigma: float) -> Matrix:
     """(size, size): Gaussian blur along one axis, reflected borders."""
-    offsets = np.arange(kernel_size) - kernel_size // 2
-    columns = reflected(np.arange(size)[:, None] + offsets, size)
-    matrix = np.zeros((size, size))
-    np.add.at(matrix, (np.arange(size)[:, None], columns), gaussian_taps(kernel_size, sigma)[None, :])
-    return matrix.astype(np.float32)
+    return blur_rows(size, kernel_size, sigma, tuple(range(size)))
+
+
+def blur_rows(size: int, kernel_size: int, sigma: float, positions: tuple[int, ...]) -> Matrix:
+    """(len(positions), size): the rows of `blur_matrix` that make the pixels at `positions`."""
+    at = np.array(positions)[:, None]
+    columns = reflected(at + np.arange(kernel_size) - kernel_size // 2, size)
+    rows = np.zeros((len(positions), size))
+    np.add.at(rows, (np.arange(len(positions))[:, None], columns), gaussian_taps(kernel_size, sigma)[None, :])
+    return rows.astype(np.float32)
 
 
 def _linear(x: NDArray[np.float64]) -> NDArray[np.float64]:

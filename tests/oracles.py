@@ -49,6 +49,10 @@ def canny(plane: Image, low: float, high: float) -> Image:
     return cv2.Canny(plane, low, high, apertureSize=3, L2gradient=False)
 
 
+def grey(image: Image) -> Image:
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
 def rgb_to_lab(image: Plane) -> Plane:
     return cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
 
@@ -57,9 +61,57 @@ def lab_to_rgb(lab: Plane) -> Plane:
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
+def ellipse(height: int, width: int, center: tuple[int, int], axes: tuple[int, int]) -> NDArray[np.bool_]:
+    return cv2.ellipse(np.zeros((height, width), np.uint8), center, axes, 0, 0, 360, 1, -1).astype(bool)
+
+
 def elliptical_mask(height: int, width: int, region: float, feather: int) -> Plane:
     """The predecessor's mask: no care taken for small crops."""
-    mask = np.zeros((height, width), np.float32)
     axes = (int(width * region / 2), int(height * 0.35 * region))
-    cv2.ellipse(mask, (width // 2, int(height * 0.65)), axes, 0, 0, 360, 1.0, -1)
+    mask = ellipse(height, width, (width // 2, int(height * 0.65)), axes).astype(np.float32)
     return gaussian_blur(mask, feather, feather // 3)
+
+
+def pyramid_down(image: Plane) -> Plane:
+    return cv2.pyrDown(image, borderType=cv2.BORDER_REFLECT_101)
+
+
+def pyramid_up(image: Plane, size: tuple[int, int]) -> Plane:
+    return cv2.pyrUp(image, dstsize=(size[1], size[0]))
+
+
+def mouth_patch(mouth: Image, height: int, width: int, sharpen: float | None) -> Image:
+    """The formula in float32, rounded once: in 8 bits, sharpening amplifies the rounding of the blur."""
+    patch = resize(mouth.astype(np.float32), (height, width), "bicubic").clip(0, 255)
+    if sharpen is not None:
+        patch = patch + sharpen * (patch - gaussian_blur(patch, 13, 2.0))
+    return patch.round().clip(0, 255).astype(np.uint8)
+
+
+def under_mask(face: Image, patch: Image, mask: Plane) -> Image:
+    weight = mask[..., None]
+    return (weight * patch + (1.0 - weight) * face).round().clip(0, 255).astype(np.uint8)
+
+
+def edge_aware(face: Image, patch: Image, mask: Plane) -> Image:
+    blended = under_mask(face, patch, mask)
+    band = (mask > 0.05) & (mask < 0.95)
+    return np.where(band[..., None], bilateral_filter(blended, 9, 75, 75), blended)
+
+
+def hd_patch(mouth: Image, height: int, width: int, amount: float) -> Image:
+    """Steps 1 to 6 of the enhancement, each rounded to 8 bits as the predecessor did."""
+    patch = resize(mouth, (192, 192), "bicubic")
+    edges = gaussian_blur(canny(grey(patch), 30, 100), 3, 1.0)
+    patch = cv2.addWeighted(patch, 1.0, np.repeat(edges[..., None], 3, axis=2), 30 / 255, 0.0)
+    patch = resize(bilateral_filter(patch, 5, 50, 50), (height, width), "lanczos4")
+    patch = unsharp_mask(patch, 0.5, 1.0)
+    patch = unsharp_mask(patch, amount, 0.5, 3)
+    lab = cv2.cvtColor(patch, cv2.COLOR_RGB2Lab)
+    lab[..., 0] = clahe(np.ascontiguousarray(lab[..., 0]), 2.0, (4, 4))
+    return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
+
+
+def hd(face: Image, mouth: Image, mask: Plane, amount: float) -> Image:
+    enhanced = cv2.addWeighted(hd_patch(mouth, *face.shape[:2], amount), 0.85, face, 0.15, 0.0)
+    return under_mask(face, enhanced, mask)

@@ -1,0 +1,97 @@
+"""The mask: OpenCV's where that is fit for use, and fit for use everywhere else."""
+
+import numpy as np
+import pytest
+import torch
+
+from gpu_lipsync.blend_kernels import BlendConfig, elliptical_mask
+from gpu_lipsync.blend_kernels.raster import filled_ellipse
+from tests import oracles
+
+SIZES = [(48, 48), (48, 64), (60, 50), (80, 64), (100, 80), (129, 97), (160, 200), (200, 160), (181, 240)]
+LARGE = [(360, 300), (620, 512), (1080, 1080), (1080, 48), (48, 1080)]
+
+
+def mask_of(height: int, width: int, region: float, feather: int) -> np.ndarray:
+    config = BlendConfig(mouth_region_size=region, blur_intensity=feather)
+    return elliptical_mask(height, width, config)[0, 0].numpy()
+
+
+def border(mask: np.ndarray) -> float:
+    return float(max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()))
+
+
+@pytest.mark.parametrize("size", SIZES + LARGE, ids=str)
+@pytest.mark.parametrize("region", [0.1, 0.25, 0.4, 0.6, 0.8, 0.95, 1.0])
+def test_opaque_inside_and_gone_at_the_border(size: tuple[int, int], region: float) -> None:
+    for feather in (1, 3, 15, 51, 101, 201):
+        mask = mask_of(*size, region, feather)
+        assert mask.max() >= 0.99, f"{feather = }: the old lips show through"
+        assert border(mask) <= 1 / 255, f"{feather = }: the crop's border shows"
+        assert mask.min() == 0 and mask.max() <= 1
+
+
+@pytest.mark.parametrize("size", [*SIZES, *LARGE[:2]], ids=str)
+@pytest.mark.parametrize("region", [0.3, 0.4, 0.6, 0.8])
+@pytest.mark.parametrize("feather", [15, 31, 51, 101])
+def test_opencv_s_mask_wherever_it_is_fit(size: tuple[int, int], region: float, feather: int) -> None:
+    expected = oracles.elliptical_mask(*size, region, feather)
+    if expected.max() < 0.99 or border(expected) > 1 / 255:
+        pytest.skip("the stated feather does not fit this crop")
+    difference = np.abs(mask_of(*size, region, feather) - expected)
+    # Below 1/255 ours is 0; a pixel of the outline that rounds the other way adds its share of the feather's window.
+    assert difference.max() <= 1.5 / 255
+    assert difference.mean() <= 0.1 / 255
+
+
+@pytest.mark.parametrize("size", SIZES + LARGE, ids=str)
+def test_the_ellipse_is_drawn_as_opencv_draws_it(size: tuple[int, int]) -> None:
+    height, width = size
+    for region in (0.1, 0.3, 0.5, 0.6, 0.8, 1.0):
+        center, axes = (width // 2, int(0.65 * height)), (int(width * region / 2), int(height * 0.35 * region))
+        drawn = filled_ellipse(height, width, center, axes)
+        # OpenCV's vertices come from a table of its own; a pixel or two of the outline may round the other way.
+        assert (drawn != oracles.ellipse(height, width, center, axes)).sum() <= 2
+
+
+def test_the_predecessor_s_mask_is_not_fit_for_small_crops() -> None:
+    assert oracles.elliptical_mask(100, 80, 0.6, 51).max() < 0.95
+    assert border(oracles.elliptical_mask(100, 80, 0.6, 51)) > 1 / 255
+
+
+def test_it_grows_and_shrinks_smoothly_with_the_crop() -> None:
+    covered = np.array([(mask_of(h, int(h * 0.8), 0.6, 51) > 0.5).mean() for h in range(100, 400, 4)])
+    assert np.abs(np.diff(covered)).max() < 0.015  # whole-pixel axes alone; no jump as the feather gives way
+
+
+def test_one_mask_is_shared_and_on_the_right_device(device: str) -> None:
+    mask = elliptical_mask(200, 160, BlendConfig(), device)
+    assert mask.shape == (1, 1, 200, 160) and mask.dtype == torch.float32 and mask.device.type == device
+    assert mask is elliptical_mask(200, 160, BlendConfig(sharpen_mouth=True), device)
+
+
+@pytest.mark.parametrize("size", [(15, 100), (100, 0)])
+def test_too_small(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"{size[1]} x {size[0]}"):
+        elliptical_mask(*size, BlendConfig())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("method", "poisson"),
+        ("mouth_region_size", 0.05),
+        ("mouth_region_size", 1.01),
+        ("mouth_region_size", float("nan")),
+        ("blur_intensity", 50),
+        ("blur_intensity", 203),
+        ("blur_intensity", -1),
+        ("blur_intensity", 5.5),
+        ("sharpen_amount", -0.1),
+        ("sharpen_amount", 5.1),
+        ("sharpen_amount", float("inf")),
+    ],
+)
+def test_settings_out_of_range(setting: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{setting} must be .* got .*{value}"):
+        BlendConfig(**{setting: value})  # type: ignore[arg-type]
