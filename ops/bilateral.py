@@ -3,9 +3,10 @@
 import math
 
 import torch
+from torch import Tensor
+
 from gpu_lipsync.ops.blur import reflect_pad
 from gpu_lipsync.ops.checks import check_image, check_odd, check_range
-from torch import Tensor
 
 
 def bilateral_filter(image: Tensor, diameter: int, *, sigma_color: float, sigma_space: float) -> Tensor:

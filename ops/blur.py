@@ -1,10 +1,11 @@
 """Linear smoothing and its inverse, sharpening; borders reflected as in OpenCV."""
 
 import torch
-from gpu_lipsync.ops.checks import check_image, check_odd, check_range
-from gpu_lipsync.ops.matrices import gaussian_taps
 from torch import Tensor
 from torch.nn.functional import pad
+
+from gpu_lipsync.ops.checks import check_image, check_odd, check_range
+from gpu_lipsync.ops.matrices import gaussian_taps
 
 
 def gaussian_blur(image: Tensor, kernel_size: int, *, sigma: float = 0.0) -> Tensor:

@@ -1,9 +1,10 @@
 """Edges."""
 
 import torch
-from gpu_lipsync.ops.checks import check_image, check_range
 from torch import Tensor
 from torch.nn.functional import pad
+
+from gpu_lipsync.ops.checks import check_image, check_range
 
 TAN_22 = 13573 / 32768  # tan(22.5 degrees) in OpenCV's fixed point
 HYSTERESIS_STEPS = 32  # pixels that an edge can be followed from its strong part

@@ -1,10 +1,11 @@
 """Contrast-limited adaptive histogram equalisation."""
 
 import torch
-from gpu_lipsync.ops.checks import check_image, check_range
-from gpu_lipsync.ops.constants import device_constant, upload
 from torch import Tensor
 from torch.nn.functional import pad
+
+from gpu_lipsync.ops.checks import check_image, check_range
+from gpu_lipsync.ops.constants import device_constant, upload
 
 LEVELS = 256
 

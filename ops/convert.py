@@ -1,8 +1,9 @@
 """Between 8-bit frames and float images."""
 
 import torch
-from gpu_lipsync.ops.checks import check_image
 from torch import Tensor
+
+from gpu_lipsync.ops.checks import check_image
 
 
 def to_float(frames: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Smoothing that follows the edges of another image."""
 
+from torch import Tensor
+
 from gpu_lipsync.ops.blur import box_blur
 from gpu_lipsync.ops.checks import check_image, check_odd, check_range, check_same_device
-from torch import Tensor
 
 
 def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> Tensor:

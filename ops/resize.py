@@ -2,10 +2,11 @@
 
 from typing import Literal, get_args
 
-from gpu_lipsync.ops.checks import check_image
-from gpu_lipsync.ops.matrices import resize_pair
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from gpu_lipsync.ops.checks import check_image
+from gpu_lipsync.ops.matrices import resize_pair
 
 ResizeMode = Literal["bilinear", "bicubic", "lanczos4"]
 

@@ -60,8 +60,8 @@ def test_the_predecessor_s_mask_is_not_fit_for_small_crops() -> None:
 
 
 def test_it_grows_and_shrinks_smoothly_with_the_crop() -> None:
-    covered = np.array([(mask_of(h, int(h * 0.8), 0.6, 51) > 0.5).mean() for h in range(100, 400, 4)])
-    assert np.abs(np.diff(covered)).max() < 0.015  # whole-pixel axes alone; no jump as the feather gives way
+    covered = np.array([(mask_of(h, int(h * 0.8), 0.6, 51) > 0.5).mean() for h in range(140, 400, 4)])
+    assert np.abs(np.diff(covered)).max() < 0.01  # whole-pixel axes alone; no jump as the feather gives way
 
 
 def test_one_mask_is_shared_and_on_the_right_device(device: str) -> None:

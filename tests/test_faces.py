@@ -1,0 +1,150 @@
+"""Crops out of the frames and mouths back into them, against slicing and OpenCV, for boxes of any size in one batch."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, blend_mouths, elliptical_mask
+from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.ops import to_float, to_uint8
+from tests import pictures
+
+SIZE = (211, 260)  # of the frames: height, width
+# x1 y1 x2 y2: one size twice, another in between, odd sizes, the whole frame, the smallest, all four corners.
+BOXES = [
+    (10, 20, 110, 145),
+    (0, 0, 260, 211),
+    (30, 7, 130, 132),
+    (201, 150, 260, 211),
+    (0, 195, 16, 211),
+    (244, 0, 260, 16),
+    (12, 3, 211, 200),
+]
+LAYOUTS = ["contiguous", "channels_last", "other"]
+
+
+def frames_of(n: int, layout: str = "contiguous", device: str = "cpu") -> Tensor:
+    faces = np.stack([pictures.face_like(*SIZE, seed=i) for i in range(n)])
+    frames = torch.from_numpy(faces).permute(0, 3, 1, 2).to(device)
+    if layout == "contiguous":
+        return frames.contiguous()
+    return frames if layout == "channels_last" else frames.transpose(2, 3).contiguous().transpose(2, 3)
+
+
+def mouths_of(n: int, device: str = "cpu") -> Tensor:
+    return torch.cat([pictures.batch(pictures.face_like(96, 96, seed=100 + i)) for i in range(n)]).to(device)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_crops_match_slicing_and_opencv(layout: str, device: str) -> None:
+    frames = frames_of(len(BOXES), layout, device)
+    faces = crop_faces(frames, torch.tensor(BOXES))
+    assert faces.shape == (len(BOXES), 3, 96, 96) and faces.dtype == torch.float32 and faces.device.type == device
+    for i, (x1, y1, x2, y2) in enumerate(BOXES):
+        crop = frames[i, :, y1:y2, x1:x2].permute(1, 2, 0).cpu().numpy()
+        expected = cv2.resize(np.ascontiguousarray(crop), (96, 96), interpolation=cv2.INTER_LINEAR)
+        # OpenCV weighs 8-bit pictures in fixed point; ours is not rounded at all.
+        assert np.abs(pictures.levels(faces[i : i + 1]) - expected).max() <= 1
+
+
+def test_a_crop_of_the_generator_s_size_is_the_frame_itself(device: str) -> None:
+    frames = frames_of(1, device=device)
+    faces = crop_faces(frames, torch.tensor([[50, 60, 146, 156]]))
+    assert torch.equal(to_uint8(faces), frames[:, :, 60:156, 50:146])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("method", BLENDS)
+def test_paste_is_blending_each_crop_by_itself(method: str, layout: str, device: str) -> None:
+    frames, mouths = frames_of(len(BOXES), layout, device), mouths_of(len(BOXES), device)
+    before, config = frames.clone(), BlendConfig(method=method, sharpen_mouth=True)
+    result = paste_faces(frames, mouths, torch.tensor(BOXES), config)
+    assert torch.equal(frames, before) and result.data_ptr() != frames.data_ptr()
+    assert result.dtype == torch.uint8 and result.shape == frames.shape
+    for i, (x1, y1, x2, y2) in enumerate(BOXES):
+        crop = to_float(frames[i : i + 1, :, y1:y2, x1:x2].contiguous())
+        expected = frames[i].clone()
+        expected[:, y1:y2, x1:x2] = to_uint8(blend_mouths(crop, mouths[i : i + 1], config))[0]
+        difference = (result[i].int() - expected.int()).abs()
+        # The same sums in another order: a value on the edge between two levels may go either way.
+        assert difference.max() <= (3 if method == "hd" else 1) and (difference > 0).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("method", BLENDS)
+def test_nothing_outside_the_mask_changes(method: str, device: str) -> None:
+    frames, config = frames_of(len(BOXES), device=device), BlendConfig(method=method)
+    noise = torch.rand(len(BOXES), 3, 96, 96, generator=torch.Generator().manual_seed(0)).to(device)
+    noise[2, 0, 0, 0] = float("nan")
+    result = paste_faces(frames, noise, torch.tensor(BOXES), config)
+    for i, (x1, y1, x2, y2) in enumerate(BOXES):
+        may_change = torch.zeros(SIZE, dtype=torch.bool, device=device)
+        mask = elliptical_mask(y2 - y1, x2 - x1, config, device)[0, 0]
+        may_change[y1:y2, x1:x2] = True if method == "original" else mask > 0
+        changed = (result[i] != frames[i]).any(0)
+        assert not (changed & ~may_change).any()
+        assert changed.any() == (i != 2), "only a mouth with a NaN leaves its frame alone"
+
+
+def test_half_precision_mouths(device: str) -> None:
+    frames, mouths, boxes = frames_of(3, device=device), mouths_of(3, device), torch.tensor(BOXES[:3])
+    whole = paste_faces(frames, mouths, boxes, BlendConfig())
+    half = paste_faces(frames, mouths.half(), boxes, BlendConfig())
+    assert (whole.int() - half.int()).abs().max() <= 1  # half has 11 bits, 8-bit frames have 8
+
+
+def test_order_of_the_boxes_does_not_matter(device: str) -> None:
+    frames, mouths, boxes = frames_of(7, device=device), mouths_of(7, device), torch.tensor(BOXES)
+    order = torch.tensor([6, 2, 0, 4, 1, 5, 3])
+    result = paste_faces(frames, mouths, boxes, BlendConfig())
+    assert torch.equal(paste_faces(frames[order], mouths[order], boxes[order], BlendConfig()), result[order])
+    assert torch.equal(crop_faces(frames[order], boxes[order]), crop_faces(frames, boxes)[order])
+
+
+REFUSED_BOXES = [
+    (10, 10, 10, 60),  # empty
+    (60, 10, 10, 60),  # inside out
+    (-1, 10, 60, 60),
+    (10, -5, 60, 60),
+    (200, 10, 261, 60),
+    (10, 150, 60, 212),
+    (10, 10, 25, 60),  # too narrow to hold a mouth
+]
+
+
+@pytest.mark.parametrize("box", REFUSED_BOXES)
+def test_boxes_that_hold_no_face(box: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"box 1 must be .* inside the 260 x 211 frame, got .*" + str(box[0])):
+        crop_faces(frames_of(2), torch.tensor([BOXES[0], box]))
+    with pytest.raises(ValueError, match="box 1"):
+        paste_faces(frames_of(2), mouths_of(2), torch.tensor([BOXES[0], box]), BlendConfig())
+
+
+FRAMES, BOX = torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.tensor([[0, 0, 32, 32]])
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "frames", "boxes"),
+    [
+        (TypeError, "float32", FRAMES.float(), BOX),
+        (ValueError, r"\(3, 64, 64\)", FRAMES[0], BOX),
+        (ValueError, r"\(0, 3, 64, 64\)", FRAMES[:0], BOX[:0]),
+        (ValueError, r"\(1, 1, 64, 64\)", FRAMES[:, :1], BOX),
+        (TypeError, "int32", FRAMES, BOX.int()),
+        (TypeError, "list", FRAMES, [[0, 0, 32, 32]]),
+        (ValueError, r"\(2, 4\)", FRAMES, BOX.repeat(2, 1)),
+        (ValueError, "meta", FRAMES, BOX.to("meta")),
+    ],
+)
+def test_wrong_frames_and_boxes(error: type[Exception], message: str, frames: Tensor, boxes: Tensor) -> None:
+    with pytest.raises(error, match=message):
+        crop_faces(frames, boxes)
+
+
+@pytest.mark.parametrize(
+    "mouths", [torch.zeros(2, 3, 96, 96), torch.zeros(1, 3, 96, 95), torch.zeros(1, 3, 96, 96).to("meta")]
+)
+def test_wrong_mouths(mouths: Tensor) -> None:
+    with pytest.raises(ValueError, match="mouths must be .* got"):
+        paste_faces(FRAMES, mouths, BOX, BlendConfig())
