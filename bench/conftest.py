@@ -1,0 +1,13 @@
+"""`--quick`: each benchmark once after one warm-up, for CI."""
+
+import pytest
+
+from bench import measure
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="each benchmark once after one warm-up")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    measure.quick = bool(config.getoption("--quick"))

@@ -1,0 +1,89 @@
+"""`python -m bench.memory`: peak memory of the whole command on 20 s and on 60 s of 1080p, each in a fresh process.
+
+Bars (DESIGN 13): at most 2.5 GB, and the longer within 10 % of the shorter: memory does not grow with the clip.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from gpu_lipsync.media import read_sound
+
+ROOT = Path(__file__).parent.parent
+FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
+CHECKPOINT = ROOT / "checkpoints" / "demo.safetensors"
+HEIGHT, WIDTH, FPS = 1080, 1920, 25
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print a line per length."""
+    checkpoint = Path(argv[0]) if argv else CHECKPOINT
+    peaks = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seconds in (20, 60):
+            peaks[seconds] = peak_mb(folder, seconds, checkpoint)
+            print(f"{seconds} s of {WIDTH}x{HEIGHT}: peak {peaks[seconds]:.0f} MB")
+    print(f"60 s against 20 s: {peaks[60] / peaks[20]:.3f}")
+    return 0
+
+
+def peak_mb(folder: Path, seconds: int, checkpoint: Path) -> float:
+    """Largest resident size of a run over a clip of this length."""
+    face, sound, report = folder / f"{seconds}.mp4", folder / f"{seconds}.wav", folder / f"{seconds}.json"
+    make_clip(face, seconds)
+    make_speech(sound, seconds + 0.3)
+    command = [
+        sys.executable,
+        str(ROOT / "inference_fast.py"),
+        "--checkpoint_path",
+        str(checkpoint),
+        "--face",
+        str(face),
+    ]
+    command += ["--audio", str(sound), "--outfile", str(folder / "out.mp4"), "--report", str(report), "--quiet"]
+    command += ["--preset", "ultrafast"]
+    subprocess.run(command, check=True)
+    return float(json.loads(report.read_text())["peak_memory_mb"])
+
+
+def make_clip(path: Path, seconds: int) -> None:
+    """The sample's frames, back and forth, in the middle of 1080p."""
+    with av.open(str(FACE)) as source:
+        faces = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    faces += faces[-2:0:-1]
+    frame = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    height, width = faces[0].shape[:2]
+    top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=Fraction(FPS), options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for i in range(seconds * FPS):
+            frame[top : top + height, left : left + width] = faces[i % len(faces)]
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        target.mux(stream.encode(None))
+
+
+def make_speech(path: Path, seconds: float) -> None:
+    """The sample's speech, over and over."""
+    sound = read_sound(SPEECH)
+    n_samples = round(seconds * sound.sample_rate_hz)
+    samples = np.resize(sound.samples[:1], (1, n_samples))
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("pcm_s16le", rate=sound.sample_rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate = sound.sample_rate_hz
+        target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

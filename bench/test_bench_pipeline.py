@@ -1,0 +1,151 @@
+"""The stages outside the blend: sound, generator, decode, encode; and the whole command on the samples."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import librosa
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.measure import DEVICES, measure
+from gpu_lipsync.audio import load_audio, log_mel
+from gpu_lipsync.config import EncodeConfig, FrameConfig
+from gpu_lipsync.encode import StreamShape, open_writer
+from gpu_lipsync.media import read_sound
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.models.weights import load_wav2lip
+from gpu_lipsync.video import open_video
+
+ROOT = Path(__file__).parent.parent
+FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
+DEMO = ROOT / "checkpoints" / "demo.safetensors"
+BATCH = {"cpu": 16, "cuda": 128}
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_mel(benchmark: Any, device: str) -> None:
+    waveform = load_audio(SPEECH, device)
+    n_frames = round(len(waveform) / 16000 * 25)
+    measure(benchmark, lambda: log_mel(waveform), frames=n_frames, group="log-mel", device=device)
+
+
+def test_mel_by_librosa(benchmark: Any) -> None:
+    waveform = load_audio(SPEECH).numpy()
+    basis = librosa.filters.mel(sr=16000, n_fft=800, n_mels=80, fmin=55, fmax=7600)
+
+    def run() -> object:
+        emphasised = np.append(waveform[0], waveform[1:] - 0.97 * waveform[:-1])
+        spectrum = np.abs(librosa.stft(emphasised, n_fft=800, hop_length=200, win_length=800, pad_mode="reflect"))
+        decibels = 20 * np.log10(np.maximum(1e-5, basis @ spectrum)) - 20
+        return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4)
+
+    n_frames = round(len(waveform) / 16000 * 25)
+    measure(benchmark, run, frames=n_frames, group="log-mel", reference=True)
+
+
+def _inputs(device: str) -> tuple[Tensor, Tensor]:
+    n = BATCH[device]
+    return torch.zeros(n, 1, 80, 16, device=device), torch.rand(n, 3, 96, 96, device=device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_generator_full_size(benchmark: Any, device: str, tmp_path: Path) -> None:
+    path = tmp_path / "full.pth"
+    torch.save(Wav2Lip(1.0).state_dict(), path)
+    generator, inputs = load_wav2lip(path, device), _inputs(device)
+    measure(
+        benchmark,
+        lambda: generator(*inputs),
+        frames=len(inputs[0]),
+        group="generator, 36.3 M parameters",
+        device=device,
+        rounds=3,
+        warm_ups=1,
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_generator_demo(benchmark: Any, device: str) -> None:
+    generator, inputs = load_wav2lip(DEMO, device), _inputs(device)
+    group = "generator, demo.safetensors"
+    measure(benchmark, lambda: generator(*inputs), frames=len(inputs[0]), group=group, device=device)
+
+
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_decode(benchmark: Any, decoder: str) -> None:
+    with open_video(FACE, FrameConfig(decoder=decoder)) as video:  # type: ignore[arg-type]
+
+        def run() -> None:
+            for _ in video.batches(range(video.n_frames), 16):
+                pass
+
+        measure(benchmark, run, frames=video.n_frames, group=f"decode {video.size[1]}x{video.size[0]}")
+
+
+def test_decode_by_opencv(benchmark: Any) -> None:
+    capture = cv2.VideoCapture(str(FACE))
+    n_frames, height, width = (
+        int(capture.get(what))
+        for what in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
+    )
+    if not capture.isOpened() or n_frames <= 0:
+        pytest.skip("this build of OpenCV has no video decoder")
+
+    def run() -> None:
+        reader = cv2.VideoCapture(str(FACE))
+        while reader.read()[0]:
+            pass
+
+    measure(benchmark, run, frames=n_frames, group=f"decode {width}x{height}", reference=True)
+
+
+@pytest.mark.parametrize("preset", ["ultrafast", "veryfast", "medium"])
+def test_encode(benchmark: Any, preset: str, tmp_path: Path) -> None:
+    with open_video(FACE, FrameConfig()) as video:
+        batches = [frames for _, frames in video.batches(range(48), 16)]
+        height, width = video.size
+    shape = StreamShape(
+        height=height,
+        width=width,
+        fps=Fraction(25),
+        n_frames=48,
+        pixel_aspect=Fraction(1),
+        sound=read_sound(SPEECH),
+    )
+
+    def run() -> None:
+        with open_writer(tmp_path / "out.mp4", shape, EncodeConfig(preset=preset)) as out:
+            for frames in batches:
+                out.write(frames)
+            out.finish()
+
+    measure(benchmark, run, frames=48, group=f"encode {width}x{height}, libx264 crf 18 {preset}")
+
+
+def test_whole_command_on_the_samples(benchmark: Any, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "inference_fast.py"), "--checkpoint_path", str(DEMO), "--face", str(FACE)]
+    command += ["--audio", str(SPEECH), "--outfile", str(tmp_path / "out.mp4"), "--quiet"]
+    n_frames = round(len(load_audio(SPEECH)) / 16000 * 25)
+    measure(
+        benchmark,
+        lambda: subprocess.run(command, check=True),
+        frames=n_frames,
+        group="whole command on the samples, start-up included",
+        rounds=3,
+        warm_ups=1,
+    )
