@@ -19,6 +19,6 @@ def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig)
     rises twice as steeply as the mask), so that no step appears there. On small faces the radius shrinks with the
     mask, which a wide window would level.
     """
-    radius = min(RADIUS, max(1, (place.bottom - place.top) // 10))
+    radius = min(RADIUS, max(1, min(place.mask.shape[2:]) // 10))
     refined = guided_filter(grey(faces), place.mask, radius, eps=EPS).clamp_(0.0, 1.0)
     return torch.lerp(faces, mouth_patch(mouths, place, config), refined.mul_(place.fade))
