@@ -10,12 +10,13 @@ from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
 
 if TYPE_CHECKING:
     from gpu_lipsync.blend_kernels.blend import BLENDS, blend_mouths, blend_window, place_blend
-    from gpu_lipsync.blend_kernels.mask import elliptical_mask
+    from gpu_lipsync.blend_kernels.mask import Placement, elliptical_mask
 
 __all__ = [
     "BLENDS",
     "BlendConfig",
     "BlendMethod",
+    "Placement",
     "blend_mouths",
     "blend_window",
     "elliptical_mask",

@@ -1,7 +1,7 @@
 """The one registry of blend modes, and what all of them have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,11 @@ MOUTH_SIZE = 96  # what the generator makes, pixels
 
 @dataclass(frozen=True)
 class Blend:
-    """A mode: what it does with a window of the crop, and how far beyond the mask it has to see."""
+    """A mode: what it does with a window of the crop, and how far beyond the mask it has to see.
+
+    `apply` gets faces, mouths in [0, 1], their placement and the settings, leaves them alone, and returns the window;
+    where the mask is 0 that is the face, bit for bit.
+    """
 
     apply: Callable[[Tensor, Tensor, Placement, BlendConfig], Tensor]
     margin: int = 0
@@ -89,7 +93,8 @@ def blend_window(faces: Tensor, mouths: Tensor, place: Placement, config: BlendC
     check_image(mouths, 3, name="mouths")
     if mouths.shape[2:] != (MOUTH_SIZE, MOUTH_SIZE) or len(mouths) != len(faces):
         raise ValueError(f"mouths must be ({len(faces)}, 3, {MOUTH_SIZE}, {MOUTH_SIZE}), got {tuple(mouths.shape) = }")
+    # A mouth that cannot be used has no mask; every mode returns the face itself where the mask is 0.
     usable = mouths.isfinite().flatten(1).all(1)[:, None, None, None]
+    place = replace(place, mask=place.mask * usable, fade=place.fade * usable)
     mouths = mouths.nan_to_num(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
-    blended = BLENDS[config.method].apply(faces, mouths, place, config)
-    return torch.where(usable & (place.mask > 0), blended, faces)
+    return BLENDS[config.method].apply(faces, mouths, place, config)

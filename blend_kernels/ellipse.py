@@ -10,4 +10,5 @@ from gpu_lipsync.blend_kernels.patch import mouth_patch
 
 def ellipse(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Weigh: mask * patch + (1 - mask) * face."""
-    return torch.lerp(faces, mouth_patch(mouths, place, config), place.mask)
+    patch = mouth_patch(mouths, place, config)
+    return torch.lerp(faces, patch, place.mask, out=patch)

@@ -21,4 +21,5 @@ def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig)
     """
     radius = min(RADIUS, max(1, min(place.mask.shape[2:]) // 10))
     refined = guided_filter(grey(faces), place.mask, radius, eps=EPS).clamp_(0.0, 1.0)
-    return torch.lerp(faces, mouth_patch(mouths, place, config), refined.mul_(place.fade))
+    patch = mouth_patch(mouths, place, config)
+    return torch.lerp(faces, patch, refined.mul_(place.fade), out=patch)

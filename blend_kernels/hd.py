@@ -29,7 +29,7 @@ def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> 
     patch = _sharpened(_cleaned(mouths), (place.height, place.width), amount)
     enhanced = _equalised(patch, place)
     # 0.85 of the enhanced patch and 0.15 of the source, under the mask.
-    return torch.lerp(faces, enhanced, place.mask * 0.85)
+    return torch.lerp(faces, enhanced, place.mask * 0.85, out=enhanced)
 
 
 def _cleaned(mouths: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
@@ -21,7 +20,7 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
 
     Reference: P. Burt, E. Adelson, "A Multiresolution Spline with Application to Image Mosaics", 1983.
     """
-    difference, mask = mouth_patch(mouths, place, config) - faces, place.mask
+    difference, mask = mouth_patch(mouths, place, config).sub_(faces), place.mask
     n_levels = max(1, int(math.log2(min(mask.shape[2:]) / SMALLEST)))
     bands: list[Tensor] = []
     for _ in range(n_levels):
@@ -31,7 +30,7 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
     total = difference * mask
     for band in reversed(bands):
         total = band.add_(pyramid_up(total, _size(band)))
-    return torch.addcmul(faces, total, place.fade).clamp_(0.0, 1.0)
+    return total.mul_(place.fade).add_(faces).clamp_(0.0, 1.0)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

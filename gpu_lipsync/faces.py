@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BlendConfig, blend_window, place_blend
+from gpu_lipsync.blend_kernels import BlendConfig, Placement, blend_window, place_blend
 from gpu_lipsync.ops import device_constant, resize, to_float, to_uint8, upload
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
+CPU_PIECE_VALUES = 1 << 18  # a megabyte of float32: half of what the caches of a common core hold
 MIN_BOX = 16  # a smaller face has no mouth to speak of
 
 
@@ -20,6 +21,11 @@ class Crops:
     width: int
     frames: Tensor  # (n,) int64
     starts: Tensor  # (n,) int64, pixels from the batch's first one, counted within one colour plane
+
+    def pieces(self, size: int) -> list["Crops"]:
+        """The same crops, at most `size` at a time."""
+        parts = zip(self.frames.split(size), self.starts.split(size), strict=True)
+        return [Crops(self.height, self.width, frames, starts) for frames, starts in parts]
 
 
 @dataclass(frozen=True)
@@ -81,10 +87,20 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
     pixels = _Pixels(frames.clone())
     for crops in layout.crops:
         place = place_blend(crops.height, crops.width, config, frames.device)
-        faces = to_float(pixels.read(crops, place.window))
         chosen = mouths if len(layout.crops) == 1 else mouths[crops.frames]
-        pixels.write(crops, place.window, to_uint8(blend_window(faces, chosen, place, config)))
+        size = _piece_size(place, len(chosen), frames.device)
+        for piece, part in zip(crops.pieces(size), chosen.split(size), strict=True):
+            faces = to_float(pixels.read(piece, place.window))
+            pixels.write(piece, place.window, to_uint8(blend_window(faces, part, place, config)))
     return pixels.frames
+
+
+def _piece_size(place: Placement, n_frames: int, device: torch.device) -> int:
+    """How many crops to blend at once: all of them, but on a CPU only as many as stay in its cache."""
+    if device.type != "cpu":
+        return n_frames
+    window_values = 3 * (place.bottom - place.top) * (place.right - place.left)
+    return max(1, CPU_PIECE_VALUES // window_values)
 
 
 class _Pixels:
