@@ -17,8 +17,9 @@ MEL_PER_DB = 0.08
 COLUMNS_PER_S = 80
 TRACK_HZ = 200
 MOMENTS_S = (-0.02, 0.02, 0.06, 0.10)  # after the window's start; a frame is on screen for the first 0.04 s
-REAL_SHARE = 0.3
-SILENT_SHARE = 0.07
+REAL_SHARE = 0.25
+SILENT_SHARE = 0.12
+NEAR_FRAMES = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +34,16 @@ class Batch:
 
 
 @lru_cache
-def mouth_weights(size: int, device: torch.device) -> Tensor:
-    """Weights of the loss, (1, 1, size, size), mean 1: the mouth most, the upper half least."""
+def loss_weights(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Weights of the loss, mean 1, the mouth most and the upper half least, and the mouth's region in [0, 1].
+
+    Both (1, 1, size, size).
+    """
     at = (torch.arange(size) + 0.5) / size
     y, x = torch.meshgrid(at, at, indexing="ij")
-    mouth = torch.exp(-(((x - 0.5) / 0.24) ** 2 + ((y - 0.74) / 0.17) ** 2))
+    mouth = torch.exp(-(((x - 0.5) / 0.24) ** 2 + ((y - 0.76) / 0.18) ** 2))
     weights = torch.where(y < 0.47, 0.3, 1.0) + 5 * mouth
-    return (weights / weights.mean())[None, None].to(device)
+    return (weights / weights.mean())[None, None].to(device), mouth[None, None].to(device)
 
 
 class BatchMaker:
@@ -106,8 +110,10 @@ class BatchMaker:
         for person in self._integers(len(self.by_person), n).tolist():
             clips = self.by_person[person]
             clip = clips[int(self._integers(len(clips), 1))]
-            frame, other = self._integers(len(clip["crops"]), 2).tolist()
-            other = frame if self._uniform(1) < 0.15 else other
+            n_frames = len(clip["crops"])
+            frame = int(self._integers(n_frames, 1))
+            other = frame + int(self._integers(2 * NEAR_FRAMES + 1, 1)) - NEAR_FRAMES  # the head has hardly moved
+            other = min(max(other, 0), n_frames - 1)
             mels.append(clip["mel"][frame])
             crops.append(clip["crops"][frame])
             references.append(clip["crops"][other])
@@ -127,7 +133,7 @@ class BatchMaker:
         bend = F.interpolate(self._normal(n, 2, 5, 5) * 0.035, FACE_PX, mode="bicubic", align_corners=True)
         mirror = torch.where(self._uniform(n) < 0.5, -1.0, 1.0).view(-1, 1, 1)
         first = self._affine(n, 1.0)
-        beside = torch.where((self._uniform(n) < 0.75).view(-1, 1, 1), torch.zeros(1), self._affine(n, 0.35) - _EYE)
+        beside = torch.where((self._uniform(n) < 0.9).view(-1, 1, 1), torch.zeros(1), self._affine(n, 0.35) - _EYE)
         views = []
         for affine in (first, first + beside):
             homogeneous = torch.cat((plain, torch.ones_like(plain[..., :1])), dim=3)

@@ -18,7 +18,7 @@ def draw_losses(out: Path) -> None:
     records = [json.loads(line) for line in lines]
     figure = Figure(figsize=(9, 5))
     axes = figure.add_subplot()
-    for name in ("mouth", "l1", "edges"):
+    for name in ("mouth", "l1", "small", "edges"):
         points = [(record["step"], record[name]) for record in records if name in record]
         if points:
             axes.semilogy(*zip(*points, strict=True), label=name, linewidth=0.8)

@@ -19,39 +19,81 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.tools.demo_batches import Batch, BatchMaker, mouth_weights
+from gpu_lipsync.tools.demo_batches import Batch, BatchMaker, loss_weights
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses
 
 N_PARAMETERS = 4  # of a mouth
 N_MOMENTS = 4  # around the frame, whose mouths the sound's encoder must tell
 EMA_EVERY = 5
-COPYING_WEIGHT = 30.0  # a difference of 0.1 from the reference counts four times
+COLOUR_MEAN, COLOUR_STD = 0.42, 0.24  # of the pictures
+COPY_SLOPE = 4.5  # of the logit over the colour: the sigmoid is nearly straight
+SMALL_FACES = {"12": 3, "24": 4, "48": 5}  # size in px: block of the decoder
+COPYING_WEIGHT = 40.0  # at the mouth, a difference of 0.1 from the reference counts five times
 
 
 class Learner(nn.Module):
-    """The generator with a head that is thrown away: the mouth parameters, from the sound's code."""
+    """The generator with heads that are thrown away.
+
+    They tell the mouth parameters from the sound's code, and the face at 12, 24 and 48 px from within the decoder:
+    there the sound is near and a mouth is a few pixels.
+    """
 
     def __init__(self, width: float) -> None:
         super().__init__()
         self.generator = Wav2Lip(width)
-        self.to_mouth = nn.Linear(self.generator.audio_encoder[-1].conv_block[0].out_channels, N_MOMENTS * N_PARAMETERS)
-        self._codes: list[Tensor] = []
-        self.generator.audio_encoder.register_forward_hook(lambda _module, _inputs, code: self._codes.append(code))
+        self._seen: dict[str, Tensor] = {}
+        code = self.generator.audio_encoder[-1]
+        self.to_mouth = nn.Linear(code.conv_block[0].out_channels, N_MOMENTS * N_PARAMETERS)
+        code.register_forward_hook(lambda _module, _inputs, out: self._seen.update(code=out))
+        self.to_small_face = nn.ModuleDict()
+        for size, index in SMALL_FACES.items():
+            block = self.generator.face_decoder_blocks[index]
+            self.to_small_face[size] = nn.Conv2d(block[-1].conv_block[0].out_channels, 3, 1)
+            block.register_forward_hook(lambda _module, _inputs, out, size=size: self._seen.update({size: out}))
 
     def mouth(self, mel: Tensor) -> Tensor:
         """Mouth parameters (B, N_MOMENTS, N_PARAMETERS) of sound windows (B, 1, 80, 16)."""
         self.generator.audio_encoder(mel.contiguous(memory_format=torch.channels_last))
         return self._mouth_heard()
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Generated faces, and the mouth parameters heard."""
-        return self.generator(batch.mel, batch.faces, batch.reference), self._mouth_heard()
+    def forward(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Generated faces, the full one first, and the mouth parameters heard."""
+        faces = [self.generator(batch.mel, batch.faces, batch.reference)]
+        faces += [head(self._seen[size]).sigmoid().float() for size, head in self.to_small_face.items()]
+        return faces, self._mouth_heard()
 
     def _mouth_heard(self) -> Tensor:
-        return self.to_mouth(self._codes.pop().flatten(1)).view(-1, N_MOMENTS, N_PARAMETERS).float()
+        return self.to_mouth(self._seen["code"].flatten(1)).view(-1, N_MOMENTS, N_PARAMETERS).float()
+
+
+@torch.no_grad()
+def start_as_copier(generator: Wav2Lip) -> None:
+    """Set the outermost layers so that the untrained generator gives the reference back.
+
+    Otherwise its first hours go into learning to pass colours through; so all of them go into changing the mouth.
+    """
+    first, joined, to_rgb = generator.face_encoder_blocks[0][0], generator.output_block[0], generator.output_block[1]
+    for block in (first, joined):
+        block.conv_block[1].weight.fill_(COLOUR_STD)
+        block.conv_block[1].bias.fill_(COLOUR_MEAN)
+        block.conv_block[1].running_mean.fill_(COLOUR_MEAN)
+        block.conv_block[1].running_var.fill_(COLOUR_STD**2)
+    enter, leave = first.conv_block[0], joined.conv_block[0]
+    n_decoded = leave.in_channels - enter.out_channels
+    leave.weight[:3] *= 0.1
+    to_rgb.weight *= 0.1
+    to_rgb.bias.fill_(-COPY_SLOPE / 2)
+    for colour in range(3):  # the reference's channels are 3 to 5 of the input; decoded ones come before the skipped
+        for conv, source in ((enter, 3 + colour), (leave, n_decoded + colour)):
+            if conv is enter:
+                conv.weight[colour] = 0
+            conv.weight[colour, source, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = 1
+            conv.bias[colour] = 0
+        to_rgb.weight[colour, colour] = COPY_SLOPE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +105,7 @@ class Plan:
     decay: int = 1500
     audio_batch: int = 96
     batch: int = 32
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1e-3
 
     def rate(self, step: int) -> float:
         if step < self.audio:
@@ -75,15 +117,18 @@ class Plan:
 
 def losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     """L1 of colours and of edges, weighted to the mouth, and the error of the mouth parameters where they are known."""
-    out, mouth = learner(batch)
+    (out, *small), mouth = learner(batch)
     target = batch.faces
     copying = (target - batch.reference).abs().mean(dim=1, keepdim=True)  # where the reference is no help
-    weights = mouth_weights(target.shape[-1], target.device) * (1 + COPYING_WEIGHT * copying)
+    weights, mouth_region = loss_weights(target.shape[-1], target.device)
+    weights = weights * (1 + COPYING_WEIGHT * copying * mouth_region)
     across = ((out.diff(dim=3) - target.diff(dim=3)).abs() * weights[..., 1:]).mean()
     downward = ((out.diff(dim=2) - target.diff(dim=2)).abs() * weights[..., 1:, :]).mean()
     heard = (mouth - batch.mouth).square().mean(dim=(1, 2))
+    pooled = [F.adaptive_avg_pool2d(torch.cat((target, weights), dim=1), face.shape[-1]) for face in small]
     return {
         "l1": ((out - target).abs() * weights).mean(),
+        "small": sum(((f - p[:, :3]).abs() * p[:, 3:]).mean() for f, p in zip(small, pooled, strict=True)) / len(small),
         "edges": across + downward,
         "mouth": (heard * batch.mouth_known).sum() / batch.mouth_known.sum().clamp(min=1),
     }
@@ -95,6 +140,7 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
     device = torch.device(arguments.device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     learner = Learner(arguments.width).to(device, memory_format=torch.channels_last)
+    start_as_copier(learner.generator)
     optimizer = torch.optim.AdamW(learner.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
     average = {name: tensor.clone() for name, tensor in learner.generator.state_dict().items()}
     first = 0
