@@ -36,22 +36,22 @@ def bilateral_filter(image: Tensor, diameter: int, *, sigma_color: float, sigma_
     reach = diameter // 2
     height, width = image.shape[2:]
     padded = reflect_pad(reflect_pad(image, reach, 3), reach, 2)
-    shift = torch.zeros_like(image)
-    total = torch.ones_like(image[:, :1])
+    row = padded.shape[3]
+    # Flat, a neighbour is a fixed number of pixels further on, and everything runs over contiguous memory. Pairs
+    # that wrap round a row's end meet in the padding alone, which is cut off.
+    pixels = padded.flatten(2)
+    shift, total = torch.zeros_like(pixels), torch.ones_like(pixels[:, :1])
     for dy, dx, space in _half_disc(reach, sigma_space):
-        # Every pixel whose partner at (dy, dx) matters: those of the image and those whose partner is in it.
-        top, left, right = reach - dy, reach - max(dx, 0), reach + width - min(dx, 0)
-        near = padded[:, :, top : reach + height, left:right]
-        far = padded[:, :, top + dy : reach + height + dy, left + dx : right + dx]
-        step = far - near
+        offset = dy * row + dx
+        step = pixels[:, :, offset:] - pixels[:, :, :-offset]
         weight = step.abs().sum(1, keepdim=True).square_().mul_(-0.5 / sigma_color**2).add_(math.log(space)).exp_()
         step.mul_(weight)
-        # The same pair as its first pixel sees it, and as its second one does.
-        first = (slice(None), slice(None), slice(dy, None), slice(max(dx, 0), max(dx, 0) + width))
-        second = (slice(None), slice(None), slice(0, height), slice(max(-dx, 0), max(-dx, 0) + width))
-        shift.add_(step[first]).sub_(step[second])
-        total.add_(weight[first]).add_(weight[second])
-    return shift.div_(total).add_(image)
+        shift[:, :, :-offset].add_(step)
+        shift[:, :, offset:].sub_(step)
+        total[:, :, :-offset].add_(weight)
+        total[:, :, offset:].add_(weight)
+    filtered = shift.div_(total).add_(pixels).view_as(padded)
+    return filtered[:, :, reach : reach + height, reach : reach + width].contiguous()
 
 
 def _half_disc(reach: int, sigma_space: float) -> list[tuple[int, int, float]]:

@@ -1,9 +1,14 @@
 """Between sRGB and CIE Lab (D65)."""
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.ops.checks import check_image
+from gpu_lipsync.ops.constants import device_constant, upload
 
 # sRGB primaries under D65, rows scaled so that white is (1, 1, 1); OpenCV's constants.
 _TO_XYZ = (
@@ -17,6 +22,8 @@ _TO_RGB = (
     (0.055648 * 0.950456, -0.204043, 1.057311 * 1.088754),
 )
 _DARK = 0.008856  # below, the cube root is replaced by a line
+_CORNER = _DARK ** (1 / 3)
+_FINE = 1 << 14  # steps of the tables: a tenth of an 8-bit level where a curve is steepest
 
 
 def rgb_to_lab(image: Tensor) -> Tensor:
@@ -28,9 +35,10 @@ def rgb_to_lab(image: Tensor) -> Tensor:
     Reference: cv2.cvtColor(x, COLOR_RGB2Lab) on float32; within 1/255 of each channel's range.
     """
     check_image(image, 3)
-    linear = torch.where(image > 0.04045, ((image + 0.055) * (1 / 1.055)).pow(2.4), image * (1 / 12.92))
-    x, y, z = (_cube_root(_mix(linear, row)) for row in _TO_XYZ)
-    return torch.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], 1)
+    linear = _look_up(image, _gamma_table(image.device))
+    root = _look_up(torch.stack([_mix(linear, row) for row in _TO_XYZ], 1), _root_table(image.device))
+    x, y, z = root.unbind(1)
+    return torch.stack([(116.0 * y).sub_(16.0), (x - y).mul_(500.0), (y - z).mul_(200.0)], 1)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
@@ -42,11 +50,11 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     Reference: cv2.cvtColor(x, COLOR_Lab2RGB) on float32; within 1/255.
     """
     check_image(lab, 3, name="lab")
-    y = (lab[:, 0] + 16.0) * (1 / 116.0)
-    xyz = torch.stack([y + lab[:, 1] * (1 / 500.0), y, y - lab[:, 2] * (1 / 200.0)], 1)
-    xyz = torch.where(xyz > _DARK ** (1 / 3), xyz.pow(3), (xyz - 16 / 116) * (1 / 7.787))
-    linear = torch.stack([_mix(xyz, row) for row in _TO_RGB], 1).clamp_(0.0, 1.0)
-    return torch.where(linear > 0.0031308, linear.pow(1 / 2.4) * 1.055 - 0.055, linear * 12.92)
+    y = (lab[:, 0] + 16.0).mul_(1 / 116.0)
+    root = torch.stack([y.add(lab[:, 1], alpha=1 / 500.0), y, y.sub(lab[:, 2], alpha=1 / 200.0)], 1)
+    # The cube, and below the corner its tangent there.
+    xyz = root.clamp_min(_CORNER).pow_(3).add_(root.clamp_max_(_CORNER).sub_(_CORNER), alpha=3 * _CORNER**2)
+    return _look_up(torch.stack([_mix(xyz, row) for row in _TO_RGB], 1), _display_table(lab.device))
 
 
 def grey(image: Tensor) -> Tensor:
@@ -67,5 +75,29 @@ def _mix(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
     return mixed.add_(image[:, 1], alpha=weights[1]).add_(image[:, 2], alpha=weights[2])
 
 
-def _cube_root(t: Tensor) -> Tensor:
-    return torch.where(t > _DARK, t.clamp_min(_DARK).pow(1 / 3), t * 7.787 + 16 / 116)
+def _look_up(values: Tensor, table: Tensor) -> Tensor:
+    """What `table`, made over [0, 1], says at the nearest step; several times faster than a power on a CPU."""
+    # Clamped as integers, so that no value whatsoever, NaN included, points outside the table.
+    step = (values * _FINE).add_(0.5).to(torch.int32).clamp_(0, _FINE)
+    return table.index_select(0, step.flatten()).view_as(values)
+
+
+def _table(curve: Callable[[NDArray[np.float64]], NDArray[np.float64]], device: torch.device) -> Tensor:
+    return upload(torch.tensor(curve(np.arange(_FINE + 1) / _FINE), dtype=torch.float32), device)
+
+
+@device_constant
+def _gamma_table(device: torch.device) -> Tensor:
+    """From sRGB to linear light."""
+    return _table(lambda t: np.where(t > 0.04045, ((t + 0.055) / 1.055) ** 2.4, t / 12.92), device)
+
+
+@device_constant
+def _display_table(device: torch.device) -> Tensor:
+    """From linear light to sRGB."""
+    return _table(lambda t: np.where(t > 0.0031308, 1.055 * t ** (1 / 2.4) - 0.055, t * 12.92), device)
+
+
+@device_constant
+def _root_table(device: torch.device) -> Tensor:
+    return _table(lambda t: np.where(t > _DARK, np.cbrt(t), t * 7.787 + 16 / 116), device)
