@@ -10,7 +10,7 @@ THUMBNAIL_SIZE = 16
 SAMPLES = 96  # per side: enough pixels for the mean over a thumbnail's cell, a fraction of what a frame has
 LOOK_AHEAD = 3  # frames: a cut stands out from both sides; repeated frames (15 fps shown at 30) must not hide that
 # Levels of 255 by which the thumbnails of a cut differ, and how many times more than those around it. On real clips
-# heads and hands reach 9 levels and 2.6 times, jump cuts of one shot 6 to 16 levels and 10 times, other cuts 100 levels.
+# heads and hands reach 9 levels and 2.6 times, jump cuts of one shot 6 to 16 levels and 10 times, others 100 levels.
 CUT_RULES = ((4.0, 5.0), (25.0, 2.0))
 
 
