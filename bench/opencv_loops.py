@@ -1,0 +1,102 @@
+"""The predecessor's way: one frame at a time in OpenCV and NumPy, 8 bits between steps, its mask drawn each time."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+
+REGION, FEATHER, SHARPEN = 0.6, 51, 0.7
+
+
+def mask(height: int, width: int) -> Plane:
+    """(height, width, 1)."""
+    drawn = np.zeros((height, width), np.float32)
+    axes = (int(width * REGION / 2), int(height * 0.35 * REGION))
+    cv2.ellipse(drawn, (width // 2, int(height * 0.65)), axes, 0, 0, 360, 1.0, -1)
+    return cv2.GaussianBlur(drawn, (FEATHER, FEATHER), FEATHER // 3)[..., None]
+
+
+def patch(face: Image, mouth: Image) -> Image:
+    return cv2.resize(mouth, (face.shape[1], face.shape[0]), interpolation=cv2.INTER_CUBIC)
+
+
+def mix(face: Image, other: Image, weight: Plane) -> Image:
+    mixed = other.astype(np.float32) * weight + face.astype(np.float32) * (1 - weight)
+    return mixed.astype(np.uint8)
+
+
+def original(face: Image, mouth: Image) -> Image:
+    return patch(face, mouth)
+
+
+def ellipse(face: Image, mouth: Image) -> Image:
+    return mix(face, patch(face, mouth), mask(*face.shape[:2]))
+
+
+def edge_aware(face: Image, mouth: Image) -> Image:
+    weight = mask(*face.shape[:2])
+    blended = mix(face, patch(face, mouth), weight)
+    return np.where((weight > 0.05) & (weight < 0.95), cv2.bilateralFilter(blended, 9, 75, 75), blended)
+
+
+def multiscale(face: Image, mouth: Image) -> Image:
+    """The pyramid blend, done right: the predecessor's own loses the detail."""
+    weight = mask(*face.shape[:2])[..., 0]
+    ours, theirs = face.astype(np.float32), patch(face, mouth).astype(np.float32)
+    bands = []
+    for _ in range(int(np.log2(min(face.shape[:2]) / 8))):
+        small_ours, small_theirs = cv2.pyrDown(ours), cv2.pyrDown(theirs)
+        size = (ours.shape[1], ours.shape[0])
+        band_ours = ours - cv2.pyrUp(small_ours, dstsize=size)
+        band_theirs = theirs - cv2.pyrUp(small_theirs, dstsize=size)
+        bands.append(weight[..., None] * band_theirs + (1 - weight[..., None]) * band_ours)
+        ours, theirs, weight = small_ours, small_theirs, cv2.pyrDown(weight)
+    total = weight[..., None] * theirs + (1 - weight[..., None]) * ours
+    for band in reversed(bands):
+        total = cv2.pyrUp(total, dstsize=(band.shape[1], band.shape[0])) + band
+    return total.clip(0, 255).astype(np.uint8)
+
+
+def guided(face: Image, mouth: Image) -> Image:
+    """He's filter in box blurs: the one in OpenCV's contributed modules is not in its wheels."""
+    weight, window = mask(*face.shape[:2])[..., 0], (41, 41)
+    guide = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    mean_guide, mean_weight = cv2.blur(guide, window), cv2.blur(weight, window)
+    slope = (cv2.blur(guide * weight, window) - mean_guide * mean_weight) / (
+        cv2.blur(guide * guide, window) - mean_guide * mean_guide + 0.01
+    )
+    refined = cv2.blur(slope, window) * guide + cv2.blur(mean_weight - slope * mean_guide, window)
+    return mix(face, patch(face, mouth), refined.clip(0, 1)[..., None])
+
+
+def unsharp(image: Image, amount: float, sigma: float, kernel_size: int = 0) -> Image:
+    blurred = cv2.GaussianBlur(image, (kernel_size, kernel_size), sigma)
+    return cv2.addWeighted(image, 1 + amount, blurred, -amount, 0)
+
+
+def hd(face: Image, mouth: Image) -> Image:
+    enhanced = cv2.resize(mouth, (192, 192), interpolation=cv2.INTER_CUBIC)
+    edges = cv2.Canny(cv2.cvtColor(enhanced, cv2.COLOR_RGB2GRAY), 30, 100)
+    edges = cv2.cvtColor(cv2.GaussianBlur(edges, (3, 3), 1), cv2.COLOR_GRAY2RGB)
+    enhanced = cv2.addWeighted(enhanced, 1, edges, 30 / 255, 0)
+    enhanced = cv2.bilateralFilter(enhanced, 5, 50, 50)
+    enhanced = cv2.resize(enhanced, (face.shape[1], face.shape[0]), interpolation=cv2.INTER_LANCZOS4)
+    enhanced = unsharp(unsharp(enhanced, 0.5, 1), SHARPEN, 0.5, 3)
+    lab = cv2.cvtColor(enhanced, cv2.COLOR_RGB2Lab)
+    lab[..., 0] = cv2.createCLAHE(2.0, (4, 4)).apply(np.ascontiguousarray(lab[..., 0]))
+    enhanced = cv2.addWeighted(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0.85, face, 0.15, 0)
+    return mix(face, enhanced, mask(*face.shape[:2]))
+
+
+LOOPS: dict[str, Callable[[Image, Image], Image]] = {
+    "original": original,
+    "ellipse": ellipse,
+    "edge_aware": edge_aware,
+    "multiscale": multiscale,
+    "guided": guided,
+    "hd": hd,
+}

@@ -1,0 +1,90 @@
+"""Milliseconds a frame of each blend mode, paste included, beside the predecessor's OpenCV loop on the same crops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.measure import DEVICES, measure
+from bench.opencv_loops import LOOPS
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
+from gpu_lipsync.faces import crop_faces, paste_faces
+from tests import pictures
+
+BATCH = 16
+SIZES = [(200, 160), (360, 300), (620, 512)]  # crops: height, width
+FRAME = (720, 1280)
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """OpenCV gets as many threads as torch."""
+    cv2.setNumThreads(torch.get_num_threads())
+    with torch.inference_mode():
+        yield
+
+
+def crops_of(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """A batch of faces, (height, width, 3)."""
+    return [pictures.face_like(*size, seed=i) for i in range(BATCH)]
+
+
+def mouths_of() -> list[NDArray[np.uint8]]:
+    """A batch of generated mouths, (96, 96, 3)."""
+    return [pictures.face_like(96, 96, seed=100 + i) for i in range(BATCH)]
+
+
+def on_device(images: list[NDArray[np.uint8]], device: str) -> Tensor:
+    """(B, 3, H, W) uint8, interleaved as decoders deliver."""
+    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[1]}x{size[0]}")
+@pytest.mark.parametrize("method", BLENDS)
+@pytest.mark.parametrize("device", DEVICES)
+def test_blend(benchmark: Any, device: str, method: Any, size: tuple[int, int]) -> None:
+    frames, mouths = on_device(crops_of(size), device), pictures.batch(*mouths_of(), device=device)
+    boxes, config = torch.tensor([[0, 0, size[1], size[0]]] * BATCH), BlendConfig(method=method)
+    group = f"blend {method}, crop {size[1]} x {size[0]}"
+    measure(benchmark, lambda: paste_faces(frames, mouths, boxes, config), frames=BATCH, group=group, device=device)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[1]}x{size[0]}")
+@pytest.mark.parametrize("method", BLENDS)
+def test_blend_by_opencv(benchmark: Any, method: str, size: tuple[int, int]) -> None:
+    pairs, blend = list(zip(crops_of(size), mouths_of(), strict=True)), LOOPS[method]
+    group = f"blend {method}, crop {size[1]} x {size[0]}"
+    measure(benchmark, lambda: [blend(*pair) for pair in pairs], frames=BATCH, group=group, reference=True)
+
+
+def boxes_in_frames(size: tuple[int, int]) -> list[list[int]]:
+    """A face that moves."""
+    return [[300 + 7 * i, 40 + 3 * i, 300 + 7 * i + size[1], 40 + 3 * i + size[0]] for i in range(BATCH)]
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[1]}x{size[0]}")
+@pytest.mark.parametrize("device", DEVICES)
+def test_crop(benchmark: Any, device: str, size: tuple[int, int]) -> None:
+    frames = on_device([pictures.face_like(*FRAME)] * BATCH, device)
+    boxes = torch.tensor(boxes_in_frames(size))
+    group = f"crop {size[1]} x {size[0]} to 96 x 96 float"
+    measure(benchmark, lambda: crop_faces(frames, boxes), frames=BATCH, group=group, device=device)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[1]}x{size[0]}")
+def test_crop_by_opencv(benchmark: Any, size: tuple[int, int]) -> None:
+    frame, boxes = pictures.face_like(*FRAME), boxes_in_frames(size)
+
+    def run() -> object:
+        crops = [cv2.resize(frame[y1:y2, x1:x2], (96, 96)) for x1, y1, x2, y2 in boxes]
+        return np.stack(crops).astype(np.float32) / 255
+
+    group = f"crop {size[1]} x {size[0]} to 96 x 96 float"
+    measure(benchmark, run, frames=BATCH, group=group, reference=True)
