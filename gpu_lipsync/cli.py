@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(config: LipSyncConfig) -> int:
+    # Read by libgomp when torch loads it. Decoding and encoding run beside the network, and threads that spin at its
+    # barriers while those have their cores make a convolution several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from gpu_lipsync.pipeline import run
     from gpu_lipsync.progress import Console, Silent
 

@@ -4,8 +4,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_lipsync.ops.constants import device_constant, upload
+
 # ITU-R BT.709, limited range: Y in 16..235, Cb and Cr in 16..240.
 _KR, _KB = 0.2126, 0.0722
+_KG = 1.0 - _KR - _KB
+_LUMA = ((219 / 255 * _KR, 219 / 255 * _KG, 219 / 255 * _KB),)
+_BLUE, _RED = 112 / 255 / (1.0 - _KB), 112 / 255 / (1.0 - _KR)
+_CHROMA = (
+    (-_BLUE * _KR, -_BLUE * _KG, _BLUE * (1.0 - _KB)),
+    (_RED * (1.0 - _KR), -_RED * _KG, -_RED * _KB),
+)
 
 
 def rgb_to_yuv420(frames: Tensor) -> Tensor:
@@ -29,13 +38,22 @@ def rgb_to_yuv420(frames: Tensor) -> Tensor:
     n, _, height, width = frames.shape
     if height % 2 or width % 2:
         raise ValueError(f"both sides must be even for 4:2:0, got {width}x{height}")
-    red, green, blue = frames.float().unbind(1)
-    luma = _KR * red + (1.0 - _KR - _KB) * green + _KB * blue
-    chroma_blue = (blue - luma) * (112.0 / 255.0 / (1.0 - _KB)) + 128.0
-    chroma_red = (red - luma) * (112.0 / 255.0 / (1.0 - _KR)) + 128.0
-    chroma = functional.avg_pool2d(torch.stack((chroma_blue, chroma_red), dim=1), 2)
-    planes = torch.cat(
-        ((luma * (219.0 / 255.0) + 16.0).reshape(n, -1), chroma.reshape(n, -1)),
-        dim=1,
-    )
-    return planes.round_().clamp_(0, 255).to(torch.uint8).view(n, height * 3 // 2, width)
+    pixels = frames.permute(0, 2, 3, 1).float()
+    luma = pixels.reshape(n, -1, 3) @ _rows(_LUMA, frames.device)
+    # Chroma is linear in RGB: the mean first, so that the rest is done on a quarter of the pixels.
+    means = functional.avg_pool2d(pixels.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+    chroma = means.reshape(n, -1, 3) @ _rows(_CHROMA, frames.device)
+    out = torch.empty((n, height * 3 // 2, width), dtype=torch.uint8, device=frames.device)
+    out[:, :height] = _levels(luma, 16.0).view(n, height, width)
+    out[:, height:] = _levels(chroma, 128.0).mT.reshape(n, height // 2, width)
+    return out
+
+
+def _levels(values: Tensor, offset: float) -> Tensor:
+    return values.add_(offset).round_().clamp_(0, 255).to(torch.uint8)
+
+
+@device_constant
+def _rows(weights: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
+    """(3, number of planes): what each colour gives to each plane."""
+    return upload(torch.tensor(weights).mT.contiguous(), device)
