@@ -94,7 +94,7 @@ def blend_window(faces: Tensor, mouths: Tensor, place: Placement, config: BlendC
     if mouths.shape[2:] != (MOUTH_SIZE, MOUTH_SIZE) or len(mouths) != len(faces):
         raise ValueError(f"mouths must be ({len(faces)}, 3, {MOUTH_SIZE}, {MOUTH_SIZE}), got {tuple(mouths.shape) = }")
     # A mouth that cannot be used has no mask; every mode returns the face itself where the mask is 0.
-    usable = mouths.isfinite().flatten(1).all(1)[:, None, None, None]
+    usable = mouths.flatten(1).sum(1).isfinite()[:, None, None, None]
     place = replace(place, mask=place.mask * usable, fade=place.fade * usable)
-    mouths = mouths.nan_to_num(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
+    mouths = torch.where(usable, mouths, 0.0).clamp_(0.0, 1.0)
     return BLENDS[config.method].apply(faces, mouths, place, config)
