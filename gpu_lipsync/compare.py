@@ -1,0 +1,221 @@
+"""Show one clip in every blend mode, for people to choose by looking.
+
+    python -m gpu_lipsync.compare --face CLIP --audio SPEECH --checkpoint_path W --outfile compare.html
+
+The page holds everything it shows: stills around the face at full size, two of them under a slider, their difference
+to the source, how much of an edge the blend leaves, how much detail, and the time it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from gpu_lipsync.audio import load_audio, mel_windows
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
+from gpu_lipsync.blend_kernels.config import BlendMethod
+from gpu_lipsync.compare_figures import box_edge, detail, seam
+from gpu_lipsync.compare_page import page
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.device import resolve_device
+from gpu_lipsync.errors import ConfigError, EncodeError, FaceNotFoundError, LipSyncError
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.faces import MIN_BOX, crop_faces, paste_faces
+from gpu_lipsync.media import require_file
+from gpu_lipsync.models import CenterFace, load_face_detector, load_wav2lip
+from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.video import Video, open_video
+
+BATCH = 16
+MARGIN = 0.12  # of the face's height: what a still shows around it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """One moment around the face: (3, h, w) uint8 RGB on the host."""
+
+    frame: int
+    source: Tensor
+    modes: dict[str, Tensor]
+
+
+@dataclass
+class ModeFigures:
+    """What a mode does, averaged over the frames looked at."""
+
+    seconds: list[float] = field(default_factory=list)  # per frame, one entry per batch
+    seam: list[float] = field(default_factory=list)  # squared levels per pixel
+    detail: list[float] = field(default_factory=list)  # of the source's
+
+    @property
+    def milliseconds(self) -> float:
+        """Median time of a frame."""
+        return sorted(self.seconds)[len(self.seconds) // 2] * 1000
+
+    @property
+    def mean_seam(self) -> float:
+        """Average over the frames looked at."""
+        return sum(self.seam) / len(self.seam)
+
+    @property
+    def mean_detail(self) -> float:
+        """Average over the frames looked at."""
+        return sum(self.detail) / len(self.detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Every mode on one clip."""
+
+    n_frames: int
+    figures: dict[str, ModeFigures]
+    stills: list[Still]
+
+
+def compare(
+    video: Video, mel: Tensor, detector: CenterFace, generator: nn.Module, *, moments: int, max_seconds: float
+) -> Comparison:
+    """Blend the clip's beginning in every mode, at its default settings.
+
+    Args:
+        video: the face; its first pass counts.
+        mel: (N, 1, 80, 16), one window for each output frame.
+        detector: finds the faces.
+        generator: makes the mouths.
+        moments: how many stills to keep, spread over the clip.
+        max_seconds: no more than this.
+
+    Raises:
+        FaceNotFoundError: no frame shows a face.
+    """
+    figures: dict[str, ModeFigures] = {method: ModeFigures() for method in BLENDS}
+    stills: list[Still] = []
+    n_frames = 0
+    for outputs, frames, boxes in _tracked(video, len(mel), detector, max_seconds):
+        mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, boxes))
+        n_frames += len(outputs)
+        results: dict[str, Tensor] = {}
+        for method, figure in figures.items():
+            started = _clock(video.device)
+            results[method] = paste_faces(frames, mouths, boxes, BlendConfig(method=_method(method)))
+            figure.seconds.append((_clock(video.device) - started) / len(outputs))
+        middle = len(outputs) // 2
+        stills.append(_still(outputs[middle], frames[middle], boxes[middle], results, middle, figures))
+    if not stills:
+        raise FaceNotFoundError(
+            f"no face to compare modes on in the first {max_seconds:g} s; use a clip that shows one"
+        )
+    moments = min(moments, len(stills))
+    chosen = [stills[(2 * i + 1) * len(stills) // (2 * moments)] for i in range(moments)]
+    return Comparison(n_frames=n_frames, figures=figures, stills=chosen)
+
+
+def _tracked(
+    video: Video, n_windows: int, detector: CenterFace, max_seconds: float
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Batches of output frames that show a face: their indices, frames and boxes."""
+    timeline = video.timeline(n_windows)
+    outputs = next(timeline.passes())
+    outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
+    sources = range(timeline.source[outputs[0]], timeline.source[outputs[-1]] + 1)
+    tracker = FaceTracker(detector, FaceConfig(), fps=float(video.fps))
+    for _, frames in video.batches(sources, BATCH):
+        tracker.push(frames)
+    tracker.finish()
+    boxes = tracker.boxes(0, len(sources))
+    for batch, frames in video.batches(sources, BATCH):  # again: boxes are final only at the end
+        shown = timeline.showing(outputs, batch)
+        where = [timeline.source[i] - sources.start for i in shown]
+        seen = [k for k, box in enumerate(boxes[where].tolist()) if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX]
+        if seen:
+            picks = torch.tensor([where[k] + sources.start - batch.start for k in seen], device=frames.device)
+            yield [shown[k] for k in seen], frames[picks], boxes[[where[k] for k in seen]]
+
+
+def _method(name: str) -> BlendMethod:
+    return name  # type: ignore[return-value]  # a key of BLENDS
+
+
+def _clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _still(
+    output: int, frame: Tensor, box: Tensor, results: dict[str, Tensor], index: int, figures: dict[str, ModeFigures]
+) -> Still:
+    """Cut the face out of one frame in every mode, and measure it there."""
+    x1, y1, x2, y2 = box.tolist()
+    margin = round(MARGIN * (y2 - y1))
+    left, top = max(0, x1 - margin), max(0, y1 - margin)
+    right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)
+    inner = (x1 - left, right - x2, y1 - top, bottom - y2)
+    source = frame[:, top:bottom, left:right]
+    modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
+    mask = pad(elliptical_mask(y2 - y1, x2 - x1, BlendConfig(), frame.device), inner)
+    outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
+    for name, picture in modes.items():
+        edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline
+        figures[name].seam.append(seam(source[None], picture[None], edge))
+        figures[name].detail.append(detail(source[None], picture[None], mask > 0.5))
+    return Still(frame=output, source=source.cpu(), modes={name: picture.cpu() for name, picture in modes.items()})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 0, or that of the LipSyncError's kind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
+    parser.add_argument("--face", required=True, help="a video or picture")
+    parser.add_argument("--audio", required=True, help="speech")
+    parser.add_argument("--outfile", type=Path, default=Path("compare.html"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--moments", type=int, default=4, help="stills to show, 1 to 12")
+    parser.add_argument("--max_seconds", type=float, default=10.0, help="no more than the clip's beginning")
+    arguments = parser.parse_args(argv)
+    try:
+        _run(arguments)
+    except LipSyncError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command
+        return error.exit_code
+    return 0
+
+
+@torch.inference_mode()
+def _run(arguments: argparse.Namespace) -> None:
+    if not 1 <= arguments.moments <= 12:
+        raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
+    if not 0 < arguments.max_seconds < 3600:
+        raise ConfigError(f"max_seconds must be above 0 and below 3600, got {arguments.max_seconds:g}")
+    require_file(arguments.face, "face")
+    require_file(arguments.audio, "audio")
+    device = resolve_device(arguments.device)
+    generator = load_wav2lip(arguments.checkpoint_path, device)
+    with open_video(arguments.face, FrameConfig(), device) as video:
+        mel = mel_windows(load_audio(arguments.audio, device), video.fps)
+        shown = compare(
+            video,
+            mel,
+            load_face_detector(device),
+            generator,
+            moments=arguments.moments,
+            max_seconds=arguments.max_seconds,
+        )
+    title = f"{Path(arguments.face).name} with {Path(arguments.audio).name}"
+    try:
+        text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}", shown)
+        arguments.outfile.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EncodeError(f"cannot write {arguments.outfile}: {error.strerror}; give another --outfile") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The comparison page: figures against pictures whose answer is known, pictures bit for bit, and the command."""
+
+import base64
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync import compare
+from gpu_lipsync.blend_kernels import BLENDS
+from gpu_lipsync.compare_figures import box_edge, detail, seam
+from gpu_lipsync.compare_page import page, png
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from tests import pictures
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+def face() -> Tensor:
+    """(1, 3, 120, 100) uint8."""
+    return torch.from_numpy(pictures.face_like(120, 100)).permute(2, 0, 1)[None].contiguous()
+
+
+def test_png_holds_every_pixel() -> None:
+    picture = face()[0]
+    decoded = cv2.imdecode(np.frombuffer(png(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), picture.permute(1, 2, 0).numpy())
+
+
+def test_seam_is_zero_without_a_change_and_the_step_s_height_squared_with_one() -> None:
+    flat = torch.full((1, 3, 40, 40), 100, dtype=torch.uint8)
+    edge = torch.zeros(1, 1, 40, 40, dtype=torch.bool)
+    edge[..., 18:22, :] = True
+    stepped = flat.clone()
+    stepped[:, :, 20:] += 6
+    assert seam(flat, flat, edge) == 0
+    assert seam(flat, stepped, edge) == pytest.approx(3 * 6**2 / 4)  # three channels, one row in four
+
+
+def test_detail_is_one_for_the_source_and_less_for_a_blur() -> None:
+    source = face()
+    inside = torch.ones(1, 1, 120, 100, dtype=torch.bool)
+    blurred = cv2.GaussianBlur(source[0].permute(1, 2, 0).numpy(), (0, 0), 1.5)
+    assert detail(source, source, inside) == pytest.approx(1)
+    assert detail(source, torch.from_numpy(blurred).permute(2, 0, 1)[None], inside) < 0.3
+
+
+def test_the_edge_of_a_box_is_four_pixels_wide_and_cut_off_by_the_frame() -> None:
+    edge = box_edge(30, 20, (5, 5, 0, 1), torch.device("cpu"))[0, 0]
+    assert edge.shape == (31, 30)
+    assert edge[15].nonzero().flatten().tolist() == [3, 4, 5, 6, 23, 24, 25, 26]
+    assert edge[:, 15].nonzero().flatten().tolist() == [0, 1, 28, 29, 30]
+
+
+def test_the_page_needs_nothing_beside_it() -> None:
+    picture = face()[0]
+    shown = compare.Comparison(
+        n_frames=7,
+        figures={name: compare.ModeFigures([0.002], [1.25], [0.5]) for name in BLENDS},
+        stills=[compare.Still(frame=3, source=picture, modes=dict.fromkeys(BLENDS, picture))] * 2,
+    )
+    text = page("a <b> & c", "d", shown)
+    assert "a &lt;b&gt; &amp; c" in text and "<b> & c" not in text
+    assert text.count("data:image/png") == 2 * (1 + 2 * len(BLENDS))
+    assert not re.search(r"""(src|href)=["'](?!data:)|https?:|@import|url\(""", text)
+    for name in BLENDS:
+        assert f"<tr><td>{name}</td><td>+1.2</td><td>50%</td><td>2.00</td></tr>" in text
+    grey = base64.b64decode(re.findall(r"base64,([^\"]+)", text)[-1])
+    assert (cv2.imdecode(np.frombuffer(grey, np.uint8), cv2.IMREAD_COLOR) == 128).all(), "no difference is middle grey"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator of the smallest width, untrained."""
+    path = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.manual_seed(0)
+    torch.save(Wav2Lip(0.125).state_dict(), path)
+    return path
+
+
+def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    arguments = ["--checkpoint_path", checkpoint, "--face", SAMPLES / "face.mp4", "--audio", SAMPLES / "speech.wav"]
+    code = compare.main([*map(str, arguments), "--outfile", str(out), "--max_seconds", "1.5", "--moments", "2"])
+    text = out.read_text(encoding="utf-8")
+    assert code == 0 and "face.mp4 with speech.wav" in text
+    assert text.count("<section") == 2 and re.search(r"3[78] frames in every", text)
+    seams = {name: float(value) for name, value in re.findall(r"<tr><td>(\w+)</td><td>([+-][\d.]+)", text)}
+    assert set(seams) == set(BLENDS)
+    assert seams["original"] > 5 * max(abs(seams["ellipse"]), 1), "untrained, the naive paste must show its box"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"--face": "missing.mp4"}, 3, "missing.mp4"),
+        ({"--audio": "missing.wav"}, 3, "missing.wav"),
+        ({"--checkpoint_path": "missing.pth"}, 5, "missing.pth"),
+        ({"--moments": "0"}, 2, "got 0"),
+        ({"--max_seconds": "nan"}, 2, "got nan"),
+        ({"--outfile": "no/such/folder/page.html"}, 6, "no/such/folder"),
+    ],
+)
+def test_bad_input(
+    change: dict[str, str],
+    code: int,
+    message: str,
+    checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    arguments = {
+        "--checkpoint_path": str(checkpoint),
+        "--face": str(SAMPLES / "face.mp4"),
+        "--audio": str(SAMPLES / "speech.wav"),
+        "--outfile": str(tmp_path / "page.html"),
+        "--max_seconds": "0.5",
+    }
+    assert compare.main([word for pair in (arguments | change).items() for word in pair]) == code
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
+    assert not (tmp_path / "page.html").exists()
