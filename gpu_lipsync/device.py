@@ -26,6 +26,20 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def generator_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
+    """Precision of the generator: float16 on CUDA where asked for; bfloat16 on CPUs that multiply it natively.
+
+    On those (AVX512_BF16, AMX) it takes half the time of float32, and its mouths differ by 0.2 to 0.3 levels. Others
+    emulate it, slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.float16 if fp16 else torch.float32
+    native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    if any(getattr(torch.cpu, name, lambda: False)() for name in native):
+        return torch.bfloat16
+    return torch.float32
+
+
 Batch = tuple[range, Tensor]
 Staged = tuple[range, Tensor, torch.cuda.Event | None]
 

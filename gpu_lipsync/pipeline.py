@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
-from gpu_lipsync.device import arrived, resolve_device, staged
+from gpu_lipsync.device import arrived, generator_dtype, resolve_device, staged
 from gpu_lipsync.encode import StreamShape, open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
@@ -77,7 +77,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
         with open_writer(config.outfile, shape, config.encode, device=device) as out:
             report.encoder = out.encoder
             if config.fp16 and device.type != "cuda":
-                report.note("fp16 is for CUDA devices: going on in float32, which is faster on a CPU", observer)
+                report.note(f"fp16 is for CUDA devices: going on in {report.precision}", observer)
             for note in (*video.notes, *out.notes):
                 report.note(note, observer)
             observer.begin(len(timeline))
@@ -96,9 +96,9 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
 
 def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace | None, Wav2Lip]:
     """The face detector, unless the box is given, and the generator, in half precision where that is asked for."""
-    dtype = torch.float16 if config.fp16 and device.type == "cuda" else torch.float32
-    detector = None if config.faces.has_box else load_face_detector(device, dtype=dtype)
-    return detector, load_wav2lip(config.checkpoint_path, device, dtype)
+    precision = torch.float16 if config.fp16 and device.type == "cuda" else torch.float32
+    detector = None if config.faces.has_box else load_face_detector(device, dtype=precision)
+    return detector, load_wav2lip(config.checkpoint_path, device, generator_dtype(device, fp16=config.fp16))
 
 
 def batch_size(config: LipSyncConfig, video: Video) -> int:
@@ -177,13 +177,12 @@ def _require_faces(report: Report, config: LipSyncConfig) -> None:
 
 def _open_report(config: LipSyncConfig, device: torch.device, video: Video) -> Report:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({torch.get_num_threads()} threads)"
-    half = config.fp16 and device.type == "cuda"
     return Report(
         outfile=str(config.outfile),
         device=name,
         decoder=video.decoder,
         encoder="",
-        precision="float16" if half else "float32",
+        precision=str(generator_dtype(device, fp16=config.fp16)).removeprefix("torch."),
         height=video.size[0],
         width=video.size[1],
         fps=str(video.fps),

@@ -170,7 +170,9 @@ class Wav2Lip(nn.Module):
         out = self.audio_encoder(mel.to(dtype=dtype, memory_format=torch.channels_last))
         for block in self.face_decoder_blocks:
             out = torch.cat((block(out), skips.pop()), dim=1)
-        return _swap_red_and_blue(self.output_block(out)).float()
+        # The last step in float32: in half precision it would leave the sigmoid in steps of a whole level.
+        features, to_rgb, squash = self.output_block
+        return _swap_red_and_blue(squash(to_rgb(features(out).to(to_rgb.weight.dtype))))
 
 
 def _swap_red_and_blue(image: Tensor) -> Tensor:

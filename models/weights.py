@@ -13,6 +13,7 @@ from gpu_lipsync.models.archive import Archive, open_archive
 from gpu_lipsync.models.wav2lip import FACE_ENCODER, Wav2Lip
 
 FIRST_WEIGHT = "face_encoder_blocks.0.0.conv_block.0.weight"
+TO_RGB = "output_block.1."  # stays in float32
 BATCH_NORM_EPS = 1e-5  # PyTorch's default, which the published networks were trained with
 WAY_OUT = "pass a Wav2Lip generator such as wav2lip_gan.pth (README.md says where to get one), or download it again"
 
@@ -34,7 +35,10 @@ def load_wav2lip(
     state = fold_batch_norm(read_generator(path))
     with torch.device("meta"):  # no time spent on random numbers that are replaced at once
         generator = Wav2Lip(_width(state[FIRST_WEIGHT].shape), folded=True)
-    placed = {name: tensor.to(device=device, dtype=dtype) for name, tensor in state.items()}
+    placed = {
+        name: tensor.to(device=device, dtype=torch.float32 if name.startswith(TO_RGB) else dtype)
+        for name, tensor in state.items()
+    }
     layouts = {name: torch.channels_last if t.dim() == 4 else torch.contiguous_format for name, t in placed.items()}
     generator.load_state_dict({n: t.contiguous(memory_format=layouts[n]) for n, t in placed.items()}, assign=True)
     return generator.eval().requires_grad_(False)

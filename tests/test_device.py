@@ -1,0 +1,56 @@
+"""Choice of device and precision, and what half precision costs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpu_lipsync.audio import load_audio, mel_windows
+from gpu_lipsync.config import FaceConfig, FrameConfig
+from gpu_lipsync.device import arrived, generator_dtype, resolve_device, staged
+from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.faces import crop_faces
+from gpu_lipsync.models import load_face_detector, load_wav2lip
+from gpu_lipsync.tracking import track_faces
+from gpu_lipsync.video import open_video
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_auto_is_cuda_where_there_is_one() -> None:
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_device_that_is_not_there_is_no_silent_cpu() -> None:
+    with pytest.raises(ConfigError, match="cuda:97"):
+        resolve_device("cuda:97")
+
+
+def test_half_precision_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert generator_dtype(cuda, fp16=True) == torch.float16
+    assert generator_dtype(cuda, fp16=False) == torch.float32
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        assert generator_dtype(cpu, fp16=False) == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_mouths_are_within_a_level(device: str, dtype: torch.dtype) -> None:
+    checkpoint = ROOT / "checkpoints" / "demo.safetensors"
+    with torch.inference_mode(), open_video(ROOT / "samples" / "face.mp4", FrameConfig()) as video:
+        _, frames = next(video.batches(range(8), 8))
+        faces = crop_faces(frames, track_faces([frames], load_face_detector(), FaceConfig())).to(device)
+        mel = mel_windows(load_audio(ROOT / "samples" / "speech.wav"), video.fps)[20:28].to(device)
+        exact, half = (load_wav2lip(checkpoint, device, d)(mel, faces) for d in (torch.float32, dtype))
+    # The bar of the project: a level in the mean. bfloat16 has 8 bits of mantissa; 0.25 levels are seen.
+    assert (255 * (exact - half)).abs().mean() < 1
+    assert not torch.equal(exact, half)
+
+
+def test_staged_batches_arrive_in_order_and_unchanged() -> None:
+    batches = [(range(i, i + 2), torch.full((2, 3, 4, 4), i)) for i in range(0, 6, 2)]
+    got = list(arrived(staged(batches, torch.device("cpu"))))
+    assert [frames for frames, _ in got] == [frames for frames, _ in batches]
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(got, batches, strict=True))
