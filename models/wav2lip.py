@@ -170,9 +170,9 @@ class Wav2Lip(nn.Module):
         out = self.audio_encoder(mel.to(dtype=dtype, memory_format=torch.channels_last))
         for block in self.face_decoder_blocks:
             out = torch.cat((block(out), skips.pop()), dim=1)
-        # The last step in float32: in half precision it would leave the sigmoid in steps of a whole level.
+        # As loaded, `to_rgb` is float32: in half precision the sigmoid would come out in steps of a whole level.
         features, to_rgb, squash = self.output_block
-        return _swap_red_and_blue(squash(to_rgb(features(out).to(to_rgb.weight.dtype))))
+        return _swap_red_and_blue(squash(to_rgb(features(out).to(to_rgb.weight.dtype)))).float()
 
 
 def _swap_red_and_blue(image: Tensor) -> Tensor:

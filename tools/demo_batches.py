@@ -56,6 +56,7 @@ class BatchMaker:
         people = sorted({clip["person"] for clip in self.clips})
         self.by_person = [[clip for clip in self.clips if clip["person"] == person] for person in people]
         self.stills = Faces(**material["stills"])
+        self.originals: Tensor = material["originals"]  # the stills' crops before their lips were brought together
         self.talks = [(mel.float(), mouth.float()) for mel, mouth in material["talks"]]
 
     def seed(self, seed: int) -> None:
@@ -93,17 +94,30 @@ class BatchMaker:
         )
 
     def _animated(self, mouth: Tensor) -> tuple[Tensor, Tensor]:
+        """Stills that say `mouth` (n, 4), and the references: other mouths of theirs, or the pictures as they were."""
         n = len(mouth)
-        stills = self.stills[self._integers(len(self.stills.crops), n)]
-        others = self.stills[self._integers(len(self.stills.crops), n)]
-        share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5)
+        chosen = self._integers(len(self.stills.crops), n)
+        stills, others = self.stills[chosen], self.stills[self._integers(len(self.stills.crops), n)]
+        as_it_was = self._uniform(n) < 0.25
+        share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5) * ~as_it_was
         stills = morphed(stills, others, share)
         looks = Looks.random(n, self.random)
         points, moved = self._views(n)
-        chance = self._uniform(n)[:, None]
+        faces = animate(stills, mouth, looks=looks, points=points)
+        reference = animate(stills, self._shown(mouth), looks=looks, points=moved)
+        reference[as_it_was] = sample(self.originals[chosen[as_it_was]], moved[as_it_was])
+        return faces, reference
+
+    def _shown(self, mouth: Tensor) -> Tensor:
+        """Mouths for the references of `mouth` (n, 4): rarely the same, often shut or smiling, else any."""
+        n = len(mouth)
         _, elsewhere = self.speech(n)
-        shown = torch.where(chance < 0.1, mouth, torch.where(chance < 0.4, torch.zeros(1), elsewhere[:, 1].cpu()))
-        return animate(stills, mouth, looks=looks, points=points), animate(stills, shown, looks=looks, points=moved)
+        smile = torch.stack((0.1 + 0.4 * self._uniform(n), self._uniform(n), torch.zeros(n), torch.ones(n)), dim=1)
+        shown = elsewhere[:, 1].cpu()
+        chance = self._uniform(n)[:, None]
+        for below, choice in ((0.6, smile), (0.4, torch.zeros(1)), (0.1, mouth)):
+            shown = torch.where(chance < below, choice, shown)
+        return shown
 
     def _real(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
         mels, crops, references = [], [], []

@@ -120,7 +120,7 @@ def read_grid(folder: Path, detector: CenterFace) -> list[Clip]:
 
 
 def read_stills(clips: list[Clip], folder: Path, detector: CenterFace) -> Faces:
-    """Every still of demo_stills with its lips brought together."""
+    """Every still of demo_stills, as it is."""
     by_name = {clip.name: clip for clip in clips}
     crops, eyes = [], []
     for still in GRID_STILLS:
@@ -133,13 +133,12 @@ def read_stills(clips: list[Clip], folder: Path, detector: CenterFace) -> Faces:
         crops.append(crop[0])
         eyes.append(eye[0])
     stills = (*GRID_STILLS, *PUBLIC_DOMAIN_STILLS)
-    faces = Faces(
+    return Faces(
         crops=torch.stack(crops).float() / 255,
         corners=torch.tensor([still.corners for still in stills]),
         eyes=torch.stack(eyes),
         sags=torch.tensor([still.sags for still in stills]),
     )
-    return shut(faces)
 
 
 def make_talks(seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -159,7 +158,12 @@ def main() -> None:
     detector = load_face_detector()
     clips = read_grid(arguments.clips, detector)
     stills = read_stills(clips, arguments.stills, detector)
-    material = {"clips": [vars(clip) for clip in clips], "stills": asdict(stills), "talks": make_talks(arguments.seed)}
+    material = {
+        "clips": [vars(clip) for clip in clips],
+        "stills": asdict(shut(stills)),
+        "originals": stills.crops,
+        "talks": make_talks(arguments.seed),
+    }
     torch.save(material, arguments.out)
     for clip in clips:
         print(f"{clip.name}: {clip.person}, {len(clip.crops)} frames{' (held out)' * clip.held_out}")
