@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gpu_lipsync.ops.checks import check_image, check_odd, check_range
-from gpu_lipsync.ops.matrices import gaussian_taps
+from gpu_lipsync.ops.matrices import Axis, filter_axes, gaussian_taps
 
 
 def gaussian_blur(image: Tensor, kernel_size: int, *, sigma: float = 0.0) -> Tensor:
@@ -33,7 +33,7 @@ def gaussian_blur(image: Tensor, kernel_size: int, *, sigma: float = 0.0) -> Ten
 
 
 def box_blur(image: Tensor, kernel_size: int) -> Tensor:
-    """Mean over a square window, at a cost that does not depend on its size.
+    """Mean over a square window.
 
     Args:
         image: (B, C, H, W) float.
@@ -48,7 +48,10 @@ def box_blur(image: Tensor, kernel_size: int) -> Tensor:
     check_odd(kernel_size, 4001, name="kernel_size")
     if kernel_size == 1:
         return image
-    return _running_mean(_running_mean(image, kernel_size, 3), kernel_size, 2)
+    height, width = image.shape[2:]
+    if kernel_size // 2 >= min(height, width):
+        raise ValueError(f"a window reaching {kernel_size // 2} px does not fit, got {tuple(image.shape) = }")
+    return filter_axes(image, Axis("box", height, height, kernel_size), Axis("box", width, width, kernel_size))
 
 
 def unsharp_mask(image: Tensor, amount: float, *, sigma: float = 2.0, kernel_size: int = 0) -> Tensor:
@@ -90,11 +93,3 @@ def _along(image: Tensor, taps: list[float], dim: int) -> Tensor:
     for i, tap in enumerate(taps[1:], start=1):
         total.add_(padded.narrow(dim, i, size), alpha=tap)
     return total
-
-
-def _running_mean(image: Tensor, kernel_size: int, dim: int) -> Tensor:
-    sums = reflect_pad(image, kernel_size // 2, dim).cumsum(dim)
-    size = image.shape[dim] - 1
-    head = sums.narrow(dim, kernel_size - 1, 1)
-    rest = sums.narrow(dim, kernel_size, size) - sums.narrow(dim, 0, size)
-    return torch.cat([head, rest], dim).mul_(1.0 / kernel_size)

@@ -16,7 +16,8 @@ from torch import Tensor
 from gpu_lipsync.ops.constants import device_constant, upload
 
 Matrix = NDArray[np.float32]
-CPU_BLOCK = 64  # output pixels: enough to fill a matrix product's inner loop
+CPU_BLOCK, GPU_BLOCK = 64, 512  # output pixels made by one product
+_PYRAMID = np.array([1, 4, 6, 4, 1]) / 16
 
 
 # What OpenCV takes for a Gaussian of unstated width, in 256ths.
@@ -85,17 +86,44 @@ KERNELS: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], i
 }
 
 
-@lru_cache(maxsize=64)
-def resize_matrix(size_in: int, size_out: int, mode: str) -> Matrix:
-    """(size_out, size_in): resampling along one axis; pixel centres aligned, no antialias, edges repeated."""
-    kernel, reach = KERNELS[mode]
-    position = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
+@dataclass(frozen=True)
+class Axis:
+    """A linear filter along one axis: what kind, from how many pixels to how many, and a box's width."""
+
+    kind: str
+    size_in: int
+    size_out: int
+    width: int = 1
+
+
+@lru_cache(maxsize=256)
+def axis_matrix(axis: Axis) -> Matrix:
+    """(size_out, size_in): each output pixel's weights."""
+    if axis.kind in KERNELS:
+        taps, weights = _resampling(axis)
+        columns = taps.clip(0, axis.size_in - 1)
+    elif axis.kind == "box":
+        columns = reflected(np.arange(axis.size_in)[:, None] + np.arange(axis.width) - axis.width // 2, axis.size_in)
+        weights = np.full(columns.shape, 1 / axis.width)
+    elif axis.kind == "pyramid_down":
+        columns = reflected(2 * np.arange(axis.size_out)[:, None] + np.arange(-2, 3), axis.size_in)
+        weights = np.broadcast_to(_PYRAMID, columns.shape)
+    else:
+        # Every other pixel of the fine grid is an old one, the rest are 0; then the blur, twice as strong.
+        fine = reflected(np.arange(axis.size_out)[:, None] + np.arange(-2, 3), axis.size_out)
+        columns, weights = fine // 2, np.where(fine % 2 == 0, 2 * _PYRAMID, 0.0)
+    matrix = np.zeros((axis.size_out, axis.size_in))
+    np.add.at(matrix, (np.arange(axis.size_out)[:, None], columns), weights)
+    return matrix.astype(np.float32)
+
+
+def _resampling(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Taps and weights: pixel centres aligned, no antialias."""
+    kernel, reach = KERNELS[axis.kind]
+    position = (np.arange(axis.size_out) + 0.5) * (axis.size_in / axis.size_out) - 0.5
     taps = np.floor(position).astype(np.int64)[:, None] + np.arange(1 - reach, reach + 1)
     weights = kernel(position[:, None] - taps)
-    weights /= weights.sum(axis=1, keepdims=True)
-    matrix = np.zeros((size_out, size_in))
-    np.add.at(matrix, (np.arange(size_out)[:, None], taps.clip(0, size_in - 1)), weights)
-    return matrix.astype(np.float32)
+    return taps, weights / weights.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -108,16 +136,14 @@ class Block:
 
 
 @device_constant
-def resize_blocks(
-    size_in: int, size_out: int, span: tuple[int, int], mode: str, transposed: bool, device: torch.device
-) -> tuple[Block, ...]:
-    """The matrices that resample one axis and keep the output pixels `span` of it, in order.
+def _blocks(axis: Axis, span: tuple[int, int], transposed: bool, device: torch.device) -> tuple[Block, ...]:
+    """The matrices that make the output pixels `span` of an axis, in order.
 
-    A resampling matrix is a band. On a CPU it is cut along it, which leaves out most of the zeros; a GPU multiplies
-    them faster than it starts another operation.
+    A filter's matrix is a band. It is cut along it, which leaves out most of the zeros: finely on a CPU, coarsely on a
+    GPU, which multiplies zeros faster than it starts another operation.
     """
-    matrix = resize_matrix(size_in, size_out, mode)[slice(*span)]
-    height = CPU_BLOCK if device.type == "cpu" else len(matrix)
+    matrix = axis_matrix(axis)[slice(*span)]
+    height = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     blocks = []
     for first in range(0, len(matrix), height):
         part = matrix[first : first + height]
@@ -126,3 +152,16 @@ def resize_blocks(
         part = part[:, start:stop].T if transposed else part[:, start:stop]
         blocks.append(Block(start, stop, upload(torch.tensor(np.ascontiguousarray(part)), device)))
     return tuple(blocks)
+
+
+def filter_axes(image: Tensor, rows: Axis, cols: Axis, window: tuple[int, int, int, int] | None = None) -> Tensor:
+    """Filter along the columns, then along the rows, and keep `window` (y1 y2 x1 x2) of the result."""
+    y1, y2, x1, x2 = window or (0, rows.size_out, 0, cols.size_out)
+    across = _blocks(cols, (x1, x2), True, image.device)
+    down = _blocks(rows, (y1, y2), False, image.device)
+    wide = _joined([image[..., block.start : block.stop] @ block.matrix for block in across], 3)
+    return _joined([block.matrix @ wide[:, :, block.start : block.stop] for block in down], 2)
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

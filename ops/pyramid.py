@@ -1,9 +1,9 @@
 """Gaussian and Laplacian pyramids (Burt and Adelson): each level half the size of the one below."""
 
-from torch import Tensor, cat, stack
+from torch import Tensor
 
-from gpu_lipsync.ops.blur import reflect_pad
 from gpu_lipsync.ops.checks import check_image
+from gpu_lipsync.ops.matrices import Axis, filter_axes
 
 
 def pyramid_down(image: Tensor) -> Tensor:
@@ -21,7 +21,11 @@ def pyramid_down(image: Tensor) -> Tensor:
     Reference: cv2.pyrDown; within 1/255.
     """
     check_image(image)
-    return _halve(_halve(image, 3), 2)
+    height, width = image.shape[2:]
+    if min(height, width) < 3:
+        raise ValueError(f"image must be at least 3 x 3, got {tuple(image.shape) = }")
+    rows = Axis("pyramid_down", height, -(-height // 2))
+    return filter_axes(image, rows, Axis("pyramid_down", width, -(-width // 2)))
 
 
 def pyramid_up(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -42,26 +46,5 @@ def pyramid_up(image: Tensor, size: tuple[int, int]) -> Tensor:
     check_image(image)
     if (-(-size[0] // 2), -(-size[1] // 2)) != tuple(image.shape[2:]) or min(size) < 3:
         raise ValueError(f"size must be twice the image's, at most one less, got {size} for {tuple(image.shape)}")
-    return _double(_double(image, size[0], 2), size[1], 3)
-
-
-def _halve(image: Tensor, dim: int) -> Tensor:
-    size = image.shape[dim]
-    padded = reflect_pad(image, 2, dim)
-    every_other = (..., slice(None, None, 2)) if dim == 3 else (..., slice(None, None, 2), slice(None))
-
-    def tap(i: int) -> Tensor:
-        return padded.narrow(dim, i, size)[every_other]
-
-    return (tap(0) + tap(4)).add_(tap(1) + tap(3), alpha=4).add_(tap(2), alpha=6).mul_(1 / 16)
-
-
-def _double(image: Tensor, size: int, dim: int) -> Tensor:
-    """Interpolate along `dim`: old pixels 1 6 1, new ones 4 4."""
-    n = image.shape[dim]
-    # Mirrored about the fine grid's last pixel, which is an old one only if `size` is odd.
-    before, last = image.narrow(dim, 1, 1), image.narrow(dim, n - 1 - size % 2, 1)
-    padded = cat([before, image, last], dim)
-    old = padded.narrow(dim, 0, n).add(padded.narrow(dim, 2, n)).add_(image, alpha=6).mul_(1 / 8)
-    new = image.add(padded.narrow(dim, 2, n)).mul_(1 / 2)
-    return stack([old, new], dim + 1).flatten(dim, dim + 1).narrow(dim, 0, size)
+    rows = Axis("pyramid_up", image.shape[2], size[0])
+    return filter_axes(image, rows, Axis("pyramid_up", image.shape[3], size[1]))

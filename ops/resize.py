@@ -2,12 +2,11 @@
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gpu_lipsync.ops.checks import check_image
-from gpu_lipsync.ops.matrices import resize_blocks
+from gpu_lipsync.ops.matrices import Axis, filter_axes
 
 ResizeMode = Literal["bilinear", "bicubic", "lanczos4"]
 
@@ -42,14 +41,8 @@ def resize_window(
     y1, y2, x1, x2 = window
     if not (0 <= y1 < y2 <= size[0] and 0 <= x1 < x2 <= size[1]):
         raise ValueError(f"window must lie in {size}, got {window}")
-    rows = resize_blocks(image.shape[2], size[0], (y1, y2), mode, False, image.device)
-    cols = resize_blocks(image.shape[3], size[1], (x1, x2), mode, True, image.device)
-    wide = _joined([image[..., block.start : block.stop] @ block.matrix for block in cols], 3)
-    return _joined([block.matrix @ wide[:, :, block.start : block.stop] for block in rows], 2)
-
-
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+    rows, cols = Axis(mode, image.shape[2], size[0]), Axis(mode, image.shape[3], size[1])
+    return filter_axes(image, rows, cols, window)
 
 
 def _check(image: Tensor, size: tuple[int, int], mode: str) -> None:
