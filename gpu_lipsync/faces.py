@@ -9,7 +9,7 @@ from gpu_lipsync.blend_kernels import BlendConfig, Placement, blend_window, plac
 from gpu_lipsync.ops import device_constant, resize, to_float, to_uint8, upload
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
-CPU_PIECE_VALUES = 1 << 18  # a megabyte of float32: half of what the caches of a common core hold
+CPU_PIECE_VALUES = 1 << 19  # two megabytes of float32, about a common core's own cache: more is slower
 MIN_BOX = 16  # a smaller face has no mouth to speak of
 
 

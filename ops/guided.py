@@ -1,5 +1,6 @@
 """Smoothing that follows the edges of another image."""
 
+import torch
 from torch import Tensor
 
 from gpu_lipsync.ops.blur import box_blur
@@ -32,9 +33,9 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> T
     check_range(eps, 1e-12, 1e12, name="eps")
     window = 2 * radius + 1
     check_odd(window, 4001, name="2 * radius + 1")
-    mean_guide, mean_image = box_blur(guide, window), box_blur(image, window)
-    variance = box_blur(guide * guide, window) - mean_guide * mean_guide
-    covariance = box_blur(guide * image, window) - mean_guide * mean_image
-    slope = covariance / (variance + eps)
-    offset = mean_image - slope * mean_guide
-    return box_blur(slope, window) * guide + box_blur(offset, window)
+    image = image.expand_as(guide)
+    means = box_blur(torch.cat([guide, image, guide * guide, guide * image], 1), window)
+    mean_guide, mean_image, mean_square, mean_product = means.split(1, dim=1)
+    slope = (mean_product - mean_guide * mean_image) / (mean_square - mean_guide * mean_guide + eps)
+    slope, offset = box_blur(torch.cat([slope, mean_image - slope * mean_guide], 1), window).split(1, dim=1)
+    return slope * guide + offset
