@@ -18,6 +18,7 @@ COLUMNS_PER_S = 80
 TRACK_HZ = 200
 MOMENTS_S = (-0.02, 0.02, 0.06, 0.10)  # after the window's start; a frame is on screen for the first 0.04 s
 REAL_SHARE = 0.25
+REAL_SPEECH_SHARE = 0.45  # of the sound that animated stills say
 SILENT_SHARE = 0.12
 NEAR_FRAMES = 15
 
@@ -57,7 +58,9 @@ class BatchMaker:
         self.by_person = [[clip for clip in self.clips if clip["person"] == person] for person in people]
         self.stills = Faces(**material["stills"])
         self.originals: Tensor = material["originals"]  # the stills' crops before their lips were brought together
-        self.talks = [(mel.float(), mouth.float()) for mel, mouth in material["talks"]]
+        self.talks, self.real_talks = (
+            [(mel.float(), mouth.float()) for mel, mouth in material[kind]] for kind in ("talks", "real_talks")
+        )
 
     def seed(self, seed: int) -> None:
         self.random.manual_seed(seed)
@@ -65,8 +68,9 @@ class BatchMaker:
     def speech(self, n: int) -> tuple[Tensor, Tensor]:
         """Sound windows (n, 1, 80, 16), roughened, and the mouths that go with them (n, 4, 4), open first."""
         mels, mouths = [], []
-        for index in self._integers(len(self.talks), n).tolist():
-            mel, mouth = self.talks[index]
+        for real in (self._uniform(n) < REAL_SPEECH_SHARE).tolist():
+            talks = self.real_talks if real else self.talks
+            mel, mouth = talks[int(self._integers(len(talks), 1))]
             column = int(self._integers(mel.shape[1] - MEL_COLUMNS, 1))
             mels.append(mel[:, column : column + MEL_COLUMNS])
             moments = (column / COLUMNS_PER_S + torch.tensor(MOMENTS_S)) * TRACK_HZ

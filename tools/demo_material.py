@@ -1,6 +1,6 @@
 """Material for training the demo generator: face crops and sound of GRID clips, stills to animate, synthetic speech.
 
-    python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --out material.pt
+    python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --speech FOLDER --out material.pt
 
 Crops are 128 px: the box the product would crop, and a sixth of it more on each side, so that training can move, scale
 and turn the 96 px it shows the network.
@@ -9,6 +9,7 @@ and turn the 96 px it shows the network.
 import argparse
 import random
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,10 +23,13 @@ from gpu_lipsync.audio import load_audio, log_mel, mel_windows
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.tools.demo_stills import GRID_STILLS, PORTRAIT, PUBLIC_DOMAIN_STILLS, path_of, read_portrait
 from gpu_lipsync.tools.espeak import Espeak
+from gpu_lipsync.tools.real_speech import Talk, fit, guess_mouth
 from gpu_lipsync.tools.synthetic_speech import random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
 
 N_TALKS = 560  # about 50 minutes
+N_FITTED = 200  # of them, to guess the mouths of real speech
+PUBLIC_DOMAIN_SPEECH = ("jfk_11s_44k1_stereo.flac", "ljspeech_7.7s_22k_mono.wav")
 MARGIN = 1 / 6  # of the box, on each side
 FPS = 25
 SMOOTHING_FRAMES = 3.0
@@ -141,33 +145,49 @@ def read_stills(clips: list[Clip], folder: Path, detector: CenterFace) -> Faces:
     )
 
 
-def make_talks(seed: int) -> list[tuple[Tensor, Tensor]]:
+def make_talks(seed: int) -> list[Talk]:
     """Log-mel (80, T) and mouth (4, m) of synthetic speech, in half precision."""
     engine, rng = Espeak(), random.Random(seed)
     talks = (random_talk(engine, rng) for _ in range(N_TALKS))
     return [(log_mel(talk.waveform).half(), talk.mouth.half()) for talk in talks]
 
 
+def read_real_talks(clips: Path, speech: Path, talks: list[Talk]) -> list[Talk]:
+    """Recordings of the people who are not held out, and of the speech folder, with mouths guessed from the sound."""
+    weights = fit(talks[:N_FITTED])
+    taken: Counter[str] = Counter()
+    files = []
+    for path in sorted(clips.glob("grid_*.mpg")):
+        taken[grid_person(path)] += 1
+        if grid_person(path) not in HELD_OUT and taken[grid_person(path)] <= MAX_CLIPS_PER_PERSON:
+            files.append(path)
+    mels = [log_mel(load_audio(path)) for path in (*files, *(speech / name for name in PUBLIC_DOMAIN_SPEECH))]
+    return [(mel.half(), guess_mouth(mel, weights).half()) for mel in mels]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True, help="folder with grid_*.mpg")
     parser.add_argument("--stills", type=Path, required=True, help="folder with the pictures of demo_stills.py")
+    parser.add_argument("--speech", type=Path, required=True, help=f"folder with {', '.join(PUBLIC_DOMAIN_SPEECH)}")
     parser.add_argument("--out", type=Path, required=True, help="file to write, for train_demo")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic speech")
     arguments = parser.parse_args()
     detector = load_face_detector()
     clips = read_grid(arguments.clips, detector)
     stills = read_stills(clips, arguments.stills, detector)
+    talks = make_talks(arguments.seed)
     material = {
         "clips": [vars(clip) for clip in clips],
         "stills": asdict(shut(stills)),
         "originals": stills.crops,
-        "talks": make_talks(arguments.seed),
+        "talks": talks,
+        "real_talks": read_real_talks(arguments.clips, arguments.speech, talks),
     }
     torch.save(material, arguments.out)
     for clip in clips:
         print(f"{clip.name}: {clip.person}, {len(clip.crops)} frames{' (held out)' * clip.held_out}")
-    print(f"{len(stills.crops)} stills, {len(material['talks'])} talks")
+    print(f"{len(stills.crops)} stills, {len(talks)} synthetic talks, {len(material['real_talks'])} real ones")
 
 
 if __name__ == "__main__":
