@@ -81,19 +81,19 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
     return _placement(height, width, config.mouth_region_size, config.blur_intensity, margin, device)
 
 
-@device_constant
+@device_constant(16)
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1), device)
     return Placement(height, width, 0, height, 0, width, ones, ones)
 
 
-@device_constant
+@device_constant(16)
 def _device_mask(height: int, width: int, region: float, feather: int, device: torch.device) -> Tensor:
     return upload(torch.tensor(_mask(height, width, region, feather)), device)[None, None]
 
 
-@device_constant
+@device_constant(16)
 def _placement(height: int, width: int, region: float, feather: int, margin: int, device: torch.device) -> Placement:
     mask = _mask(height, width, region, feather)
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -103,7 +103,7 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
     return Placement(height, width, top, bottom, left, right, cut, 1 - (1 - cut) ** 2)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _mask(height: int, width: int, region: float, feather: int) -> NDArray[np.float32]:
     ellipse = fit_ellipse(height, width, region, feather)
     reach = ellipse.kernel_size // 2

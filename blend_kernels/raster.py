@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def filled_ellipse(height: int, width: int, center: tuple[int, int], semi_axes: tuple[int, int]) -> NDArray[np.bool_]:
     """(height, width): True inside and on the outline. Read-only.
 

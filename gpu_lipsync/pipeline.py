@@ -170,7 +170,7 @@ def _pick(frames: Tensor, picks: list[int]) -> Tensor:
 def _require_faces(report: Report, config: LipSyncConfig) -> None:
     if report.n_frames_without_face == report.n_frames:
         raise FaceNotFoundError(
-            f"no face in any of the {report.n_source_frames} frames of {config.face}; "
+            f"no face in {config.face} ({report.n_source_frames} frames looked at); "
             "use a clip that shows one, or pass --box top bottom left right"
         )
 

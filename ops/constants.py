@@ -12,23 +12,26 @@ Key = TypeVarTuple("Key")
 T = TypeVar("T")
 
 
-def device_constant(build: Callable[[*Key], T]) -> Callable[[*Key], T]:
-    """Remember what `build` returns for each set of (hashable, positional) arguments.
+def device_constant(entries: int) -> Callable[[Callable[[*Key], T]], Callable[[*Key], T]]:
+    """Remember what a function returns for the last `entries` sets of (hashable, positional) arguments.
 
     Shape-only runs on fake tensors have entries of their own: a fake constant in a real run would be a crash far
     from its cause.
     """
 
-    @lru_cache(maxsize=256)
-    def built(_mode: object, key: Any) -> T:
-        with torch.inference_mode(False):
-            return build(*key)
+    def decorate(build: Callable[[*Key], T]) -> Callable[[*Key], T]:
+        @lru_cache(maxsize=entries)
+        def built(_mode: object, key: Any) -> T:
+            with torch.inference_mode(False):
+                return build(*key)
 
-    @wraps(build)
-    def constant(*key: *Key) -> T:
-        return built(fake_mode(), key)
+        @wraps(build)
+        def constant(*key: *Key) -> T:
+            return built(fake_mode(), key)
 
-    return constant
+        return constant
+
+    return decorate
 
 
 def fake_mode() -> object | None:

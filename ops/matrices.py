@@ -49,7 +49,7 @@ def reflected(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return np.minimum(index, 2 * size - 2 - index)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def blur_matrix(size: int, kernel_size: int, sigma: float) -> Matrix:
     """(size, size): Gaussian blur along one axis, reflected borders."""
     return blur_rows(size, kernel_size, sigma, tuple(range(size)))
@@ -96,7 +96,7 @@ class Axis:
     width: int = 1
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def axis_matrix(axis: Axis) -> Matrix:
     """(size_out, size_in): each output pixel's weights."""
     if axis.kind in KERNELS:
@@ -135,7 +135,7 @@ class Block:
     matrix: Tensor
 
 
-@device_constant
+@device_constant(512)
 def _blocks(axis: Axis, span: tuple[int, int], transposed: bool, device: torch.device) -> tuple[Block, ...]:
     """The matrices that make the output pixels `span` of an axis, in order.
 
