@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.raster import filled_ellipse
-from gpu_lipsync.ops import blur_matrix, blur_rows, device_constant, upload
+from gpu_lipsync.ops import blur_matrix, blur_rows, remembered, upload
 
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
@@ -81,19 +81,19 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
     return _placement(height, width, config.mouth_region_size, config.blur_intensity, margin, device)
 
 
-@device_constant(16)
+@remembered(16)
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1), device)
     return Placement(height, width, 0, height, 0, width, ones, ones)
 
 
-@device_constant(16)
+@remembered(16)
 def _device_mask(height: int, width: int, region: float, feather: int, device: torch.device) -> Tensor:
     return upload(torch.tensor(_mask(height, width, region, feather)), device)[None, None]
 
 
-@device_constant(16)
+@remembered(16)
 def _placement(height: int, width: int, region: float, feather: int, margin: int, device: torch.device) -> Placement:
     mask = _mask(height, width, region, feather)
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

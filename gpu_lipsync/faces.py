@@ -143,7 +143,7 @@ class _Pixels:
         return first[:, None] + rows
 
 
-@device_constant(64)
+@device_constant
 def _row_starts(planes: int, height: int, width: int, y1: int, y2: int, x1: int, device: torch.device) -> Tensor:
     """Offsets of a window's rows, plane by plane, from the crop's first pixel."""
     plane, row = torch.arange(planes) * height * width, torch.arange(y1, y2) * width
@@ -163,7 +163,7 @@ def _layout_of(frames: Tensor, boxes: Tensor) -> Layout:
     return _layout(corners, frames.shape[2], frames.shape[3], frames.device)
 
 
-@device_constant(64)
+@device_constant
 def _layout(boxes: tuple[tuple[int, int, int, int], ...], height: int, width: int, device: torch.device) -> Layout:
     """Group boxes by size; one upload holds all that the device has to know about them."""
     sizes: dict[tuple[int, int], list[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Any, Protocol
@@ -57,7 +58,9 @@ class Console:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=n_frames, unit="frame", desc="lip-sync", file=sys.stderr, dynamic_ncols=True)
+            # tqdm prints nothing on a terminal that does not know its width; this falls back to 80 columns.
+            columns = shutil.get_terminal_size().columns
+            self._bar = tqdm(total=n_frames, unit="frame", desc="lip-sync", file=sys.stderr, ncols=columns)
 
     def advance(self, n_frames: int) -> None:
         self._n_done += n_frames

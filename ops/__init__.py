@@ -9,7 +9,7 @@ from gpu_lipsync.ops.canny import canny
 from gpu_lipsync.ops.checks import check_image, check_same_device
 from gpu_lipsync.ops.clahe import clahe
 from gpu_lipsync.ops.color import grey, lab_to_rgb, rgb_to_lab
-from gpu_lipsync.ops.constants import device_constant, upload
+from gpu_lipsync.ops.constants import device_constant, remembered, upload
 from gpu_lipsync.ops.convert import to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
 from gpu_lipsync.ops.matrices import blur_matrix, blur_rows
@@ -32,6 +32,7 @@ __all__ = [
     "lab_to_rgb",
     "pyramid_down",
     "pyramid_up",
+    "remembered",
     "resize",
     "resize_window",
     "rgb_to_lab",

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gpu_lipsync.ops.checks import check_image, check_range
-from gpu_lipsync.ops.constants import device_constant, upload
+from gpu_lipsync.ops.constants import remembered, upload
 
 LEVELS = 256
 
@@ -75,7 +75,7 @@ def _curves(levels: Tensor, clip_limit: float, grid: tuple[int, int]) -> Tensor:
     return sums.mul_((LEVELS - 1) / area).round_().clamp_(0, LEVELS - 1).mul_(1 / (LEVELS - 1))
 
 
-@device_constant(16)
+@remembered(16)
 def _tile_bins(tile_height: int, tile_width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
     """First bin of the tile that each pixel of the enlarged image lies in: (H', W') int64."""
     row = torch.arange(grid[0] * tile_height) // tile_height
@@ -83,7 +83,7 @@ def _tile_bins(tile_height: int, tile_width: int, grid: tuple[int, int], device:
     return upload((row[:, None] * grid[1] + column) * LEVELS, device)
 
 
-@device_constant(16)
+@remembered(16)
 def _tiles_around(
     height: int, width: int, grid: tuple[int, int], device: torch.device
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -86,18 +86,18 @@ def _table(curve: Callable[[NDArray[np.float64]], NDArray[np.float64]], device: 
     return upload(torch.tensor(curve(np.arange(_FINE + 1) / _FINE), dtype=torch.float32), device)
 
 
-@device_constant(4)
+@device_constant
 def _gamma_table(device: torch.device) -> Tensor:
     """From sRGB to linear light."""
     return _table(lambda t: np.where(t > 0.04045, ((t + 0.055) / 1.055) ** 2.4, t / 12.92), device)
 
 
-@device_constant(4)
+@device_constant
 def _display_table(device: torch.device) -> Tensor:
     """From linear light to sRGB."""
     return _table(lambda t: np.where(t > 0.0031308, 1.055 * t ** (1 / 2.4) - 0.055, t * 12.92), device)
 
 
-@device_constant(4)
+@device_constant
 def _root_table(device: torch.device) -> Tensor:
     return _table(lambda t: np.where(t > _DARK, np.cbrt(t), t * 7.787 + 16 / 116), device)

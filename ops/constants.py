@@ -12,7 +12,7 @@ Key = TypeVarTuple("Key")
 T = TypeVar("T")
 
 
-def device_constant(entries: int) -> Callable[[Callable[[*Key], T]], Callable[[*Key], T]]:
+def remembered(entries: int) -> Callable[[Callable[[*Key], T]], Callable[[*Key], T]]:
     """Remember what a function returns for the last `entries` sets of (hashable, positional) arguments.
 
     Shape-only runs on fake tensors have entries of their own: a fake constant in a real run would be a crash far
@@ -32,6 +32,11 @@ def device_constant(entries: int) -> Callable[[Callable[[*Key], T]], Callable[[*
         return constant
 
     return decorate
+
+
+def device_constant(build: Callable[[*Key], T]) -> Callable[[*Key], T]:
+    """`remembered`, for what is small: the last 64."""
+    return remembered(64)(build)
 
 
 def fake_mode() -> object | None:

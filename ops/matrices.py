@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_lipsync.ops.constants import device_constant, upload
+from gpu_lipsync.ops.constants import remembered, upload
 
 Matrix = NDArray[np.float32]
 CPU_BLOCK, GPU_BLOCK = 64, 512  # output pixels made by one product
@@ -135,7 +135,7 @@ class Block:
     matrix: Tensor
 
 
-@device_constant(512)
+@remembered(512)
 def _blocks(axis: Axis, span: tuple[int, int], transposed: bool, device: torch.device) -> tuple[Block, ...]:
     """The matrices that make the output pixels `span` of an axis, in order.
 
