@@ -58,9 +58,9 @@ class Console:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            # tqdm prints nothing on a terminal that does not know its width; this falls back to 80 columns.
-            columns = shutil.get_terminal_size().columns
-            self._bar = tqdm(total=n_frames, unit="frame", desc="lip-sync", file=sys.stderr, ncols=columns)
+            # tqdm prints nothing on a terminal that does not know its size; this falls back to 80 x 24.
+            columns, rows = shutil.get_terminal_size()
+            self._bar = tqdm(total=n_frames, unit="frame", desc="lip-sync", file=sys.stderr, ncols=columns, nrows=rows)
 
     def advance(self, n_frames: int) -> None:
         self._n_done += n_frames

@@ -216,3 +216,22 @@ def test_an_interrupt_cleans_up(checkpoint: Path, tmp_path: Path, sent: signal.S
     assert process.returncode == exit_code, stderr
     assert stderr.splitlines()[-1].endswith("nothing was written")
     assert not out.parent.exists()
+
+
+def test_a_terminal_gets_a_bar(checkpoint: Path, tmp_path: Path) -> None:
+    import pty
+
+    sound = write_sound(tmp_path / "a.wav", tone(0.6))
+    flags = ["--checkpoint_path", checkpoint, "--face", FACE, "--audio", sound, "--outfile", tmp_path / "o.mp4"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command(*flags), stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert b"12/12" in shown and b"frame/s" in shown
