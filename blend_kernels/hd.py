@@ -50,6 +50,8 @@ def _sharpened(patch: Tensor, size: tuple[int, int], amount: float) -> Tensor:
 def _equalised(patch: Tensor, place: Placement) -> Tensor:
     """Step 6: local contrast. Its tiles cover the crop; only the window is turned back into RGB."""
     lab = rgb_to_lab(patch)
-    lightness = clahe(lab[:, :1] * 0.01, 2.0, TILES).mul_(100.0)
-    lab = torch.cat([lightness, lab[:, 1:]], 1)
-    return lab_to_rgb(lab[:, :, place.top : place.bottom, place.left : place.right])
+    lightness = clahe(lab[:, :1] * 0.01, 2.0, TILES)
+    window = (..., slice(place.top, place.bottom), slice(place.left, place.right))
+    lab = lab[window].clone()
+    lab[:, :1] = lightness[window] * 100.0
+    return lab_to_rgb(lab)
