@@ -40,6 +40,14 @@ def generator_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
     return torch.float32
 
 
+def use_one_core() -> None:
+    """Keep the operations of the calling thread on its own core; those of threads already at work stay as they are.
+
+    For threads that run beside others: an operation split over cores waits for the busiest of them.
+    """
+    torch.set_num_threads(1)
+
+
 Batch = tuple[range, Tensor]
 Staged = tuple[range, Tensor, torch.cuda.Event | None]
 

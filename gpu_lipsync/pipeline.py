@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
-from gpu_lipsync.device import arrived, generator_dtype, resolve_device, staged
+from gpu_lipsync.device import Staged, arrived, generator_dtype, resolve_device, staged, use_one_core
 from gpu_lipsync.encode import StreamShape, open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
@@ -26,7 +26,7 @@ from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
 
-_DECODED_AHEAD = 2  # batches
+_READY_AHEAD = 2  # batches
 _CPU_BATCH, _CPU_BATCH_BYTES = 16, 48 << 20
 _CUDA_BATCH_BYTES = 256 << 20
 
@@ -112,7 +112,7 @@ def batch_size(config: LipSyncConfig, video: Video) -> int:
 def tracked_frames(
     video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
 ) -> Generator[tuple[range, Tensor, Tensor], None, None]:
-    """Decode the clip once per pass of the timeline and line up frames with their boxes.
+    """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
 
     Yields:
         Consecutive output frames, at most a batch: their indices, frames (n, 3, H, W) uint8 and boxes (n, 4), all
@@ -121,10 +121,10 @@ def tracked_frames(
     first, size = timeline.source[0], report.batch_size
     for i, outputs in enumerate(timeline.passes()):
         sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
-        batches = staged(video.batches(sources, size), video.device)
-        decoded = arrived(prefetch(batches, depth=_DECODED_AHEAD))
-        ready = _track(decoded, tracker, report, first) if i == 0 else _decode(decoded, report)
-        for batch, frames in ready:
+        decoded = _timed(video.batches(sources, size), report)
+        ready = _track(decoded, tracker, report, first) if i == 0 else decoded
+        coming = prefetch(staged(ready, video.device), depth=_READY_AHEAD, initializer=use_one_core)
+        for batch, frames in arrived(_ahead(coming, report)):
             boxes = tracker.boxes(batch.start - first, batch.stop - first)
             shown = timeline.showing(outputs, batch)
             for start in range(shown.start, shown.stop, size):
@@ -139,7 +139,7 @@ def _track(
 ) -> Iterator[tuple[range, Tensor]]:
     """Hold frames back until their boxes are final: a bounded number, set by the tracker's look-ahead."""
     waiting: deque[tuple[range, Tensor]] = deque()
-    for batch, frames in _decode(decoded, report):
+    for batch, frames in decoded:
         with report.timed("faces"):
             tracker.push(frames)
         waiting.append((batch, frames))
@@ -150,10 +150,19 @@ def _track(
     yield from waiting
 
 
-def _decode(decoded: Iterator[tuple[range, Tensor]], report: Report) -> Iterator[tuple[range, Tensor]]:
+def _timed(batches: Iterator[tuple[range, Tensor]], report: Report) -> Iterator[tuple[range, Tensor]]:
     while True:
         with report.timed("decode"):
-            item = next(decoded, None)
+            item = next(batches, None)
+        if item is None:
+            return
+        yield item
+
+
+def _ahead(items: Iterator[Staged], report: Report) -> Iterator[Staged]:
+    while True:
+        with report.timed("waiting for frames"):
+            item = next(items, None)
         if item is None:
             return
         yield item

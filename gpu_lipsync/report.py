@@ -28,8 +28,9 @@ class Report:
     Attributes:
         n_frames_in_silence: frames that only show a resting mouth, with silence gating.
         n_generated: frames that the generator made; with silence gating fewer than were shown.
-        seconds: wall-clock time by stage. On a CUDA device the network's work is queued, so its time shows up in the
-            stage that first waits for it.
+        seconds: wall-clock time by stage. Decoding and following faces run beside the others, and `encode` is only
+            what was waited for: the sum is not the total. On CUDA the network's work is queued, so its time shows up
+            in the stage that first waits for it.
         notes: what the user was told along the way.
     """
 

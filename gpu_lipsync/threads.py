@@ -25,8 +25,8 @@ class _Failure:
     error: BaseException
 
 
-def prefetch(items: Iterable[T], *, depth: int) -> Iterator[T]:
-    """Iterate `items` in a thread, at most `depth` of them ahead of the caller."""
+def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] | None = None) -> Iterator[T]:
+    """Iterate `items` in a thread, at most `depth` of them ahead of the caller; `initializer` runs first there."""
     ready: queue.Queue[T | _End | _Failure] = queue.Queue(maxsize=depth)
     stop = threading.Event()
 
@@ -34,6 +34,8 @@ def prefetch(items: Iterable[T], *, depth: int) -> Iterator[T]:
         outcome: _End | _Failure = _End()
         iterator = iter(items)
         try:
+            if initializer is not None:
+                initializer()
             for item in iterator:
                 if not _put(ready, item, stop):
                     break
