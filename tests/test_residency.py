@@ -20,6 +20,7 @@ from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.ops import to_float, to_uint8
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
 from gpu_lipsync.scene_cuts import SceneChanges
+from gpu_lipsync.silence import RestingMouths
 from tests.residency import Residency, fake_cuda, no_waiting, watched
 
 Run = Callable[[Tensor], object]  # a batch's work, given its boxes
@@ -74,12 +75,22 @@ def sound(n: int) -> Run:
     return lambda _: (mel_windows(waveform, 25), frame_loudness(waveform, n, 25))
 
 
+def silence(n: int) -> Run:
+    """A batch that begins in speech and ends in a pause."""
+    with torch.device("cuda"):
+        generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
+        faces = torch.zeros(n, 3, 96, 96)
+    weights = [0.0] * (n // 2) + [1.0] * (n - n // 2)
+    return lambda _: RestingMouths().mouths(generator, mel, faces, weights)
+
+
 STAGES: dict[str, Stage] = {
     **{f"blend {method}": lambda n, method=method: batch(n, method) for method in BLENDS},
     "yuv420": before_the_encoder,
     "detector": detector,
     "scene changes": scene_changes,
     "sound": sound,
+    "silence gating": silence,
 }
 
 
