@@ -15,14 +15,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, load_audio, mel_windows
-from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.config import DecoderName, FrameConfig
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import FaceNotFoundError, LipSyncError
 from gpu_lipsync.face_config import FaceConfig
@@ -96,7 +96,12 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
 
 
 def read_clip(
-    path: str | Path, device: torch.device, *, audio: str | Path | None = None, max_seconds: float = 20.0
+    path: str | Path,
+    device: torch.device,
+    *,
+    audio: str | Path | None = None,
+    max_seconds: float = 20.0,
+    decoder: DecoderName = "auto",
 ) -> Clip:
     """Read a talking clip as the product would: decode, track, crop; frames without a face are left out.
 
@@ -105,6 +110,7 @@ def read_clip(
         device: where to decode and track.
         audio: another sound than the clip's own; then there is no truth to compare with.
         max_seconds: no more than the clip's beginning.
+        decoder: what reads the frames.
 
     Raises:
         MediaError: unreadable, or without sound.
@@ -114,7 +120,7 @@ def read_clip(
 
     waveform = load_audio(require_file(path, "face") if audio is None else require_file(audio, "audio"), device)
     crops: list[Tensor] = []
-    with torch.inference_mode(), open_video(path, FrameConfig(), device) as video:
+    with torch.inference_mode(), open_video(path, FrameConfig(decoder=decoder), device) as video:
         n = min(video.n_frames, len(mel_windows(waveform, video.fps)), round(max_seconds * float(video.fps)))
         tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.fps))
         for _, frames in video.batches(range(n), BATCH):
@@ -194,6 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
     parser.add_argument("--face", required=True, help="a clip of one person talking, with its sound")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--decoder", default="auto", choices=get_args(DecoderName))
     parser.add_argument("--max_seconds", type=float, default=20.0, help="judge no more than the clip's beginning")
     parser.add_argument("--out", type=Path, help="JSON file instead of stdout")
     parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
@@ -203,7 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         device = resolve_device(arguments.device)
         generator = load_wav2lip(arguments.checkpoint_path, device)
-        clip = read_clip(arguments.face, device, max_seconds=arguments.max_seconds)
+        seconds, decoder = arguments.max_seconds, arguments.decoder
+        clip = read_clip(arguments.face, device, max_seconds=seconds, decoder=decoder)
         report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
         report |= evaluate(clip, generator, arguments.picture)
     except LipSyncError as error:

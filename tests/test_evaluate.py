@@ -1,0 +1,199 @@
+"""The judge, on generators whose answer is known, and the demo generator, by the judge's figures."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+from torch import Tensor, nn
+
+from gpu_lipsync import mouth_measures as measures
+from gpu_lipsync.audio import load_audio
+from gpu_lipsync.errors import FaceNotFoundError, MediaError
+from gpu_lipsync.evaluate import Clip, evaluate, main, read_clip
+from gpu_lipsync.models import load_wav2lip
+from tests.clips import write_clip
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+DEMO = Path(str(files("gpu_lipsync.checkpoints") / "demo.safetensors"))
+FPS = 25.0
+
+
+def drawn_faces(openings: Tensor, brightness: float = 0.7) -> Tensor:
+    """Flat faces (N, 3, 96, 96) with a dark ellipse for a mouth, half height `openings` (N,) px at most 12."""
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    height = openings.clamp(min=1e-3).view(-1, 1, 1)
+    inside = ((x - 48) / 14) ** 2 + ((y - 72) / height) ** 2 < 1
+    return torch.where(inside[:, None], 0.1, 1.0).expand(-1, 3, -1, -1) * brightness
+
+
+def level(mel: Tensor) -> Tensor:
+    """How loud each window (B, 1, 80, 16) begins, 0 to 1."""
+    return (mel[:, 0, :, :4].mean(dim=(1, 2)) / 8 + 0.5).clamp(0, 1)
+
+
+class Talker(nn.Module):
+    """Draws the mouth that the sound's level asks for, whatever the face."""
+
+    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+        return drawn_faces(12 * level(mel))
+
+
+class Copier(nn.Module):
+    """Hears nothing: gives the face back."""
+
+    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+        return faces
+
+
+def syllables(seconds: float = 4.0) -> Tensor:
+    """Noise that comes and goes irregularly, as speech does; (n,) at 16 kHz, seeded."""
+    rng = torch.Generator().manual_seed(3)
+    n = int(seconds * 16000)
+    steps = torch.rand(int(seconds * 5), generator=rng) ** 2
+    envelope = nn.functional.interpolate(steps[None, None], n, mode="linear", align_corners=True)[0, 0]
+    return envelope * torch.randn(n, generator=rng) * 0.2
+
+
+@pytest.fixture(scope="module")
+def talk() -> Clip:
+    """A drawn face that says `syllables` as Talker would."""
+    from gpu_lipsync.audio import mel_windows
+
+    waveform = syllables()
+    mel = mel_windows(waveform, FPS)
+    faces = (drawn_faces(12 * level(mel)) * 255).round().to(torch.uint8)
+    return Clip(faces=faces, frames=list(range(len(faces))), waveform=waveform, fps=FPS)
+
+
+def test_opening_grows_with_the_mouth_and_ignores_the_light() -> None:
+    openings = torch.linspace(0, 12, 40)
+    measured = measures.mouth_opening(drawn_faces(openings))
+    assert measures.correlation(measured, openings) > 0.99
+    # 1e-5: relative to the skin, halving the light changes float rounding only.
+    torch.testing.assert_close(measures.mouth_opening(drawn_faces(openings, 0.35)), measured, atol=1e-5, rtol=0)
+
+
+def test_correlation_and_psnr_match_numpy_and_skimage() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 200))
+    expected = np.corrcoef(first, first + second)[0, 1]
+    got = measures.correlation(torch.from_numpy(first), torch.from_numpy(first + second))
+    assert got == pytest.approx(expected, abs=1e-9)  # both in float64
+    assert measures.correlation(torch.ones(9), torch.arange(9.0)) == 0.0
+    a, b = rng.random((2, 3, 32, 32)).astype(np.float32)
+    expected = peak_signal_noise_ratio(a, b, data_range=1)
+    assert measures.psnr(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, abs=1e-3)  # dB, float32
+
+
+def test_a_talker_meets_every_bar_and_follows_shifted_sound(talk: Clip, tmp_path: Path) -> None:
+    report = evaluate(talk, Talker(), tmp_path / "strips.png")
+    assert all(bar["met"] for bar in report["bars"].values()), report["bars"]
+    assert report["own_sound"]["opening_with_true_opening"] > 0.99
+    for shifted in report["shifted"].values():
+        assert shifted["opening_with_envelope"] > max(0.6, shifted["opening_with_true_opening"] + 0.1)
+    from PIL import Image
+
+    with Image.open(tmp_path / "strips.png") as picture:
+        assert picture.width > 24 * 96
+
+
+def test_a_copier_is_found_out(talk: Clip) -> None:
+    report = evaluate(talk, Copier())
+    assert report["own_sound"]["lower_half_psnr_db"] == 99.0
+    assert not report["bars"]["silence_to_speech_motion"]["met"]
+    assert all(s["opening_with_true_opening"] > 0.99 for s in report["shifted"].values())
+
+
+def test_colour_drift_and_likeness_tell_another_face() -> None:
+    face = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1) * 0.8
+    other = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(1)).expand(4, -1, -1, -1) * 0.8
+    assert measures.colour_drift(face + 0.1, face) == pytest.approx(25.5, abs=0.01)  # a tenth of 255 levels
+    assert measures.likeness(face + 0.1, face) > 0.999 > 0.2 > measures.likeness(other, face)
+
+
+def test_sound_or_face_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MediaError):
+        read_clip(SAMPLES / "face.mp4", torch.device("cpu"))  # it has no sound of its own
+    noise = np.random.default_rng(0).normal(size=(1, 32000)) * 0.1
+    faceless = write_clip(tmp_path / "gradient.mp4", n_frames=50, sound=noise)
+    with pytest.raises(FaceNotFoundError, match="0 of"):
+        read_clip(faceless, torch.device("cpu"))
+
+
+def test_command_writes_its_report_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "weights.pth"
+    broken.touch()
+    assert main(["--checkpoint_path", str(broken), "--face", str(SAMPLES / "face.mp4")]) == 5
+    assert capsys.readouterr().err.count("\n") == 1
+    clip = tmp_path / "talking.mp4"
+    join_samples(clip)
+    report = tmp_path / "report.json"
+    assert main(["--checkpoint_path", str(DEMO), "--face", str(clip), "--out", str(report)]) == 0
+    assert json.loads(report.read_text())["n_frames"] >= 100
+
+
+def join_samples(path: Path) -> None:
+    """The sample face with the sample speech for its sound, streams copied."""
+    import av
+
+    with (
+        av.open(str(SAMPLES / "face.mp4")) as face,
+        av.open(str(SAMPLES / "speech.wav")) as speech,
+        av.open(str(path), "w") as out,
+    ):
+        video = out.add_stream_from_template(face.streams.video[0])
+        sound = out.add_stream("aac", rate=22050)
+        for packet in face.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+        for frame in speech.decode(audio=0):
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+
+
+@pytest.fixture(scope="module")
+def demo() -> nn.Module:
+    return load_wav2lip(DEMO)
+
+
+@pytest.fixture(scope="module")
+def sample_clip() -> Clip:
+    return read_clip(SAMPLES / "face.mp4", torch.device("cpu"), audio=SAMPLES / "speech.wav")
+
+
+def test_demo_mouth_follows_the_sample_speech_and_rests_in_silence(sample_clip: Clip, demo: nn.Module) -> None:
+    report = evaluate(sample_clip, demo)
+    own, silence = report["own_sound"], report["silence"]
+    # The bars of the demo generator: sound that moves the mouth, not a mouth that moves anyway.
+    assert own["opening_with_envelope"] >= 0.4
+    assert own["opening_with_envelope"] - own["opening_with_envelope_moved"] >= 0.2
+    assert silence["motion"] <= silence["motion_in_speech"] / 3
+    assert own["colour_drift_levels"] <= 6  # her mouth is open in the source and shut in pauses; skin must stay hers
+
+
+def test_demo_follows_another_recording_where_it_differs(sample_clip: Clip, demo: nn.Module) -> None:
+    """The second half of the speech replaced by silence: the first half stays as it was, the second falls silent."""
+    from gpu_lipsync.evaluate import _resync
+
+    waveform = load_audio(SAMPLES / "speech.wav")
+    half = len(waveform) // 2
+    cut = waveform.clone()
+    cut[half:] = 0
+    before, after = _resync(sample_clip, demo, waveform), _resync(sample_clip, demo, cut)
+    frame = int(half / 16000 * FPS)
+    assert torch.equal(before[: frame - 6], after[: frame - 6])  # a window hears 0.2 s, 5 frames, ahead
+    speaking, silent = (measures.mouth_opening(f[frame + 2 : frame + 40]) for f in (before, after))
+    assert float(silent.std()) < float(speaking.std()) / 2
+
+
+def test_demo_file_is_small_and_of_the_published_layout() -> None:
+    from gpu_lipsync.models.weights import read_generator
+
+    state = read_generator(DEMO)
+    assert DEMO.stat().st_size <= 10_000_000
+    assert sum(t.numel() for n, t in state.items() if "running" not in n) <= 3_000_000
