@@ -181,8 +181,8 @@ class Wav2Lip(nn.Module):
         for block in self.face_decoder_blocks:
             out = torch.cat((block(out), skips.pop()), dim=1)
         # As loaded, `to_rgb` is float32: in half precision the sigmoid would come out in steps of a whole level.
-        features, to_rgb, squash = self.output_block
-        return _swap_red_and_blue(squash(to_rgb(features(out).to(to_rgb.weight.dtype)))).float()
+        last, to_rgb, squash = self.output_block
+        return _swap_red_and_blue(squash(to_rgb(last(out).to(to_rgb.weight.dtype)))).float()
 
 
 @lru_cache(maxsize=1)
