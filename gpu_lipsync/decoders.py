@@ -1,7 +1,8 @@
 """The decoders behind `open_video`, each a stream of frames in display order.
 
 decord is the decoder of choice; a build with NVDEC decodes on the device. torchcodec does on CUDA where decord cannot.
-PyAV, whose FFmpeg is years younger than decord's, reads what the others refuse (AV1, several video streams). decord
+PyAV, whose FFmpeg is years younger than decord's, reads what the others refuse (AV1, several video streams) and long
+clips: decord's CPU decoder runs ahead of its caller without bound, until the whole clip lies decoded in memory. decord
 and PyAV return the same pixels; all three apply rotation metadata.
 """
 
@@ -12,12 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.media import VideoInfo, exact_rgb, first_frame
+from gpu_lipsync.media import VideoInfo, fast_rgb, levels_too_dark
+
+_INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
+_AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead
 
 
 class DecoderUnavailableError(Exception):
@@ -33,32 +37,43 @@ class Decoder(Protocol):
 
 
 class DecordDecoder:
-    """decord.VideoReader, on the CPU or, in a build with NVDEC, on the device."""
+    """decord.VideoReader, on the CPU or, in a build with NVDEC, on the device.
 
-    def __init__(self, info: VideoInfo, *, device: torch.device, n_threads: int = 0) -> None:
+    Args:
+        info: the clip.
+        device: where it decodes.
+        max_ahead_bytes: refuse clips that take more memory than this once decoded; None: take any.
+    """
+
+    def __init__(self, info: VideoInfo, *, device: torch.device, max_ahead_bytes: int | None = None) -> None:
         try:
             import decord
         except ImportError as error:
             raise DecoderUnavailableError(f"decord is not installed ({error})") from error
         if info.n_video_streams > 1:
             raise DecoderUnavailableError("decord cannot be told which of several video streams to read")
+        if not _INDEXED & set(info.container.split(",")):
+            # Seen in MPEG-PS: after a seek to frame 0 it goes on from frame 12, and repeats the last one at the end.
+            raise DecoderUnavailableError(f"decord loses its place in containers without an index ({info.container})")
         if info.n_hidden:
             # It counts them, decodes without them, and is a few frames off after every seek.
             raise DecoderUnavailableError(f"decord loses count where an edit list hides frames ({info.n_hidden} here)")
+        ahead_bytes = info.n_frames * info.width * info.height * _AHEAD_BYTES_PER_PIXEL
+        if max_ahead_bytes is not None and ahead_bytes > max_ahead_bytes:
+            raise DecoderUnavailableError(f"decord would decode ahead into {ahead_bytes >> 20} MB of memory")
         context = decord.gpu(device.index or 0) if device.type == "cuda" else decord.cpu(0)
         self.name = f"decord {decord.__version__} on {device.type}"
         try:
-            self._reader = decord.VideoReader(str(info.path), ctx=context, num_threads=n_threads)
+            self._reader = decord.VideoReader(str(info.path), ctx=context)
         except (decord.DECORDError, RuntimeError) as error:
             raise DecoderUnavailableError(f"decord on {device.type}: {_first_line(error)}") from error
         self._info = info
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")
-        self._too_dark = 0 if device.type == "cuda" else self._levels_too_dark()
+        self._too_dark = 0 if device.type == "cuda" else levels_too_dark(info)
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
         import decord
-        from torch.utils.dlpack import from_dlpack
 
         for first in range(start, stop, size):
             try:
@@ -66,13 +81,7 @@ class DecordDecoder:
             except (decord.DECORDError, RuntimeError) as error:
                 raise _damaged(self._info.path, first, error) from error
             frames = from_dlpack(pixels.to_dlpack()).permute(0, 3, 1, 2)
-            yield frames.clamp_(max=255 - self._too_dark).add_(self._too_dark) if self._too_dark else frames
-
-    def _levels_too_dark(self) -> int:
-        # The fast path of decord's swscale truncates: pixels come out 1.0 to 1.5 levels dark, and a whole untouched
-        # picture would be darker in the output than in the source.
-        exact = first_frame(self._info).astype(np.int16)
-        return max(round(float((exact - self._reader[0].asnumpy()).mean())), 0)
+            yield brighten(frames, self._too_dark)
 
 
 class TorchcodecDecoder:
@@ -105,12 +114,12 @@ class TorchcodecDecoder:
 class PyavDecoder:
     """PyAV (FFmpeg) on the CPU; the rotation is applied here."""
 
-    def __init__(self, info: VideoInfo, *, n_threads: int = 0) -> None:
+    def __init__(self, info: VideoInfo) -> None:
         import av
 
         self.name = f"PyAV {av.__version__} on cpu"
         self._info = info
-        self._n_threads = n_threads
+        self._too_dark = levels_too_dark(info)
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
         frames = self._frames(start, stop)
@@ -122,7 +131,7 @@ class PyavDecoder:
                     f"{self._info.path} is damaged: decoding ends at frame {first + len(batch)} of "
                     f"{self._info.n_frames}; copy or re-encode it"
                 )
-            pixels = torch.stack(batch)
+            pixels = brighten(torch.stack(batch), self._too_dark)
             yield torch.rot90(pixels, self._info.rotation // 90, dims=(1, 2)).permute(0, 3, 1, 2)
 
     def _frames(self, start: int, stop: int) -> Iterator[Tensor]:
@@ -133,7 +142,6 @@ class PyavDecoder:
         with av.open(str(self._info.path)) as container:
             stream: Any = container.streams[self._info.stream_index]
             stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = self._n_threads
             origin = (container.start_time or 0) / av.time_base
             half = 0.5 / float(self._info.fps)
             for packet in container.demux(stream):
@@ -152,10 +160,15 @@ class PyavDecoder:
                         index += 1
                     if index >= stop:
                         return
-                    last = torch.from_numpy(exact_rgb(frame))
+                    last = torch.from_numpy(fast_rgb(frame))
                     if index >= start:
                         yield last
                     index += 1
+
+
+def brighten(frames: Tensor, levels: int) -> Tensor:
+    """Add whole levels to uint8 frames, in place, without going over 255."""
+    return frames.clamp_(max=255 - levels).add_(levels) if levels else frames
 
 
 def _damaged(path: Path, frame: int, error: BaseException) -> MediaError:

@@ -23,6 +23,8 @@ from gpu_lipsync.media import VideoInfo, is_still, probe_video, read_still, requ
 from gpu_lipsync.ops import upload
 from gpu_lipsync.timeline import Timeline, align
 
+_DECORD_AHEAD_BYTES = 512 << 20  # 10 s of 720p
+
 
 class Video:
     """An opened face file. Frames come out resized, rotated and cropped.
@@ -125,11 +127,13 @@ def _choose_decoder(info: VideoInfo, wanted: DecoderName, device: torch.device, 
         "torchcodec": [lambda: TorchcodecDecoder(info, device=device)],
         "pyav": [lambda: PyavDecoder(info)],
     }
+    order: list[Callable[[], Decoder]] = [
+        lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=_DECORD_AHEAD_BYTES),
+        *builders["pyav"],
+    ]
     if device.type == "cuda":
         builders["decord"].insert(0, lambda: DecordDecoder(info, device=device))
-        order = [builders["decord"][0], builders["torchcodec"][0], builders["decord"][1], builders["pyav"][0]]
-    else:
-        order = [builders["decord"][0], builders["pyav"][0]]
+        order = [builders["decord"][0], *builders["torchcodec"], *order]
     reasons: list[str] = []
     for build in order if wanted == "auto" else builders[wanted]:
         try:
