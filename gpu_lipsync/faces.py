@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig, Placement, blend_window, place_blend
 from gpu_lipsync.ops import device_constant, resize, to_float, to_uint8, upload
+from gpu_lipsync.threads import map_on_cores
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
 CPU_PIECE_VALUES = 1 << 19  # two megabytes of float32, about a common core's own cache: more is slower
@@ -89,18 +90,22 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
         place = place_blend(crops.height, crops.width, config, frames.device)
         chosen = mouths if len(layout.crops) == 1 else mouths[crops.frames]
         size = _piece_size(place, len(chosen), frames.device)
-        for piece, part in zip(crops.pieces(size), chosen.split(size), strict=True):
-            faces = to_float(pixels.read(piece, place.window))
-            pixels.write(piece, place.window, to_uint8(blend_window(faces, part, place, config)))
+
+        def blend(piece: tuple[Crops, Tensor], place: Placement = place) -> None:
+            faces = to_float(pixels.read(piece[0], place.window))
+            pixels.write(piece[0], place.window, to_uint8(blend_window(faces, piece[1], place, config)))
+
+        map_on_cores(blend, zip(crops.pieces(size), chosen.split(size), strict=True))
     return pixels.frames
 
 
 def _piece_size(place: Placement, n_frames: int, device: torch.device) -> int:
-    """How many crops to blend at once: all of them, but on a CPU only as many as stay in its cache."""
+    """How many crops to blend at once: all of them, but on a CPU only a core's share, and what stays in its cache."""
     if device.type != "cpu":
         return n_frames
     window_values = 3 * (place.bottom - place.top) * (place.right - place.left)
-    return max(1, CPU_PIECE_VALUES // window_values)
+    share = -(-n_frames // torch.get_num_threads())
+    return max(1, min(share, CPU_PIECE_VALUES // window_values))
 
 
 class _Pixels:

@@ -1,6 +1,7 @@
-"""Two ends of the pipeline run beside the network: decode ahead of it, encode behind it. Queues are bounded.
+"""What runs beside the caller: decode ahead of the network, encode behind it, and on a CPU the parts of a batch.
 
-An error in a thread surfaces in the caller; leaving early, by an error or Ctrl-C, stops the thread and waits for it.
+Queues are bounded. An error in a thread surfaces in the caller; leaving early, by an error or Ctrl-C, stops the thread
+that decodes or encodes and waits for it. A leaf: imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -8,10 +9,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
+R = TypeVar("R")
 
 _POLL_S = 0.1  # how soon a blocked thread notices that it is to stop
 
@@ -120,3 +126,26 @@ def _put(target: queue.Queue, item: object, stop: threading.Event) -> bool:
         except queue.Full:
             continue
     return False
+
+
+def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Apply `function` to each item, each on one CPU core, in the caller's inference mode; results in order.
+
+    Splitting every operation over the cores instead makes all of them wait for the slowest at each: a generator of
+    sixty layers is a third slower that way where an encoder runs beside it.
+    """
+    parts, n_threads = list(items), torch.get_num_threads()
+    if n_threads == 1 or len(parts) == 1:
+        return [function(part) for part in parts]
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(part: T) -> R:
+        with torch.inference_mode(inference):  # modes are each thread's own
+            return function(part)
+
+    return list(_cores(n_threads).map(alone, parts))
+
+
+@lru_cache(maxsize=1)
+def _cores(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, "core", initializer=torch.set_num_threads, initargs=(1,))

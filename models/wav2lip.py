@@ -4,13 +4,13 @@ Written from the architecture of Prajwal et al., "A Lip Sync Expert Is All You N
 Wild", arXiv 2008.10010. Parameter names and shapes are those of the published checkpoints (36.3 M parameters).
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from gpu_lipsync.threads import map_on_cores
 
 FACE_SIZE = 96
 MEL_SHAPE = (1, 80, 16)
@@ -156,16 +156,9 @@ class Wav2Lip(nn.Module):
         reference = faces if reference is None else reference
         if self.training or torch.is_grad_enabled() or faces.device.type != "cpu" or len(faces) == 1:
             return self._generate(mel, faces, reference)
-        n_threads = torch.get_num_threads()
-        size = min(CPU_MICRO_BATCH, -(-len(faces) // n_threads))
+        size = min(CPU_MICRO_BATCH, -(-len(faces) // torch.get_num_threads()))
         parts = zip(*(tensor.split(size) for tensor in (mel, faces, reference)), strict=True)
-        if n_threads == 1:
-            return torch.cat([self._generate(*part) for part in parts])
-        return torch.cat(list(_workers(n_threads).map(self._generate_alone, parts)))
-
-    def _generate_alone(self, part: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        with torch.inference_mode():  # modes are each thread's own
-            return self._generate(*part)
+        return torch.cat(map_on_cores(lambda part: self._generate(*part), parts))
 
     def _generate(self, mel: Tensor, faces: Tensor, reference: Tensor) -> Tensor:
         dtype = next(self.parameters()).dtype
@@ -183,16 +176,6 @@ class Wav2Lip(nn.Module):
         # As loaded, `to_rgb` is float32: in half precision the sigmoid would come out in steps of a whole level.
         last, to_rgb, squash = self.output_block
         return _swap_red_and_blue(squash(to_rgb(last(out).to(to_rgb.weight.dtype)))).float()
-
-
-@lru_cache(maxsize=1)
-def _workers(n_threads: int) -> ThreadPoolExecutor:
-    """Threads that each run whole convolutions.
-
-    Splitting every convolution over the cores instead makes all wait for the slowest, at each of sixty layers: a third
-    slower where an encoder runs beside it.
-    """
-    return ThreadPoolExecutor(n_threads, "generator", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _swap_red_and_blue(image: Tensor) -> Tensor:
