@@ -92,7 +92,7 @@ class ConvBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         out = self.conv_block(features)
         if self.residual:
-            out = out + features
+            out += features  # in place: a new block of memory for each layer costs more than the sum
         return F.relu(out, inplace=True)
 
 
