@@ -4,7 +4,8 @@
 
 The clip's own sound is given back to it, then shifted by ±0.2, ±0.5 and ±1 s, then silence. A generator that lip-syncs
 comes close to the truth with the first, follows the sound away from it with the second and rests with the last.
-Figures are of the generated 96×96 faces, before blending. JSON goes to stdout or --out, mouths over time to --picture.
+Figures are of the generated 96×96 faces, before blending; how far lips are apart is read off landmarks, of source and
+generated faces alike. JSON goes to stdout or --out, mouths over time to --picture.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from gpu_lipsync.errors import FaceNotFoundError, LipSyncError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import MIN_BOX, crop_faces
 from gpu_lipsync.media import require_file
+from gpu_lipsync.mouth_landmarks import Contexts, find_contexts, lips_apart
+from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import open_video
 
@@ -48,9 +51,18 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """Source faces (N, 3, 96, 96) uint8, their indices among the clip's frames, the sound (n,), frames a second."""
+    """A talking clip.
+
+    Attributes:
+        faces: (N, 3, 96, 96) uint8, as the generator gets them.
+        contexts: the same faces for the landmarks.
+        frames: when each is on screen, counted in output frames.
+        waveform: (n,) at 16 kHz.
+        fps: frames a second.
+    """
 
     faces: Tensor
+    contexts: Contexts
     frames: list[int]
     waveform: Tensor
     fps: float
@@ -65,33 +77,43 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
     source = clip.faces.float() / 255
     own = _resync(clip, generator, clip.waveform)
     still = _resync(clip, generator, torch.zeros_like(clip.waveform))
+    opening_of = _OpeningMeter(clip)
+    opening, true_opening, rest = opening_of(own), opening_of(source), opening_of(still)
     envelope = _envelope(clip, clip.waveform)
-    apart = round(APART_S * clip.fps)
-    opening, true_opening = measures.mouth_opening(own), measures.mouth_opening(source)
     lower = (own[:, :, measures.LOWER_HALF], source[:, :, measures.LOWER_HALF])
-    speech, silence = float(opening.std()), float(measures.mouth_opening(still).std())
     own_sound = {
         "lower_half_l1_levels": float((lower[0] - lower[1]).abs().mean()) * 255,
         "lower_half_psnr_db": measures.psnr(*lower),
         "opening_with_true_opening": measures.correlation(opening, true_opening),
+        # What the sound adds to what shows in silence: a source's own mouth that shines through adds nothing.
+        "sound_with_true_opening": measures.correlation(opening - rest, true_opening),
         "opening_with_envelope": measures.correlation(opening, envelope),
-        "opening_with_envelope_moved": measures.shifted_correlation(opening, envelope, apart),
+        "opening_with_envelope_moved": measures.shifted_correlation(opening, envelope, round(APART_S * clip.fps)),
         "true_opening_with_envelope": measures.correlation(true_opening, envelope),
         "colour_drift_levels": measures.colour_drift(own, source),
         "likeness": measures.likeness(own, source),
     }
+    silence = {
+        "motion": float(rest.std()),
+        "motion_in_speech": float(opening.std()),
+        "true_motion": float(true_opening.std()),
+        "opening": float(rest.mean()),
+        "opening_in_speech": float(opening.mean()),
+        "opening_with_true_opening": measures.correlation(rest, true_opening),
+    }
     report = {
         "n_frames": len(source),
         "own_sound": own_sound,
-        "shifted": {f"{shift:+.1f} s": _shifted(clip, generator, shift, true_opening) for shift in SHIFTS_S},
-        "silence": {"motion": silence, "motion_in_speech": speech, "true_motion": float(true_opening.std())},
-        "bars": {name: asdict(bar) for name, bar in _bars(own_sound, speech, silence).items()},
+        "shifted": {f"{shift:+.1f} s": _shifted(clip, generator, shift, opening_of) for shift in SHIFTS_S},
+        "silence": silence,
+        "bars": {name: asdict(bar) for name, bar in _bars(own_sound, silence).items()},
     }
     if picture is not None:
         from gpu_lipsync.mouth_strips import draw_strips
 
         mouths = {"source": source, "own sound": own, "silence": still}
-        draw_strips(picture, mouths, envelope=envelope, openings={"source": true_opening, "own sound": opening})
+        openings = {"source": true_opening, "own sound": opening, "silence": rest}
+        draw_strips(picture, mouths, envelope=envelope, openings=openings)
     return _rounded(report)
 
 
@@ -116,29 +138,64 @@ def read_clip(
         MediaError: unreadable, or without sound.
         FaceNotFoundError: fewer than ENOUGH_FRAMES frames have a face.
     """
-    from gpu_lipsync.models import load_face_detector
+    from gpu_lipsync.models import load_face_detector, load_face_mesh
 
     waveform = load_audio(require_file(path, "face") if audio is None else require_file(audio, "audio"), device)
     crops: list[Tensor] = []
+    contexts: list[Contexts] = []
     with torch.inference_mode(), open_video(path, FrameConfig(decoder=decoder), device) as video:
-        n = min(video.n_frames, len(mel_windows(waveform, video.fps)), round(max_seconds * float(video.fps)))
+        n_windows = min(len(mel_windows(waveform, video.fps)), round(max_seconds * float(video.fps)))
+        window_of = _first_shown(video.timeline(n_windows))
+        n = max(window_of) + 1
         tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.fps))
         for _, frames in video.batches(range(n), BATCH):
             tracker.push(frames)
         tracker.finish()
         boxes = tracker.boxes(0, n)
-        seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX).all(dim=1)
+        seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX).all(dim=1) & torch.tensor([i in window_of for i in range(n)])
         if int(seen.sum()) < ENOUGH_FRAMES:
             raise FaceNotFoundError(
                 f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}"
             )
+        mesh = load_face_mesh(device)
         for indices, frames in video.batches(range(n), BATCH):  # again: boxes are final only at the end
             keep = seen[indices.start : indices.stop]
             if keep.any():
-                faces = crop_faces(frames[keep.to(frames.device)], boxes[indices.start : indices.stop][keep])
-                crops.append((faces * 255).round().to(torch.uint8))
+                shown, around = frames[keep.to(frames.device)], boxes[indices.start : indices.stop][keep]
+                crops.append((crop_faces(shown, around) * 255).round().to(torch.uint8))
+                contexts.append(find_contexts(shown, around, mesh))
         fps = float(video.fps)
-    return Clip(faces=torch.cat(crops), frames=seen.nonzero()[:, 0].tolist(), waveform=waveform, fps=fps)
+    return Clip(
+        faces=torch.cat(crops),
+        contexts=Contexts.joined(contexts),
+        frames=[window_of[i] for i in seen.nonzero()[:, 0].tolist()],
+        waveform=waveform,
+        fps=fps,
+    )
+
+
+def _first_shown(timeline: Timeline) -> dict[int, int]:
+    """The output frame at which each source frame is first on screen, where a clip starts late for instance."""
+    shown: dict[int, int] = {}
+    for output, source in enumerate(timeline.source):
+        shown.setdefault(source, output)
+    return shown
+
+
+class _OpeningMeter:
+    """How far the lips of faces put into the clip are apart."""
+
+    def __init__(self, clip: Clip) -> None:
+        from gpu_lipsync.models import load_face_mesh
+
+        self._contexts = clip.contexts
+        self._mesh = load_face_mesh(clip.faces.device)
+
+    @torch.inference_mode()
+    def __call__(self, faces: Tensor) -> Tensor:
+        """(N,) of faces (N, 3, 96, 96) in [0, 1], one for each of the clip's."""
+        parts = zip(self._contexts.split(BATCH), faces.split(BATCH), strict=True)
+        return torch.cat([lips_apart(self._mesh(contexts.with_mouths(part))) for contexts, part in parts])
 
 
 @torch.inference_mode()
@@ -150,13 +207,13 @@ def _resync(clip: Clip, generator: nn.Module, waveform: Tensor) -> Tensor:
     return torch.cat([generator(sound, faces.float() / 255) for sound, faces in parts])
 
 
-def _shifted(clip: Clip, generator: nn.Module, seconds: float, true_opening: Tensor) -> dict[str, float]:
+def _shifted(clip: Clip, generator: nn.Module, seconds: float, opening_of: _OpeningMeter) -> dict[str, float]:
     """What another sound does: the opening should follow it, and leave the truth behind."""
     waveform = _moved(clip.waveform, round(seconds * SAMPLE_RATE_HZ))
-    opening = measures.mouth_opening(_resync(clip, generator, waveform))
+    opening = opening_of(_resync(clip, generator, waveform))
     return {
         "opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform)),
-        "opening_with_true_opening": measures.correlation(opening, true_opening),
+        "opening_with_true_opening": measures.correlation(opening, opening_of(clip.faces.float() / 255)),
     }
 
 
@@ -175,10 +232,10 @@ def _envelope(clip: Clip, waveform: Tensor) -> Tensor:
     return steady[clip.frames]
 
 
-def _bars(own: dict[str, float], speech: float, silence: float) -> dict[str, Bar]:
+def _bars(own: dict[str, float], silence: dict[str, float]) -> dict[str, Bar]:
     follows, moved = own["opening_with_envelope"], own["opening_with_envelope_moved"]
     true, clear = own["opening_with_true_opening"], own["lower_half_psnr_db"]
-    rest = silence / max(speech, 1e-9)
+    rest = silence["motion"] / max(silence["motion_in_speech"], 1e-9)
     return {
         "opening_with_envelope": Bar(value=follows, bar=">= 0.4", met=follows >= 0.4),
         "lead_over_moved_envelope": Bar(value=follows - moved, bar=">= 0.2", met=follows - moved >= 0.2),

@@ -1,30 +1,10 @@
-"""Figures about mouths in 96×96 faces: how open, how close to the truth, how well they follow the sound."""
+"""Figures about generated 96×96 faces: how close to the truth, and how well one series follows another."""
 
 import torch
 from torch import Tensor
 
 LOWER_HALF = slice(48, 96)  # rows that the generator makes
-MOUTH_ROWS, MOUTH_COLUMNS = slice(58, 90), slice(28, 68)
-CHEEK_ROWS, CHEEK_COLUMNS = slice(50, 62), slice(30, 66)  # skin beside and above the lips
-DARK = 0.6  # of the skin's brightness; darker is the mouth's inside, or the line between the lips
-_LUMA = (0.299, 0.587, 0.114)
-
-
-def mouth_opening(faces: Tensor) -> Tensor:
-    """How much darkness the mouth shows: 0 with the lips together, growing as they part.
-
-    It needs no landmarks and works alike on real and generated faces. Against faces whose opening is known (20 stills
-    animated by tools/synthetic_talkers.py) it correlates 0.89 on average; visible teeth are what it misses.
-
-    Args:
-        faces: (N, 3, 96, 96) RGB in [0, 1], of one person in one light.
-
-    Returns:
-        (N,) float32, as part of the skin's brightness, averaged over the mouth's surroundings.
-    """
-    grey = (faces * faces.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1)
-    skin = grey[:, CHEEK_ROWS, CHEEK_COLUMNS].flatten(1).median(dim=1).values.median().clamp(min=1e-3)
-    return (DARK - grey[:, MOUTH_ROWS, MOUTH_COLUMNS] / skin).clamp(min=0).mean(dim=(1, 2))
+MOUTH_ROWS, MOUTH_COLUMNS = slice(58, 90), slice(28, 68)  # the mouth and its surroundings
 
 
 def correlation(first: Tensor, second: Tensor) -> float:

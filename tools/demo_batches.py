@@ -18,9 +18,10 @@ COLUMNS_PER_S = 80
 TRACK_HZ = 200
 MOMENTS_S = (-0.02, 0.02, 0.06, 0.10)  # after the window's start; a frame is on screen for the first 0.04 s
 REAL_SHARE = 0.25
-REAL_SPEECH_SHARE = 0.45  # of the sound that animated stills say
-SILENT_SHARE = 0.12
+REAL_SPEECH_SHARE = 0.5  # of the sound that animated stills say
+SILENT_SHARE = 0.1
 NEAR_FRAMES = 15
+AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,12 @@ class BatchMaker:
         self.clips = [clip for clip in material["clips"] if not clip["held_out"]]
         people = sorted({clip["person"] for clip in self.clips})
         self.by_person = [[clip for clip in self.clips if clip["person"] == person] for person in people]
-        self.stills = Faces(**material["stills"])
-        self.originals: Tensor = material["originals"]  # the stills' crops before their lips were brought together
+        self.stills = Faces(**{name: value.float() for name, value in material["stills"].items()})
+        self.originals: Tensor = material["originals"].float()  # the stills' crops before their lips were closed
+        self.stills_of = [
+            torch.tensor([i for i, other in enumerate(material["people"]) if other == person])
+            for person in sorted(set(material["people"]))
+        ]
         self.talks, self.real_talks = (
             [(mel.float(), mouth.float()) for mel, mouth in material[kind]] for kind in ("talks", "real_talks")
         )
@@ -100,9 +105,9 @@ class BatchMaker:
     def _animated(self, mouth: Tensor) -> tuple[Tensor, Tensor]:
         """Stills that say `mouth` (n, 4), and the references: other mouths of theirs, or the pictures as they were."""
         n = len(mouth)
-        chosen = self._integers(len(self.stills.crops), n)
-        stills, others = self.stills[chosen], self.stills[self._integers(len(self.stills.crops), n)]
-        as_it_was = self._uniform(n) < 0.25
+        chosen, other = self._stills(n), self._stills(n)
+        stills, others = self.stills[chosen], self.stills[other]
+        as_it_was = self._uniform(n) < AS_IT_WAS
         share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5) * ~as_it_was
         stills = morphed(stills, others, share)
         looks = Looks.random(n, self.random)
@@ -111,6 +116,11 @@ class BatchMaker:
         reference = animate(stills, self._shown(mouth), looks=looks, points=moved)
         reference[as_it_was] = sample(self.originals[chosen[as_it_was]], moved[as_it_was])
         return faces, reference
+
+    def _stills(self, n: int) -> Tensor:
+        """Indices of stills (n,): any person, then any picture of theirs."""
+        people = self._integers(len(self.stills_of), n).tolist()
+        return torch.stack([of[int(self._integers(len(of), 1))] for of in (self.stills_of[p] for p in people)])
 
     def _shown(self, mouth: Tensor) -> Tensor:
         """Mouths for the references of `mouth` (n, 4): rarely the same, often shut or smiling, else any."""
@@ -173,11 +183,11 @@ class BatchMaker:
     def _recoloured(self, pictures: Tensor) -> Tensor:
         """Another light, camera and skin for each pair (n, 2, 3, 96, 96); noise and sharpness for each pair, too."""
         n = len(pictures)
-        gamma = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.25)
-        gain = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.15 + self._normal(n, 1, 3, 1, 1) * 0.12)
+        gamma = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.2)
+        gain = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.15 + self._normal(n, 1, 3, 1, 1) * 0.07)
         out = pictures.clamp(1e-3, 1) ** gamma * gain
         grey = out.mean(dim=2, keepdim=True)
-        out = torch.lerp(grey, out, (1 + self._normal(n, 1, 1, 1, 1) * 0.3).clamp(0, 1.8))
+        out = torch.lerp(grey, out, (1 + self._normal(n, 1, 1, 1, 1) * 0.25).clamp(0, 1.6))
         slope = (torch.linspace(-1, 1, FACE_PX).view(1, 1, 1, 1, -1) * self._normal(n, 1, 1, 1, 1)) * 0.12
         out = out * (1 + slope)
         soft = F.avg_pool2d(F.pad(out.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(out)

@@ -9,7 +9,6 @@ and turn the 96 px it shows the network.
 import argparse
 import random
 import re
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,22 +17,31 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+from torchaudio.functional import resample
 
-from gpu_lipsync.audio import load_audio, log_mel, mel_windows
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, log_mel, mel_windows
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
-from gpu_lipsync.tools.demo_stills import GRID_STILLS, PORTRAIT, PUBLIC_DOMAIN_STILLS, path_of, read_portrait
+from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh
+from gpu_lipsync.tools.demo_stills import GRID_STEP, PORTRAIT, PUBLIC_DOMAIN_STILLS, path_of, read_portrait
 from gpu_lipsync.tools.espeak import Espeak
-from gpu_lipsync.tools.real_speech import Talk, fit, guess_mouth
-from gpu_lipsync.tools.synthetic_speech import random_talk
+from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
+from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence, seen_mouth
+from gpu_lipsync.tools.synthetic_speech import mouth_track, random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
 
 N_TALKS = 560  # about 50 minutes
-N_FITTED = 200  # of them, to guess the mouths of real speech
-PUBLIC_DOMAIN_SPEECH = ("jfk_11s_44k1_stereo.flac", "ljspeech_7.7s_22k_mono.wav")
+PACES = (0.8, 0.9, 1.0, 1.12, 1.25)  # each recording also slower and deeper, faster and higher: other voices
+PUBLIC_DOMAIN_SPEECH = {  # what is said; None: recognised
+    "jfk_11s_44k1_stereo.flac": "and so my fellow americans ask not what your country can do for you "
+    "ask what you can do for your country",
+    "ljspeech_7.7s_22k_mono.wav": None,
+}
 MARGIN = 1 / 6  # of the box, on each side
 FPS = 25
 SMOOTHING_FRAMES = 3.0
 # GRID's own speaker numbers where the file names have them; the others by the clip.
+Talk = tuple[Tensor, Tensor]  # log-mel (80, T), mouth (4, m), both in half precision
+
 SAME_PERSON = {"bbaf2n": "s1", "swiz3n": "s26", "id2_vcd_swwp2s": "pwij3p"}
 HELD_OUT = ("s33", "sbwe5n", "lbax4n")
 MAX_CLIPS_PER_PERSON = 5
@@ -41,31 +49,37 @@ MAX_CLIPS_PER_PERSON = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """Frames of one talking person: crops (N, 3, 128, 128) uint8 RGB, eyes (N, 2, 2) in crop pixels (x, y), mel
-    (N, 1, 80, 16) float32.
+    """Frames of one talking person.
+
+    Attributes:
+        name: of its file.
+        person: who it is.
+        held_out: whether training must not see it.
+        crops: (N, 3, 128, 128) uint8 RGB.
+        landmarks: (N, 468, 3), x and y in crop pixels.
+        mel: (N, 1, 80, 16) float32.
     """
 
     name: str
     person: str
     held_out: bool
     crops: Tensor
-    eyes: Tensor
+    landmarks: Tensor
     mel: Tensor
 
 
-def crop_and_eyes(frames: Tensor, detector: CenterFace, face: int = 0) -> tuple[Tensor, Tensor]:
-    """Crops and eyes of one face, counted best first, of each frame (N, 3, H, W) uint8, steadied over time."""
+def crops_and_landmarks(frames: Tensor, detector: CenterFace, mesh: FaceMesh, face: int = 0) -> tuple[Tensor, Tensor]:
+    """Crops and landmarks of one face, counted best first, of each frame (N, 3, H, W) uint8, the box steadied."""
     found = [detection[face] for chunk in frames.split(8) for detection in detector.detect(chunk)]
-    faces = smooth_over_time(torch.stack(found))
-    x1, y1, x2, y2 = faces[:, :4].unbind(1)
+    boxes = smooth_over_time(torch.stack(found)[:, :4])
+    x1, y1, x2, y2 = boxes.unbind(1)
     height = y2 - y1
-    y1, y2 = y1 - 0.03 * height, y2 + 0.06 * height  # as the product: S3FD-like, and the default pad below
-    width, height = x2 - x1, y2 - y1
-    corner = torch.stack((x1 - MARGIN * width, y1 - MARGIN * height), dim=1)
-    size = torch.stack((width, height), dim=1) * (1 + 2 * MARGIN)
-    crops = sample_boxes(frames, corner, size)
-    eyes = faces[:, 5:9].view(-1, 2, 2)
-    return crops, (eyes - corner[:, None]) / size[:, None] * CROP_PX
+    boxes = torch.stack((x1, y1 - 0.03 * height, x2, y2 + 0.06 * height), dim=1)  # as the product, default pad and all
+    corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    crops = sample_boxes(frames, corner - MARGIN * size, size * (1 + 2 * MARGIN))
+    landmarks = find_landmarks(frames, boxes, mesh)
+    landmarks[..., :2] = (landmarks[..., :2] + MARGIN) / (1 + 2 * MARGIN) * CROP_PX
+    return crops, landmarks
 
 
 def sample_boxes(frames: Tensor, corner: Tensor, size: Tensor) -> Tensor:
@@ -107,62 +121,76 @@ def grid_person(path: Path) -> str:
     return speaker if speaker != "rizkiarm" else SAME_PERSON.get(sentence, sentence)
 
 
-def read_grid(folder: Path, detector: CenterFace) -> list[Clip]:
+def read_grid(folder: Path, detector: CenterFace, mesh: FaceMesh) -> list[Clip]:
     """At most MAX_CLIPS_PER_PERSON clips of each person."""
     clips: list[Clip] = []
     for path in sorted(folder.glob("grid_*.mpg")):
         person = grid_person(path)
         if sum(clip.person == person for clip in clips) >= MAX_CLIPS_PER_PERSON:
             continue
-        crops, eyes = crop_and_eyes(read_frames(path), detector)
+        crops, landmarks = crops_and_landmarks(read_frames(path), detector, mesh)
         mel = mel_windows(load_audio(path), FPS)
         n = min(len(mel) - 2, len(crops))  # the last windows repeat the end of the sound
-        held_out = person in HELD_OUT
-        clip = Clip(name=path.stem, person=person, held_out=held_out, crops=crops[:n], eyes=eyes[:n], mel=mel[:n])
+        clip = Clip(
+            name=path.stem,
+            person=person,
+            held_out=person in HELD_OUT,
+            crops=crops[:n],
+            landmarks=landmarks[:n],
+            mel=mel[:n],
+        )
         clips.append(clip)
     return clips
 
 
-def read_stills(clips: list[Clip], folder: Path, detector: CenterFace) -> Faces:
-    """Every still of demo_stills, as it is."""
-    by_name = {clip.name: clip for clip in clips}
-    crops, eyes = [], []
-    for still in GRID_STILLS:
-        clip = by_name[Path(still.file).stem]
-        crops.append(clip.crops[still.frame])
-        eyes.append(clip.eyes[still.frame])
+def read_stills(clips: list[Clip], folder: Path, detector: CenterFace, mesh: FaceMesh) -> tuple[Faces, list[str]]:
+    """Every still of demo_stills, as it is, and who it shows."""
+    crops, landmarks, people = [], [], []
+    for clip in clips:
+        if not clip.held_out:
+            crops.append(clip.crops[::GRID_STEP])
+            landmarks.append(clip.landmarks[::GRID_STEP])
+            people += [clip.person] * len(crops[-1])
     for still in PUBLIC_DOMAIN_STILLS:
         picture = read_portrait() if still.file == PORTRAIT else read_frames(path_of(still, folder))
-        crop, eye = crop_and_eyes(picture, detector, still.face)
-        crops.append(crop[0])
-        eyes.append(eye[0])
-    stills = (*GRID_STILLS, *PUBLIC_DOMAIN_STILLS)
-    return Faces(
-        crops=torch.stack(crops).float() / 255,
-        corners=torch.tensor([still.corners for still in stills]),
-        eyes=torch.stack(eyes),
-        sags=torch.tensor([still.sags for still in stills]),
-    )
+        crop, points = crops_and_landmarks(picture, detector, mesh, still.face)
+        crops.append(crop)
+        landmarks.append(points)
+        people.append(f"{still.file} {still.face}")
+    points = torch.cat(landmarks)[..., :2]
+    corners, lips = lip_edges(points)
+    eyes = torch.stack([points[:, eye].mean(dim=1) for eye in EYES], dim=1)
+    return Faces(crops=torch.cat(crops).float() / 255, corners=corners, eyes=eyes, lips=lips), people
 
 
 def make_talks(seed: int) -> list[Talk]:
-    """Log-mel (80, T) and mouth (4, m) of synthetic speech, in half precision."""
+    """Synthetic speech."""
     engine, rng = Espeak(), random.Random(seed)
     talks = (random_talk(engine, rng) for _ in range(N_TALKS))
     return [(log_mel(talk.waveform).half(), talk.mouth.half()) for talk in talks]
 
 
-def read_real_talks(clips: Path, speech: Path, talks: list[Talk]) -> list[Talk]:
-    """Recordings of the people who are not held out, and of the speech folder, with mouths guessed from the sound."""
-    weights = fit(talks[:N_FITTED])
-    taken: Counter[str] = Counter()
-    files = []
-    for path in sorted(clips.glob("grid_*.mpg")):
-        taken[grid_person(path)] += 1
-        if grid_person(path) not in HELD_OUT and taken[grid_person(path)] <= MAX_CLIPS_PER_PERSON:
-            files.append(path)
-    mels = [log_mel(load_audio(path)) for path in (*files, *(speech / name for name in PUBLIC_DOMAIN_SPEECH))]
-    return [(mel.half(), guess_mouth(mel, weights).half()) for mel in mels]
+def read_real_talks(clips: list[Clip], grid: Path, speech: Path) -> list[Talk]:
+    """Recordings of the people who are not held out, with the mouths that they were seen to make, and those of the
+    speech folder, with the mouths of their phonemes; each at every pace.
+    """
+    seen = [clip for clip in clips if not clip.held_out]
+    sounds: list[tuple[Path, str | None, Clip | None]] = [
+        (grid / f"{clip.name}.mpg", grid_sentence(clip.name), clip) for clip in seen
+    ]
+    sounds += [(speech / name, text, None) for name, text in PUBLIC_DOMAIN_SPEECH.items()]
+    talks: list[Talk] = []
+    for path, text, clip in sounds:
+        waveform = load_audio(path)
+        phonemes = align(waveform, text)
+        for pace in PACES:
+            paced = at_pace(resample(waveform, round(SAMPLE_RATE_HZ * pace), SAMPLE_RATE_HZ), phonemes, pace)
+            mouth = torch.from_numpy(mouth_track(paced))
+            if clip is not None:
+                person = torch.cat([other.landmarks for other in seen if other.person == clip.person])
+                mouth = seen_mouth(clip.landmarks, person, FPS * pace, mouth)
+            talks.append((log_mel(torch.from_numpy(paced.samples) / 32768).half(), mouth.half()))
+    return talks
 
 
 def main() -> None:
@@ -173,21 +201,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file to write, for train_demo")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic speech")
     arguments = parser.parse_args()
-    detector = load_face_detector()
-    clips = read_grid(arguments.clips, detector)
-    stills = read_stills(clips, arguments.stills, detector)
-    talks = make_talks(arguments.seed)
+    detector, mesh = load_face_detector(), load_face_mesh()
+    clips = read_grid(arguments.clips, detector, mesh)
+    stills, people = read_stills(clips, arguments.stills, detector, mesh)
     material = {
         "clips": [vars(clip) for clip in clips],
-        "stills": asdict(shut(stills)),
-        "originals": stills.crops,
-        "talks": talks,
-        "real_talks": read_real_talks(arguments.clips, arguments.speech, talks),
+        "stills": {name: value.half() for name, value in asdict(shut(stills)).items()},
+        "originals": stills.crops.half(),
+        "people": people,
+        "talks": make_talks(arguments.seed),
+        "real_talks": read_real_talks(clips, arguments.clips, arguments.speech),
     }
     torch.save(material, arguments.out)
     for clip in clips:
         print(f"{clip.name}: {clip.person}, {len(clip.crops)} frames{' (held out)' * clip.held_out}")
-    print(f"{len(stills.crops)} stills, {len(talks)} synthetic talks, {len(material['real_talks'])} real ones")
+    print(f"{len(stills.crops)} stills, {N_TALKS} synthetic talks, {len(material['real_talks'])} real ones")
 
 
 if __name__ == "__main__":

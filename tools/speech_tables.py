@@ -17,6 +17,23 @@ VISEMES: dict[str, tuple[float, float, float, float]] = {
 }  # fmt: skip
 UNKNOWN = (0.30, 0.2, 0.1, 0.4)
 LIPS_CLOSED = "mbp"
+# pocketsphinx's phones as IPA.
+ARPABET = {
+    "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "ʃ", "D": "d", "DH": "ð",
+    "EH": "ɛ", "ER": "ɜ", "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h", "IH": "ɪ", "IY": "i", "JH": "ʒ", "K": "k",
+    "L": "l", "M": "m", "N": "n", "NG": "ŋ", "OW": "oʊ", "OY": "ɔɪ", "P": "p", "R": "ɹ", "S": "s", "SH": "ʃ",
+    "T": "t", "TH": "θ", "UH": "ʊ", "UW": "u", "V": "v", "W": "w", "Y": "j", "Z": "z", "ZH": "ʒ",
+}  # fmt: skip
+# Words of a GRID sentence by the signs in its file's name, but for the letter, which is itself.
+GRID_WORDS: tuple[dict[str, str], ...] = (
+    {"b": "bin", "l": "lay", "p": "place", "s": "set"},
+    {"b": "blue", "g": "green", "r": "red", "w": "white"},
+    {"a": "at", "b": "by", "i": "in", "w": "with"},
+    dict(
+        zip("z123456789", ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], strict=True)
+    ),
+    {"a": "again", "n": "now", "p": "please", "s": "soon"},
+)
 LANGUAGES = ("en-us", "en", "en-us", "en-gb-x-rp", "en-gb-scotland", "de", "fr", "es", "it", "nl", "pt", "pl", "sv")
 VARIANTS = (
     "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 Alex Andrea Annie belinda benjamin caleb david edward "

@@ -2,7 +2,8 @@
 
 Everything is a batch of tensors: one warp of coordinates and one bilinear sampling per picture, so that training can
 ask for a new face saying something new at every step. Lengths are in half mouth widths, in a frame laid through the
-mouth's corners: u along the mouth, v down the face.
+mouth's corners: u along the mouth, v down the face. A picture may show its mouth in any state: where its lips' inner
+edges run is known from landmarks, and what lies between them is never shown again.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from torch.nn import functional as F  # noqa: N812
 
 CROP_PX = 128
 UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
+N_LIP_POINTS = 33  # along each lip
+CLEAR = 0.035  # half mouth widths beyond the lips' edges that are not shown either: teeth begin there
 LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
 CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
 TEETH_RGB = (0.98, 0.95, 0.88)
@@ -22,18 +25,23 @@ TONGUE_RGB = (0.62, 0.33, 0.32)
 
 @dataclass(frozen=True, kw_only=True)
 class Faces:
-    """Faces that can be animated: crops (N, 3, 128, 128) float RGB in [0, 1] with, in crop pixels (x, y), the corners
-    of the mouth (N, 2, 2) and the eyes (N, 2, 2), and how far the lips' edges sag below the line through the corners:
-    upper and lower (N, 2), equal where the mouth is shut.
+    """Faces that can be animated.
+
+    Attributes:
+        crops: (N, 3, 128, 128) float RGB in [0, 1].
+        corners: (N, 2, 2), of the mouth, left and right, x and y in crop pixels.
+        eyes: (N, 2, 2), likewise.
+        lips: (N, 2, N_LIP_POINTS), the inner edges of the upper and the lower lip: how far below the line through the
+            corners they run, at even steps from corner to corner.
     """
 
     crops: Tensor
     corners: Tensor
     eyes: Tensor
-    sags: Tensor
+    lips: Tensor
 
     def __getitem__(self, index: Tensor) -> "Faces":
-        return Faces(crops=self.crops[index], corners=self.corners[index], eyes=self.eyes[index], sags=self.sags[index])
+        return Faces(crops=self.crops[index], corners=self.corners[index], eyes=self.eyes[index], lips=self.lips[index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +60,9 @@ class Looks:
 
         return Looks(
             amplitude=between(0.42, 0.75),
-            teeth_light=between(0.85, 1.35),
-            inside_light=between(0.5, 1.6),
-            teeth_height=between(0.18, 0.34),
+            teeth_light=between(0.85, 1.6),
+            inside_light=between(0.6, 2.2),
+            teeth_height=between(0.2, 0.42),
         )
 
 
@@ -93,11 +101,19 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
     u = u / (1 + (0.10 * spread - 0.28 * rounding - 0.10 * opening) * near)
     arch = (1 - u**2).clamp(min=0)
     lips = arch**1.1
-    upper_sag, lower_sag = (faces.sags[:, i].view(-1, 1, 1) / width_px * arch for i in (0, 1))
+    was_upper, was_lower = _edges_at(faces.lips, u)
+    together = torch.lerp(was_upper, was_lower, UPPER_SHARE)
+    clear = CLEAR * ((was_lower - was_upper) / 0.1).clamp(0, 1)
     gap = opening * looks.amplitude.view(-1, 1, 1)
-    upper, lower = upper_sag - UPPER_SHARE * gap * lips, upper_sag + (1 - UPPER_SHARE) * gap * lips
+    upper, lower = together - UPPER_SHARE * gap * lips, together + (1 - UPPER_SHARE) * gap * lips
     v_source = _source_height(
-        v, u, edges=(upper, lower), sags=(upper_sag, lower_sag), jaw=(1 - UPPER_SHARE) * gap, rounding=rounding
+        v,
+        u,
+        edges=(upper, lower),
+        was=(was_upper - clear, was_lower + clear),
+        closing=(faces.lips[:, 1] - faces.lips[:, 0]).amax(dim=1).view(-1, 1, 1),
+        jaw=(1 - UPPER_SHARE) * gap,
+        rounding=rounding,
     )
     source = centre[:, None, None] + u[..., None] * half[:, None, None] + v_source[..., None] * down[:, None, None]
     skin = sample(faces.crops, source)
@@ -107,18 +123,36 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
     return torch.lerp(skin, inside, cover).clamp(0, 1)
 
 
+def _edges_at(lips: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Heights (N, H, W) of both edges at u (N, H, W); beyond the corners those of the corners."""
+    at = (u.flatten(1).clamp(-1, 1) + 1) * ((N_LIP_POINTS - 1) / 2)
+    left = at.long().clamp(max=N_LIP_POINTS - 2)
+    share = at - left
+    edges = (torch.lerp(edge.gather(1, left), edge.gather(1, left + 1), share) for edge in lips.unbind(1))
+    upper, lower = (edge.view_as(u) for edge in edges)
+    return upper, lower
+
+
 def _source_height(
-    v: Tensor, u: Tensor, *, edges: tuple[Tensor, Tensor], sags: tuple[Tensor, Tensor], jaw: Tensor, rounding: Tensor
+    v: Tensor,
+    u: Tensor,
+    *,
+    edges: tuple[Tensor, Tensor],
+    was: tuple[Tensor, Tensor],
+    closing: Tensor,
+    jaw: Tensor,
+    rounding: Tensor,
 ) -> Tensor:
-    """Which height of the still picture is seen at (u, v) of the moved one."""
+    """Which height of the still picture is seen at (u, v) of the moved one, whose lips' edges `was` have become
+    `edges`; `closing` (N, 1, 1) is how far they were apart, and their chin comes up as they meet.
+    """
     above, below = (edges[0] - v).clamp(min=0), (v - edges[1]).clamp(min=0)
     thicker = 1 - 0.2 * rounding * torch.exp(-((torch.maximum(above, below) / 0.35) ** 2))
-    lift = (sags[0] - edges[0]) * torch.exp(-above / 0.35)
-    closing = (sags[1] - sags[0]).amax(dim=(1, 2), keepdim=True)  # an open mouth's chin comes up as its lips meet
+    lift = (was[0] - edges[0]) * torch.exp(-above / 0.35)
     of_lip = torch.exp(-below / LIP_REACH)
-    of_jaw = (0.9 * jaw - 0.6 * closing) * torch.exp(-((u / 1.45) ** 2))
+    of_jaw = (0.9 * jaw - 0.7 * closing) * torch.exp(-((u / 1.45) ** 2))
     fade = ((NECK - below) / (NECK - CHIN)).clamp(0, 1)
-    drop = ((edges[1] - sags[1]) * of_lip + of_jaw * (1 - of_lip)) * fade * fade * (3 - 2 * fade)
+    drop = ((edges[1] - was[1]) * of_lip + of_jaw * (1 - of_lip)) * fade * fade * (3 - 2 * fade)
     upper_source = edges[0] - above * thicker + lift
     lower_source = edges[1] + below * thicker - drop
     return torch.where(v < (edges[0] + edges[1]) / 2, upper_source, lower_source)
@@ -139,19 +173,20 @@ def _inside(
     around = centre[:, None, None] + torch.tensor([[-24.0, 4.0], [24.0, 4.0], [0.0, 22.0]])[None, None]
     light = sample(crops, around).mean(dim=(2, 3)).clamp(0.08, 1)[:, :, None, None]
     light = torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
+    bright = torch.lerp(light, torch.full_like(light, 0.7), 0.3)  # teeth are white whatever the skin
     edge, tall = v - edges[0], (edges[1] - edges[0]).clamp(min=1e-3)
     teeth = mouth[:, 3].view(-1, 1, 1)
-    row = looks.teeth_height.view(-1, 1, 1) * (0.25 + 0.75 * teeth)
+    row = looks.teeth_height.view(-1, 1, 1) * (0.35 + 0.65 * teeth)
     tooth = ((row - edge) / 0.06).clamp(0, 1) * (0.45 + 0.55 * teeth) * (1.05 - 0.65 * u**2).clamp(0, 1)
     tongue = ((edge / tall - 0.6) / 0.3).clamp(0, 1) * ((tall - 0.25) / 0.3).clamp(0, 1)
 
-    def lit(rgb: tuple[float, float, float], factor: Tensor) -> Tensor:
+    def lit(rgb: tuple[float, float, float], factor: Tensor, light: Tensor = light) -> Tensor:
         return torch.tensor(rgb).view(1, 3, 1, 1) * light * factor.view(-1, 1, 1, 1)
 
     inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
     inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.75 * tongue[:, None])
     shade = 0.72 + 0.28 * (edge / 0.12).clamp(0, 1)
-    return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light) * shade[:, None], tooth[:, None])
+    return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light, bright) * shade[:, None], tooth[:, None])
 
 
 def shut(faces: Faces) -> Faces:
@@ -159,19 +194,19 @@ def shut(faces: Faces) -> Faces:
     n = len(faces.crops)
     plain = Looks(**{name: torch.full((n,), 0.7) for name in Looks.__dataclass_fields__})
     crops = animate(faces, torch.zeros(n, 4), looks=plain, points=pixel_grid(n))
-    return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, sags=faces.sags[:, :1].expand(-1, 2))
+    together = torch.lerp(faces.lips[:, :1], faces.lips[:, 1:], UPPER_SHARE)
+    return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, lips=together.expand(-1, 2, -1))
 
 
 def morphed(first: Faces, second: Faces, share: Tensor) -> Faces:
     """New people between two: the second's eyes and mouth laid over the first's, and `share` (N,) of it mixed in."""
 
     def anchors(faces: Faces) -> Tensor:
-        middle = faces.corners.mean(1) + torch.stack((torch.zeros_like(faces.sags[:, 0]), faces.sags[:, 0]), dim=1)
-        return torch.cat((faces.eyes, middle[:, None]), dim=1)
+        return torch.cat((faces.eyes, faces.corners.mean(dim=1, keepdim=True)), dim=1)
 
     homogeneous = torch.cat((anchors(first), torch.ones(len(share), 3, 1)), dim=2)
     affine = torch.linalg.solve(homogeneous, anchors(second))  # (N, 3, 2): first's coordinates to second's
     points = pixel_grid(len(share))
     moved = torch.cat((points, torch.ones_like(points[..., :1])), dim=3) @ affine[:, None]
     crops = torch.lerp(first.crops, sample(second.crops, moved), share.view(-1, 1, 1, 1))
-    return Faces(crops=crops, corners=first.corners, eyes=first.eyes, sags=first.sags)
+    return Faces(crops=crops, corners=first.corners, eyes=first.eyes, lips=first.lips)

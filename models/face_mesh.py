@@ -1,0 +1,107 @@
+"""Face Mesh: 468 landmarks of a face, lips in and out among them; for judging mouths, not for making them.
+
+A small residual network of depthwise convolutions sees one face, upright, with a quarter of its size around it.
+
+Reference: Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", arXiv 1907.06724.
+"""
+
+import hashlib
+from importlib.resources import files
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from gpu_lipsync.errors import CheckpointError
+
+WEIGHTS_NAME = "face_mesh.safetensors"
+WEIGHTS_SHA256 = "2c7c99cd49803a8b8e7e65c4fdf0edd4b10bf79c6e6f1d8b82bf17944d781231"
+MESH_PX = 192
+N_LANDMARKS = 468
+STEM_CHANNELS = 16
+STAGES = (32, 64, 128, 128, 128)  # channels after each halving; every stage has two blocks more, as has the stem
+BLOCKS_PER_STAGE = 2
+HEAD_CHANNELS = 32
+
+
+class Block(nn.Module):
+    """Filter each channel, mix, add the input (halved and padded with empty channels where they differ), PReLU."""
+
+    def __init__(self, n_in: int, n_out: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.extra = n_out - n_in
+        self.depthwise = nn.Conv2d(n_in, n_in, 3, stride, padding=1 if stride == 1 else 0, groups=n_in)
+        self.mix = nn.Conv2d(n_in, n_out, 1)
+        self.act = nn.PReLU(n_out)
+
+    def forward(self, features: Tensor) -> Tensor:
+        skip = features
+        if self.stride == 2:
+            skip = F.pad(F.max_pool2d(features, 2), (0, 0, 0, 0, 0, self.extra))
+            features = _pad_for_halving(features)
+        out: Tensor = self.act(self.mix(self.depthwise(features)) + skip)
+        return out
+
+
+class FaceMesh(nn.Module):
+    """The network, without the branch that tells whether there is a face."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, STEM_CHANNELS, 3, 2), nn.PReLU(STEM_CHANNELS))
+        blocks = [Block(STEM_CHANNELS, STEM_CHANNELS) for _ in range(BLOCKS_PER_STAGE)]
+        channels = STEM_CHANNELS
+        for n_out in STAGES:
+            blocks.append(Block(channels, n_out, stride=2))
+            blocks += [Block(n_out, n_out) for _ in range(BLOCKS_PER_STAGE)]
+            channels = n_out
+        self.trunk = nn.Sequential(*blocks)
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, HEAD_CHANNELS, 1),
+            nn.PReLU(HEAD_CHANNELS),
+            Block(HEAD_CHANNELS, HEAD_CHANNELS),
+            nn.Conv2d(HEAD_CHANNELS, N_LANDMARKS * 3, 3),
+        )
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Landmarks of upright faces.
+
+        Args:
+            faces: (B, 3, 192, 192) float RGB in [0, 1], the face in the middle and about two thirds as wide and tall.
+
+        Returns:
+            (B, 468, 3): x, y in pixels of `faces`, and depth in the same unit, nearer is smaller.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if faces.shape[1:] != (3, MESH_PX, MESH_PX):
+            raise ValueError(f"faces must be (B, 3, {MESH_PX}, {MESH_PX}), got {faces.shape = }")
+        return self.head(self.trunk(self.stem(_pad_for_halving(faces)))).view(-1, N_LANDMARKS, 3)
+
+
+def _pad_for_halving(features: Tensor) -> Tensor:
+    """One pixel right and below: how the network's own framework pads a 3×3 window of stride 2 on even sizes."""
+    return F.pad(features, (0, 1, 0, 1))
+
+
+def load_face_mesh(device: str | torch.device = "cpu") -> FaceMesh:
+    """The shipped landmark network, for inference.
+
+    Raises:
+        CheckpointError: the shipped file is missing or not the known one.
+    """
+    from safetensors.torch import load
+
+    path = files("gpu_lipsync.checkpoints") / WEIGHTS_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; install gpu-lipsync again")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != WEIGHTS_SHA256:
+        raise CheckpointError(f"{path} is damaged (sha256 {digest}); install gpu-lipsync again")
+    with torch.device("meta"):
+        mesh = FaceMesh()
+    mesh.load_state_dict({name: tensor.float().to(device) for name, tensor in load(content).items()}, assign=True)
+    return mesh.eval().requires_grad_(False)

@@ -1,0 +1,54 @@
+"""A real face whose mouth does as told, for tests of what judges mouths."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import torch
+from torch import Tensor, nn
+
+from gpu_lipsync.faces import crop_faces
+from gpu_lipsync.models import load_face_mesh
+from gpu_lipsync.mouth_landmarks import Contexts, find_contexts
+from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, pixel_grid
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
+BOX = torch.tensor([[176, 106, 343, 344]])  # of the face in the first frame, as the product would cut it out
+
+
+def sample_frame() -> Tensor:
+    """(1, 3, 512, 512) uint8."""
+    with av.open(str(SAMPLE)) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
+
+
+@lru_cache
+def _sample_face() -> Faces:
+    frame, mesh = sample_frame(), load_face_mesh()
+    points = find_landmarks(frame, BOX, mesh)[..., :2] * CROP_PX
+    corners, lips = lip_edges(points)
+    eyes = torch.stack([points[:, eye].mean(dim=1) for eye in EYES], dim=1)
+    crop = nn.functional.interpolate(crop_faces(frame, BOX), CROP_PX, mode="bilinear", align_corners=False)
+    return Faces(crops=crop, corners=corners, eyes=eyes, lips=lips)
+
+
+def speaking(openings: Tensor) -> Tensor:
+    """The sample's face (N, 3, 96, 96) in [0, 1], its mouth open by `openings` (N,) in [0, 1]; 0 is shut."""
+    n = len(openings)
+    looks = Looks(
+        amplitude=torch.full((n,), 0.7),
+        teeth_light=torch.full((n,), 1.2),
+        inside_light=torch.full((n,), 1.0),
+        teeth_height=torch.full((n,), 0.3),
+    )
+    mouth = torch.stack((openings, *torch.tensor([0.2, 0.0, 0.5])[:, None].expand(3, n)), dim=1)
+    faces = _sample_face()[torch.zeros(n, dtype=torch.long)]
+    return animate(faces, mouth, looks=looks, points=pixel_grid(n, 96))
+
+
+def surroundings(n: int) -> Contexts:
+    """What the landmark network sees of the sample's face, `n` times."""
+    one = find_contexts(sample_frame(), BOX, load_face_mesh())
+    return Contexts(one.images.expand(n, -1, -1, -1), one.to_face.expand(n, -1, -1))

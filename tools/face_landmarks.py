@@ -1,0 +1,60 @@
+"""Where a picture's lips and eyes are: the landmark network's points, in the pixels of training crops."""
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.models.face_mesh import FaceMesh
+from gpu_lipsync.mouth_landmarks import find_contexts
+from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS
+
+# Landmark numbers of the face mesh, from the person's right to left.
+UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+EYES = ((33, 133), (362, 263))
+
+
+def find_landmarks(frames: Tensor, boxes: Tensor, mesh: FaceMesh) -> Tensor:
+    """Landmarks (N, 468, 3): x and y as parts of the box, from (0, 0) to (1, 1), depth in pixels of the network's view.
+
+    Args:
+        frames: (N, 3, H, W) uint8 RGB.
+        boxes: (N, 4) x1 y1 x2 y2, pixels.
+        mesh: the landmark network.
+    """
+    found = []
+    for frame, box in zip(frames.split(16), boxes.split(16), strict=True):
+        contexts = find_contexts(frame, box, mesh)
+        seen = mesh(contexts.images.float() / 255)
+        x_y = torch.cat((seen[..., :2], torch.ones_like(seen[..., :1])), dim=2) @ contexts.to_face.transpose(1, 2)
+        found.append(torch.cat((x_y, seen[..., 2:]), dim=2))
+    return torch.cat(found)
+
+
+def lip_edges(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Corners (N, 2, 2) and inner edges (N, 2, N_LIP_POINTS), as synthetic_talkers.Faces has them.
+
+    Args:
+        points: (N, 468, 2) in crop pixels.
+    """
+    corners = points[:, (UPPER_INNER[0], UPPER_INNER[-1])]
+    half = (corners[:, 1] - corners[:, 0]) / 2
+    down = torch.stack((-half[:, 1], half[:, 0]), dim=1)
+    square = half.square().sum(dim=1)[:, None]
+    at = torch.linspace(-1, 1, N_LIP_POINTS)
+    edges = []
+    for numbers in (UPPER_INNER, LOWER_INNER):
+        offset = points[:, numbers] - corners.mean(dim=1, keepdim=True)
+        u = (offset * half[:, None]).sum(dim=2) / square
+        v = (offset * down[:, None]).sum(dim=2) / square
+        edges.append(_between(u.contiguous(), v, at))
+    upper, lower = edges
+    return corners, torch.stack((upper, torch.maximum(upper, lower)), dim=1)
+
+
+def _between(u: Tensor, v: Tensor, at: Tensor) -> Tensor:
+    """Piecewise linear: heights (N, n) at `at` (n,) of the curves through (u, v), both (N, m), u rising."""
+    u = u.cummax(dim=1).values
+    right = torch.searchsorted(u, at.expand(len(u), -1).contiguous()).clamp(1, u.shape[1] - 1)
+    u0, u1, v0, v1 = u.gather(1, right - 1), u.gather(1, right), v.gather(1, right - 1), v.gather(1, right)
+    share = ((at - u0) / (u1 - u0).clamp(min=1e-4)).clamp(0, 1)
+    return torch.lerp(v0, v1, share)
