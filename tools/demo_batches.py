@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, morphed, sample
 
 FACE_PX = 96
@@ -21,6 +22,7 @@ REAL_SHARE = 0.25
 REAL_SPEECH_SHARE = 0.5  # of the sound that animated stills say
 SILENT_SHARE = 0.1
 NEAR_FRAMES = 15
+SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
 
 
@@ -59,10 +61,12 @@ class BatchMaker:
         self.by_person = [[clip for clip in self.clips if clip["person"] == person] for person in people]
         self.stills = Faces(**{name: value.float() for name, value in material["stills"].items()})
         self.originals: Tensor = material["originals"].float()  # the stills' crops before their lips were closed
+        people = material["people"]
         self.stills_of = [
-            torch.tensor([i for i, other in enumerate(material["people"]) if other == person])
-            for person in sorted(set(material["people"]))
+            torch.tensor([i for i, other in enumerate(people) if other == person]) for person in sorted(set(people))
         ]
+        # Open mouths more often than shut ones: bringing lips together is what a network is slowest to learn.
+        self.chances_of = [material["gaps"][of] + SHUT_CHANCE for of in self.stills_of]
         self.talks, self.real_talks = (
             [(mel.float(), mouth.float()) for mel, mouth in material[kind]] for kind in ("talks", "real_talks")
         )
@@ -120,7 +124,8 @@ class BatchMaker:
     def _stills(self, n: int) -> Tensor:
         """Indices of stills (n,): any person, then any picture of theirs."""
         people = self._integers(len(self.stills_of), n).tolist()
-        return torch.stack([of[int(self._integers(len(of), 1))] for of in (self.stills_of[p] for p in people)])
+        picks = (torch.multinomial(self.chances_of[p], 1, generator=self.random) for p in people)
+        return torch.cat([self.stills_of[p][pick] for p, pick in zip(people, picks, strict=True)])
 
     def _shown(self, mouth: Tensor) -> Tensor:
         """Mouths for the references of `mouth` (n, 4): rarely the same, often shut or smiling, else any."""
@@ -140,8 +145,10 @@ class BatchMaker:
             clip = clips[int(self._integers(len(clips), 1))]
             n_frames = len(clip["crops"])
             frame = int(self._integers(n_frames, 1))
-            other = frame + int(self._integers(2 * NEAR_FRAMES + 1, 1)) - NEAR_FRAMES  # the head has hardly moved
-            other = min(max(other, 0), n_frames - 1)
+            near = frame + self._integers(2 * NEAR_FRAMES + 1, 2) - NEAR_FRAMES  # the head has hardly moved
+            near = near.clamp(0, n_frames - 1)
+            gaps = clip["landmarks"][:, (UPPER_LIP, LOWER_LIP), 1].diff(dim=1)[:, 0]
+            other = int(near[(gaps[near] - gaps[frame]).abs().argmax()])  # of two, the mouth that is less like it
             mels.append(clip["mel"][frame])
             crops.append(clip["crops"][frame])
             references.append(clip["crops"][other])

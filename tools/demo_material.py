@@ -208,6 +208,7 @@ def main() -> None:
         "clips": [vars(clip) for clip in clips],
         "stills": {name: value.half() for name, value in asdict(shut(stills)).items()},
         "originals": stills.crops.half(),
+        "gaps": (stills.lips[:, 1] - stills.lips[:, 0]).amax(dim=1),
         "people": people,
         "talks": make_talks(arguments.seed),
         "real_talks": read_real_talks(clips, arguments.clips, arguments.speech),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 PORTRAIT = "astronaut"  # in scikit-image
-GRID_STEP = 5  # every so many frames of a clip are a still
+GRID_STEP = 2  # every so many frames of a clip are a still
 
 
 class Still(NamedTuple):
