@@ -88,12 +88,15 @@ KERNELS: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], i
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear filter along one axis: what kind, from how many pixels to how many, and a box's width."""
+    """A linear filter along one axis: what kind, from how many pixels to how many, a box's width, and the taps of a
+    symmetric filter that is applied to the result, borders reflected.
+    """
 
     kind: str
     size_in: int
     size_out: int
     width: int = 1
+    taps: tuple[float, ...] = ()
 
 
 @lru_cache(maxsize=32)
@@ -114,6 +117,11 @@ def axis_matrix(axis: Axis) -> Matrix:
         columns, weights = fine // 2, np.where(fine % 2 == 0, 2 * _PYRAMID, 0.0)
     matrix = np.zeros((axis.size_out, axis.size_in))
     np.add.at(matrix, (np.arange(axis.size_out)[:, None], columns), weights)
+    if axis.taps:
+        after = reflected(
+            np.arange(axis.size_out)[:, None] + np.arange(len(axis.taps)) - len(axis.taps) // 2, axis.size_out
+        )
+        matrix = np.einsum("k,okn->on", np.array(axis.taps), matrix[after])
     return matrix.astype(np.float32)
 
 
