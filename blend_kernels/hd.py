@@ -11,6 +11,7 @@ from gpu_lipsync.ops import (
     clahe,
     gaussian_blur,
     grey,
+    interleaved,
     lightness,
     resize,
     resize_sharpened,
@@ -29,9 +30,9 @@ def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> 
     # Steps 4 and 5: the crop's size, sharpened broadly, then finely.
     passes = ((0.5, 1.0, 7), (amount, 0.5, 3))
     patch = resize_sharpened(_cleaned(mouths), (place.height, place.width), passes).clamp_(0.0, 1.0)
-    enhanced = _equalised(patch, place)
+    enhanced = interleaved(_equalised(patch, place))
     # 0.85 of the enhanced patch and 0.15 of the source, under the mask.
-    return torch.lerp(faces, enhanced, place.mask * 0.85, out=enhanced)
+    return torch.lerp(faces, enhanced, place.weight * 0.85, out=enhanced)
 
 
 def _cleaned(mouths: Tensor) -> Tensor:

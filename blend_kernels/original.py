@@ -1,13 +1,23 @@
 """The naive paste: the whole generated face, box and all."""
 
-import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
+from gpu_lipsync.ops import resize_bytes, to_uint8
 
 
 def original(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Replace the crop by the patch. No mask: this mode shows what the others are for."""
-    return torch.where(place.mask > 0, mouth_patch(mouths, place, config), faces)
+    return mouth_patch(mouths, place, config)
+
+
+def original_bytes(mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+    """What `original` makes of mouths (B, 3, 96, 96) in [0, 1], in uint8.
+
+    Nothing is mixed with the patch, so that its 96 x 96 pixels can be rounded before they are enlarged.
+    """
+    if config.sharpen_mouth:
+        return to_uint8(mouth_patch(mouths, place, config))
+    return resize_bytes(to_uint8(mouths), (place.height, place.width))

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gpu_lipsync.ops.checks import check_image, check_range
+from gpu_lipsync.ops.constants import device_constant, upload
 from gpu_lipsync.ops.convert import to_bytes
 
 TAN_22 = 13573 / 32768  # tan(22.5 degrees) in OpenCV's fixed point
@@ -37,8 +38,8 @@ def canny(image: Tensor, low: float, high: float) -> Tensor:
     dx, dy = _sobel(pad(levels, (1, 1, 1, 1), mode="replicate"))
     gradient = dx.abs().add_(dy.abs())
     rival = _rival(gradient, dx, dy)
-    weak, strong = (to_bytes(rival.clamp_min(level).lt_(gradient)) for level in (low, high))
-    return _connected(strong, weak).float()
+    weak, strong = (rival.clamp_min(level).lt_(gradient) for level in (low, high))
+    return _connected(strong, weak)
 
 
 def _sobel(padded: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,19 +73,30 @@ def _rival(gradient: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
 
 
 def _connected(strong: Tensor, weak: Tensor) -> Tensor:
-    """Grow `strong` within `weak`, both uint8 of 0 and 1, by one pixel in all eight directions a step.
+    """Grow `strong` within `weak`, both 0.0 and 1.0, by one pixel in all eight directions a step.
 
-    Flat, the neighbours of all pixels are one slice each, contiguous. A row's end meets the next row's beginning in
-    the padding alone, where nothing is weak.
+    Eight pictures share a byte, each as a bit of its own. Flat, the neighbours of all pixels are one slice each,
+    contiguous; a row's end meets the next row's beginning in the padding alone, where nothing is weak.
     """
-    height, width = strong.shape[2:]
-    row = width + 2
-    edges = pad(strong, (1, 1, 1, 1)).flatten(1)
-    inner = slice(row + 1, (height + 1) * row - 1)
-    inside, allowed = edges[:, inner], pad(weak, (1, 1, 1, 1)).flatten(1)[:, inner]
+    n, _, height, width = strong.shape
+    row, inner = width + 2, slice(width + 3, (height + 1) * (width + 2) - 1)
+    pack, group, bit = _bits(n, strong.device)
+    both = pad(torch.stack([strong, weak]).view(2, n, height, width), (1, 1, 1, 1)).flatten(2)
+    edges, allowed = to_bytes(pack @ both).unbind()
+    inside, allowed = edges[:, inner], allowed[:, inner]
     for _ in range(HYSTERESIS_STEPS):
         rows = edges[:, 1:] | edges[:, :-1]
         rows = rows[:, 1:] | rows[:, :-1]
-        both = rows[:, row:] | rows[:, :-row]
-        torch.bitwise_and(both[:, row:] | both[:, :-row], allowed, out=inside)
-    return edges.view(-1, 1, height + 2, row)[:, :, 1:-1, 1:-1]
+        grown = rows[:, row:] | rows[:, :-row]
+        torch.bitwise_and(grown[:, row:] | grown[:, :-row], allowed, out=inside)
+    found = edges.index_select(0, group).bitwise_and_(bit).float().clamp_max_(1.0)
+    return found.view(n, 1, height + 2, row)[:, :, 1:-1, 1:-1]
+
+
+@device_constant
+def _bits(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """How `n` pictures share bytes: what packs them, (bytes, n) float, and each one's byte (n,) and bit (n, 1)."""
+    index = torch.arange(n)
+    bit = 2 ** (index % 8)
+    pack = torch.zeros(-(-n // 8), n).index_put_((index // 8, index), bit.float())
+    return upload(pack, device), upload(index // 8, device), upload(bit.to(torch.uint8)[:, None], device)
