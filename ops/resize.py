@@ -5,8 +5,7 @@ from typing import Literal, get_args
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gpu_lipsync.ops.checks import check_bytes, check_image
-from gpu_lipsync.ops.convert import interleaved, to_float, to_uint8
+from gpu_lipsync.ops.checks import check_image
 from gpu_lipsync.ops.matrices import Axis, filter_axes
 
 ResizeMode = Literal["bilinear", "bicubic", "lanczos4"]
@@ -54,41 +53,10 @@ def resize_window(
     return filter_axes(image, rows, cols, window, interleave=interleave)
 
 
-def resize_bytes(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample 8-bit pictures to `size` (height, width), bicubic.
-
-    On a CPU in integers, several times faster than in float32; other devices have no such operation and gain nothing
-    by one.
-
-    Args:
-        image: (B, 3, H, W) uint8.
-        size: height and width of the result, pixels.
-
-    Returns:
-        (B, 3, *size) uint8, interleaved.
-
-    Raises:
-        TypeError: `image` is not uint8.
-        ValueError: `image` is not 4-D, or a side of `size` is not positive.
-
-    Reference: cv2.resize on uint8 with INTER_CUBIC; within 1 level where a single pass does not leave 0..255.
-    """
-    if image.device.type != "cpu":
-        window = (0, size[0], 0, size[1])
-        return to_uint8(resize_window(to_float(image), size, window, mode="bicubic", interleave=True))
-    check_bytes(image)
-    _check_size(size)
-    return interpolate(interleaved(image), size, mode="bicubic", align_corners=False)
-
-
 def check_resize(image: Tensor, size: tuple[int, int], mode: str) -> None:
     """Refuse what cannot be resized: ValueError, TypeError."""
     check_image(image)
-    _check_size(size)
-    if mode not in get_args(ResizeMode):
-        raise ValueError(f"mode must be one of {get_args(ResizeMode)}, got {mode!r}")
-
-
-def _check_size(size: tuple[int, int]) -> None:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be a positive (height, width), got {size}")
+    if mode not in get_args(ResizeMode):
+        raise ValueError(f"mode must be one of {get_args(ResizeMode)}, got {mode!r}")

@@ -24,13 +24,16 @@ def test_resize_matches_opencv(picture: np.ndarray, mode: str, size: tuple[int, 
     assert pictures.differences(result, oracles.resize(picture, size, mode))[0] <= 1
 
 
+@pytest.mark.parametrize("interleave", [False, True])
 @pytest.mark.parametrize("window", [(0, 360, 0, 300), (101, 300, 37, 260), (359, 360, 0, 1)])
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos4"])
-def test_resize_window_is_a_part_of_resize(window: tuple[int, int, int, int], mode: str, device: str) -> None:
+def test_resize_window_is_a_part_of_resize(
+    window: tuple[int, int, int, int], mode: str, interleave: bool, device: str
+) -> None:
     image = pictures.batch(pictures.face_like(96, 96), device=device)
     y1, y2, x1, x2 = window
     whole = ops.resize(image, (360, 300), mode=mode)
-    part = ops.resize_window(image, (360, 300), window, mode=mode)
+    part = ops.resize_window(image, (360, 300), window, mode=mode, interleave=interleave)
     torch.testing.assert_close(part, whole[:, :, y1:y2, x1:x2], atol=1e-5, rtol=0)  # float32 positions; 0.003 level
 
 
