@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
 
 if TYPE_CHECKING:
-    from gpu_lipsync.blend_kernels.blend import BLENDS, blend_mouths, blend_window, place_blend
+    from gpu_lipsync.blend_kernels.blend import BLENDS, blend_bytes, blend_mouths, place_blend, usable_mouths
     from gpu_lipsync.blend_kernels.mask import Placement, elliptical_mask
 
 __all__ = [
@@ -17,10 +17,11 @@ __all__ = [
     "BlendConfig",
     "BlendMethod",
     "Placement",
+    "blend_bytes",
     "blend_mouths",
-    "blend_window",
     "elliptical_mask",
     "place_blend",
+    "usable_mouths",
 ]
 
 

@@ -1,7 +1,7 @@
 """The one registry of blend modes, and what all of them have in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from gpu_lipsync.blend_kernels.guided import guided
 from gpu_lipsync.blend_kernels.hd import hd
 from gpu_lipsync.blend_kernels.mask import Placement, place_everywhere, place_mask
 from gpu_lipsync.blend_kernels.multiscale import multiscale
-from gpu_lipsync.blend_kernels.original import original
-from gpu_lipsync.ops import check_image, check_same_device
+from gpu_lipsync.blend_kernels.original import original, original_bytes
+from gpu_lipsync.ops import check_image, check_same_device, interleaved, to_float, to_uint8
 
 MOUTH_SIZE = 96  # what the generator makes, pixels
 
@@ -23,8 +23,8 @@ MOUTH_SIZE = 96  # what the generator makes, pixels
 class Blend:
     """A mode: what it does with a window of the crop, and how far beyond the mask it has to see.
 
-    `apply` gets faces, mouths in [0, 1], their placement and the settings, leaves them alone, and returns the window;
-    where the mask is 0 that is the face, bit for bit.
+    `apply` gets faces (interleaved), mouths in [0, 1], their placement and the settings, leaves them alone, and returns
+    the window, interleaved; where the mask is 0 that is the face, bit for bit. Without a mask it is the patch.
     """
 
     apply: Callable[[Tensor, Tensor, Placement, BlendConfig], Tensor]
@@ -61,12 +61,31 @@ def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig) -> Tensor:
         ValueError: shapes or devices that do not fit each other.
     """
     check_image(faces, 3, name="faces")
+    check_image(mouths, 3, name="mouths")
     check_same_device(faces, mouths, names="faces and mouths")
+    if mouths.shape[2:] != (MOUTH_SIZE, MOUTH_SIZE) or len(mouths) != len(faces):
+        raise ValueError(f"mouths must be ({len(faces)}, 3, {MOUTH_SIZE}, {MOUTH_SIZE}), got {tuple(mouths.shape) = }")
     place = place_blend(faces.shape[2], faces.shape[3], config, faces.device)
+    usable, mouths = usable_mouths(mouths)
     out = faces.clone()
     window = out[:, :, place.top : place.bottom, place.left : place.right]
-    window.copy_(blend_window(window, mouths, place, config))
+    blended = BLENDS[config.method].apply(interleaved(window), mouths, place, config)
+    window.copy_(torch.where(usable, blended, window))
     return out
+
+
+def usable_mouths(mouths: Tensor) -> tuple[Tensor, Tensor]:
+    """Find out which mouths are free of NaN and infinity, and make all of them safe to work with.
+
+    Args:
+        mouths: (B, 3, 96, 96) float32.
+
+    Returns:
+        (B, 1, 1, 1) bool, and the mouths in [0, 1]. The modes take the latter; a face whose mouth is not usable is to
+        stay as it is.
+    """
+    usable = mouths.flatten(1).sum(1).isfinite()[:, None, None, None]
+    return usable, mouths.nan_to_num(0.0).clamp_(0.0, 1.0)
 
 
 def place_blend(height: int, width: int, config: BlendConfig, device: torch.device) -> Placement:
@@ -77,24 +96,19 @@ def place_blend(height: int, width: int, config: BlendConfig, device: torch.devi
     return place_mask(height, width, config, mode.margin, device)
 
 
-def blend_window(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
-    """`blend_mouths` on the window `place` of the crops alone.
+def blend_bytes(faces: Callable[[], Tensor], mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+    """Blend in the window `place` of the crops alone, from and to 8-bit frames.
 
     Args:
-        faces: (B, 3, window height, window width) float32 in [0, 1].
-        mouths: (B, 3, 96, 96) float32.
+        faces: gives (B, 3, window height, window width) uint8, interleaved; not asked where nothing of them is kept.
+        mouths: (B, 3, 96, 96) float32 in [0, 1], from `usable_mouths`.
         place: from `place_blend`.
         config: the mode and its settings.
 
     Returns:
         Like `faces`.
     """
-    check_image(faces, 3, name="faces")
-    check_image(mouths, 3, name="mouths")
-    if mouths.shape[2:] != (MOUTH_SIZE, MOUTH_SIZE) or len(mouths) != len(faces):
-        raise ValueError(f"mouths must be ({len(faces)}, 3, {MOUTH_SIZE}, {MOUTH_SIZE}), got {tuple(mouths.shape) = }")
-    # A mouth that cannot be used has no mask; every mode returns the face itself where the mask is 0.
-    usable = mouths.flatten(1).sum(1).isfinite()[:, None, None, None]
-    place = replace(place, mask=place.mask * usable, fade=place.fade * usable)
-    mouths = torch.where(usable, mouths, 0.0).clamp_(0.0, 1.0)
-    return BLENDS[config.method].apply(faces, mouths, place, config)
+    mode = BLENDS[config.method]
+    if not mode.masked:
+        return original_bytes(mouths, place, config)
+    return to_uint8(mode.apply(to_float(faces()), mouths, place, config))

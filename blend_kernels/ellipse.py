@@ -11,4 +11,4 @@ from gpu_lipsync.blend_kernels.patch import mouth_patch
 def ellipse(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Weigh: mask * patch + (1 - mask) * face."""
     patch = mouth_patch(mouths, place, config)
-    return torch.lerp(faces, patch, place.mask, out=patch)
+    return torch.lerp(faces, patch, place.weight, out=patch)

@@ -6,7 +6,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
-from gpu_lipsync.ops import grey, guided_filter
+from gpu_lipsync.ops import grey, guided_filter, interleaved
 
 RADIUS = 20
 EPS = 0.01
@@ -22,4 +22,5 @@ def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig)
     radius = min(RADIUS, max(1, min(place.mask.shape[2:]) // 10))
     refined = guided_filter(grey(faces), place.mask, radius, eps=EPS).clamp_(0.0, 1.0)
     patch = mouth_patch(mouths, place, config)
-    return torch.lerp(faces, patch, refined.mul_(place.fade), out=patch)
+    weight = interleaved(refined.mul_(place.fade).expand(-1, 3, -1, -1))
+    return torch.lerp(faces, patch, weight, out=patch)

@@ -11,10 +11,11 @@ from gpu_lipsync.ops import (
     clahe,
     gaussian_blur,
     grey,
-    lab_to_rgb,
+    interleaved,
+    lightness,
     resize,
-    rgb_to_lab,
-    unsharp_mask,
+    resize_sharpened,
+    with_lightness,
 )
 
 WORK_SIZE = (192, 192)
@@ -26,10 +27,12 @@ TILES = (4, 4)
 def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Enhance the original patch in seven steps, then blend under the ellipse."""
     amount = config.sharpen_amount if config.sharpen_mouth else DEFAULT_SHARPEN
-    patch = _sharpened(_cleaned(mouths), (place.height, place.width), amount)
-    enhanced = _equalised(patch, place)
+    # Steps 4 and 5: the crop's size, sharpened broadly, then finely.
+    passes = ((0.5, 1.0, 7), (amount, 0.5, 3))
+    patch = resize_sharpened(_cleaned(mouths), (place.height, place.width), passes).clamp_(0.0, 1.0)
+    enhanced = interleaved(_equalised(patch, place))
     # 0.85 of the enhanced patch and 0.15 of the source, under the mask.
-    return torch.lerp(faces, enhanced, place.mask * 0.85, out=enhanced)
+    return torch.lerp(faces, enhanced, place.weight * 0.85, out=enhanced)
 
 
 def _cleaned(mouths: Tensor) -> Tensor:
@@ -40,18 +43,7 @@ def _cleaned(mouths: Tensor) -> Tensor:
     return bilateral_filter(patch, 5, sigma_color=50 / 255, sigma_space=50.0)
 
 
-def _sharpened(patch: Tensor, size: tuple[int, int], amount: float) -> Tensor:
-    """Steps 4 and 5: the crop's size, sharpened broadly, then finely."""
-    patch = resize(patch, size, mode="lanczos4").clamp_(0.0, 1.0)
-    patch = unsharp_mask(patch, 0.5, sigma=1.0)
-    return unsharp_mask(patch, amount, sigma=0.5, kernel_size=3)
-
-
 def _equalised(patch: Tensor, place: Placement) -> Tensor:
-    """Step 6: local contrast. Its tiles cover the crop; only the window is turned back into RGB."""
-    lab = rgb_to_lab(patch)
-    lightness = clahe(lab[:, :1] * 0.01, 2.0, TILES)
-    window = (..., slice(place.top, place.bottom), slice(place.left, place.right))
-    lab = lab[window].clone()
-    lab[:, :1] = lightness[window] * 100.0
-    return lab_to_rgb(lab)
+    """Step 6: local contrast. Its tiles cover the crop; colours are turned in the window alone."""
+    light = clahe(lightness(patch), 2.0, TILES, window=place.window)
+    return with_lightness(patch[:, :, place.top : place.bottom, place.left : place.right], light)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.raster import filled_ellipse
-from gpu_lipsync.ops import blur_matrix, blur_rows, remembered, upload
+from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upload
 
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
@@ -46,6 +46,7 @@ class Placement:
     right: int
     mask: Tensor  # (1, 1, bottom - top, right - left) in [0, 1]
     fade: Tensor  # like mask: 0 and 1 where it is, but rising faster
+    weight: Tensor  # the mask once for each colour, interleaved like the pictures that it weighs
 
     @property
     def window(self) -> tuple[int, int, int, int]:
@@ -85,7 +86,7 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1), device)
-    return Placement(height, width, 0, height, 0, width, ones, ones)
+    return Placement(height, width, 0, height, 0, width, ones, ones, ones)
 
 
 @remembered(16)
@@ -100,7 +101,8 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
     top, bottom = max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)
     left, right = max(0, int(cols[0]) - margin), min(width, int(cols[-1]) + 1 + margin)
     cut = upload(torch.tensor(mask[top:bottom, left:right].copy()), device)[None, None]
-    return Placement(height, width, top, bottom, left, right, cut, 1 - (1 - cut) ** 2)
+    weight = interleaved(cut.expand(-1, 3, -1, -1))
+    return Placement(height, width, top, bottom, left, right, cut, 1 - (1 - cut) ** 2, weight)
 
 
 @lru_cache(maxsize=16)

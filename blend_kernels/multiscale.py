@@ -7,7 +7,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
-from gpu_lipsync.ops import pyramid_down, pyramid_up
+from gpu_lipsync.ops import interleaved, pyramid_down, pyramid_up
 
 SMALLEST = 6  # side of the coarsest level, pixels, at least
 
@@ -20,7 +20,7 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
 
     Reference: P. Burt, E. Adelson, "A Multiresolution Spline with Application to Image Mosaics", 1983.
     """
-    difference, mask = mouth_patch(mouths, place, config).sub_(faces), place.mask
+    difference, mask = mouth_patch(mouths, place, config).sub_(faces).contiguous(), place.mask
     n_levels = max(1, int(math.log2(min(mask.shape[2:]) / SMALLEST)))
     bands: list[Tensor] = []
     for _ in range(n_levels):
@@ -30,7 +30,7 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
     total = difference * mask
     for band in reversed(bands):
         total = band.add_(pyramid_up(total, _size(band)))
-    return total.mul_(place.fade).add_(faces).clamp_(0.0, 1.0)
+    return interleaved(total.mul_(place.fade)).add_(faces).clamp_(0.0, 1.0)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

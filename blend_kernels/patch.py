@@ -4,7 +4,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import Placement
-from gpu_lipsync.ops import resize_window, unsharp_mask
+from gpu_lipsync.ops import interleaved, resize_window, unsharp_mask
 
 SHARPEN_SIGMA = 2.0
 SHARPEN_REACH = 6  # pixels to each side that the sharpening looks at: three sigmas
@@ -19,13 +19,13 @@ def mouth_patch(mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor
         config: its `sharpen_mouth` and `sharpen_amount` count.
 
     Returns:
-        (B, 3, window height, window width) in [0, 1].
+        (B, 3, window height, window width) in [0, 1], interleaved.
     """
     size = (place.height, place.width)
     if not config.sharpen_mouth:
-        return resize_window(mouths, size, place.window, mode="bicubic").clamp_(0.0, 1.0)
+        return resize_window(mouths, size, place.window, mode="bicubic", interleave=True).clamp_(0.0, 1.0)
     top, bottom = max(0, place.top - SHARPEN_REACH), min(place.height, place.bottom + SHARPEN_REACH)
     left, right = max(0, place.left - SHARPEN_REACH), min(place.width, place.right + SHARPEN_REACH)
     patch = resize_window(mouths, size, (top, bottom, left, right), mode="bicubic").clamp_(0.0, 1.0)
     patch = unsharp_mask(patch, config.sharpen_amount, sigma=SHARPEN_SIGMA)
-    return patch[:, :, place.top - top : place.bottom - top, place.left - left : place.right - left]
+    return interleaved(patch[:, :, place.top - top : place.bottom - top, place.left - left : place.right - left])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BlendConfig, Placement, blend_window, place_blend
-from gpu_lipsync.ops import device_constant, resize, to_float, to_uint8, upload
+from gpu_lipsync.blend_kernels import BlendConfig, Placement, blend_bytes, place_blend, usable_mouths
+from gpu_lipsync.ops import device_constant, interleaved, resize, to_float, upload
 from gpu_lipsync.threads import map_on_cores
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
@@ -20,13 +20,15 @@ class Crops:
 
     height: int
     width: int
+    places: tuple[tuple[int, int, int], ...]  # frame, x and y of each crop, on the host
     frames: Tensor  # (n,) int64
     starts: Tensor  # (n,) int64, pixels from the batch's first one, counted within one colour plane
 
     def pieces(self, size: int) -> list["Crops"]:
         """The same crops, at most `size` at a time."""
-        parts = zip(self.frames.split(size), self.starts.split(size), strict=True)
-        return [Crops(self.height, self.width, frames, starts) for frames, starts in parts]
+        places = (self.places[i : i + size] for i in range(0, len(self.places), size))
+        parts = zip(places, self.frames.split(size), self.starts.split(size), strict=True)
+        return [Crops(self.height, self.width, *part) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
         size = _piece_size(place, len(chosen), frames.device)
 
         def blend(piece: tuple[Crops, Tensor], place: Placement = place) -> None:
-            faces = to_float(pixels.read(piece[0], place.window))
-            pixels.write(piece[0], place.window, to_uint8(blend_window(faces, piece[1], place, config)))
+            crops, (usable, mouths) = piece[0], usable_mouths(piece[1])
+            blended = blend_bytes(lambda: pixels.read(crops, place.window), mouths, place, config)
+            pixels.change(crops, place.window, blended, usable)
 
         map_on_cores(blend, zip(crops.pieces(size), chosen.split(size), strict=True))
     return pixels.frames
@@ -121,16 +124,28 @@ class _Pixels:
         self.flat = (self.frames.permute(0, 2, 3, 1) if self.interleaved else self.frames).view(-1)
 
     def read(self, crops: Crops, window: tuple[int, int, int, int]) -> Tensor:
-        """(n, 3, window height, window width) uint8, contiguous."""
+        """(n, 3, window height, window width) uint8, interleaved."""
         y1, y2, x1, x2 = window
         rows, step = self._rows(crops, window), self.channels if self.interleaved else 1
         pixels = self.flat.unfold(0, (x2 - x1) * step, 1).index_select(0, rows.flatten())
         if self.interleaved:
-            return pixels.view(-1, y2 - y1, x2 - x1, self.channels).permute(0, 3, 1, 2).contiguous()
-        return pixels.view(-1, self.channels, y2 - y1, x2 - x1)
+            return pixels.view(-1, y2 - y1, x2 - x1, self.channels).permute(0, 3, 1, 2)
+        return interleaved(pixels.view(-1, self.channels, y2 - y1, x2 - x1))
 
-    def write(self, crops: Crops, window: tuple[int, int, int, int], pixels: Tensor) -> None:
-        """Put `pixels`, shaped as `read` returns them, where `read` found them."""
+    def change(self, crops: Crops, window: tuple[int, int, int, int], pixels: Tensor, which: Tensor) -> None:
+        """Put `pixels`, shaped as `read` returns them, where `read` found them, in the frames where `which` is true.
+
+        On a CPU frame by frame, which is ten times faster there than by index.
+        """
+        chosen = which.to(torch.uint8).mul_(255)
+        if pixels.device.type == "cpu":
+            y1, y2, x1, x2 = window
+            for (frame, x, y), new, bits in zip(crops.places, pixels, chosen, strict=True):
+                old = self.frames[frame, :, y + y1 : y + y2, x + x1 : x + x2]
+                old.bitwise_xor_((old ^ new).bitwise_and_(bits))
+            return
+        old = self.read(crops, window)
+        pixels = old ^ ((old ^ pixels) & chosen)
         rows, step = self._rows(crops, window), self.channels if self.interleaved else 1
         pixels = pixels.permute(0, 2, 3, 1) if self.interleaved else pixels
         length = (window[3] - window[2]) * step
@@ -184,5 +199,6 @@ def _layout(boxes: tuple[tuple[int, int, int, int], ...], height: int, width: in
     inverse = sorted(range(len(order)), key=order.__getitem__)
     frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
     lengths = [len(members) for members in sizes.values()]
-    groups = zip(sizes, frames.split(lengths), begins.split(lengths), strict=True)
-    return Layout(tuple(Crops(h, w, chosen, start) for (h, w), chosen, start in groups), back)
+    places = [tuple((i, *boxes[i][:2]) for i in members) for members in sizes.values()]
+    groups = zip(sizes, places, frames.split(lengths), begins.split(lengths), strict=True)
+    return Layout(tuple(Crops(*size, *group) for size, *group in groups), back)

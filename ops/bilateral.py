@@ -38,20 +38,31 @@ def bilateral_filter(image: Tensor, diameter: int, *, sigma_color: float, sigma_
     padded = reflect_pad(reflect_pad(image, reach, 3), reach, 2)
     row = padded.shape[3]
     # Flat, a neighbour is a fixed number of pixels further on, and everything runs over contiguous memory. Pairs
-    # that wrap round a row's end meet in the padding alone, which is cut off.
-    pixels = padded.flatten(2)
+    # that wrap round a row's end meet in the padding alone, which is cut off. Colours are scaled so that a pair's
+    # weight is exp(-distance^2).
+    scale = math.sqrt(0.5) / sigma_color
+    pixels = padded.flatten(2).mul(scale)
     shift, total = torch.zeros_like(pixels), torch.ones_like(pixels[:, :1])
+    steps, distances = torch.empty_like(pixels), torch.empty_like(pixels)
     for dy, dx, space in _half_disc(reach, sigma_space):
         offset = dy * row + dx
-        step = pixels[:, :, offset:] - pixels[:, :, :-offset]
-        weight = step.abs().sum(1, keepdim=True).square_().mul_(-0.5 / sigma_color**2).add_(math.log(space)).exp_()
-        step.mul_(weight)
-        shift[:, :, :-offset].add_(step)
-        shift[:, :, offset:].sub_(step)
+        step = torch.sub(pixels[:, :, offset:], pixels[:, :, :-offset], out=steps[:, :, offset:])
+        distance = _sum_of_channels(torch.abs(step, out=distances[:, :, offset:]))
+        weight = torch.rsub(distance.square_(), math.log(space)).exp_()
+        shift[:, :, :-offset].addcmul_(step, weight)
+        shift[:, :, offset:].addcmul_(step, weight, value=-1.0)
         total[:, :, :-offset].add_(weight)
         total[:, :, offset:].add_(weight)
-    filtered = shift.div_(total).add_(pixels).view_as(padded)
+    filtered = shift.div_(total).add_(pixels).mul_(1 / scale).view_as(padded)
     return filtered[:, :, reach : reach + height, reach : reach + width].contiguous()
+
+
+def _sum_of_channels(values: Tensor) -> Tensor:
+    """(B, 1, ...), written over the first: a CPU adds in half the time of a reduction over so few values."""
+    first, *others = values.split(1, dim=1)
+    for other in others:
+        first = first.add_(other)
+    return first
 
 
 def _half_disc(reach: int, sigma_space: float) -> list[tuple[int, int, float]]:

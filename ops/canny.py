@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gpu_lipsync.ops.checks import check_image, check_range
+from gpu_lipsync.ops.constants import device_constant, upload
+from gpu_lipsync.ops.convert import to_bytes
 
 TAN_22 = 13573 / 32768  # tan(22.5 degrees) in OpenCV's fixed point
 HYSTERESIS_STEPS = 32  # pixels that an edge can be followed from its strong part
@@ -35,20 +37,25 @@ def canny(image: Tensor, low: float, high: float) -> Tensor:
     levels = image.mul(255.0).round_().clamp_(0.0, 255.0)
     dx, dy = _sobel(pad(levels, (1, 1, 1, 1), mode="replicate"))
     gradient = dx.abs().add_(dy.abs())
-    thin = _is_crest(gradient, dx, dy)
-    weak = thin & (gradient > low)
-    return _connected(thin & (gradient > high), weak).float()
+    rival = _rival(gradient, dx, dy)
+    weak, strong = (rival.clamp_min(level).lt_(gradient) for level in (low, high))
+    return _connected(strong, weak)
 
 
 def _sobel(padded: Tensor) -> tuple[Tensor, Tensor]:
     """Horizontal and vertical 3 x 3 Sobel derivatives of an image padded by 1."""
-    down = padded[:, :, :-2] + padded[:, :, 2:] + 2.0 * padded[:, :, 1:-1]
-    across = padded[..., :-2] + padded[..., 2:] + 2.0 * padded[..., 1:-1]
+    down = (padded[:, :, :-2] + padded[:, :, 2:]).add_(padded[:, :, 1:-1], alpha=2.0)
+    across = (padded[..., :-2] + padded[..., 2:]).add_(padded[..., 1:-1], alpha=2.0)
     return down[..., 2:] - down[..., :-2], across[:, :, 2:] - across[:, :, :-2]
 
 
-def _is_crest(gradient: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Where the gradient is largest among its neighbours across the edge; ties go to the right and the lower one."""
+def _rival(gradient: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+    """What a pixel's gradient has to exceed to be a crest: that of its neighbours across the edge.
+
+    Ties go to the right and the lower one: gradients are whole numbers, so a neighbour that may tie counts half less.
+    Comparisons give 0.0 and 1.0 and choices are `lerp` by them, which keeps to vector instructions on a CPU; boolean
+    tensors and `where` are twenty times slower there.
+    """
     around = pad(gradient, (1, 1, 1, 1))
     height, width = gradient.shape[2:]
 
@@ -56,28 +63,40 @@ def _is_crest(gradient: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
         return around[:, :, 1 + y : 1 + y + height, 1 + x : 1 + x + width]
 
     across, along = dx.abs(), dy.abs()
-    flat = along < across * TAN_22
-    steep = along > across * (TAN_22 + 2.0)
-    falling = (dx < 0) ^ (dy < 0)
-    horizontal = (gradient > at(0, -1)) & (gradient >= at(0, 1))
-    vertical = (gradient > at(-1, 0)) & (gradient >= at(1, 0))
-    diagonal = torch.where(
-        falling,
-        (gradient > at(-1, 1)) & (gradient > at(1, -1)),
-        (gradient > at(-1, -1)) & (gradient > at(1, 1)),
-    )
-    return torch.where(flat, horizontal, torch.where(steep, vertical, diagonal))
+    flat = (across * TAN_22).gt_(along)
+    steep = along.gt_(across.mul_(TAN_22 + 2.0))
+    falling = (dx * dy).lt_(0.0)
+    diagonal = torch.lerp(torch.maximum(at(-1, -1), at(1, 1)), torch.maximum(at(-1, 1), at(1, -1)), falling)
+    vertical = torch.maximum(at(-1, 0), at(1, 0) - 0.5)
+    horizontal = torch.maximum(at(0, -1), at(0, 1) - 0.5)
+    return diagonal.lerp_(vertical, steep).lerp_(horizontal, flat)
 
 
 def _connected(strong: Tensor, weak: Tensor) -> Tensor:
-    """Grow `strong` within `weak`, one pixel in all eight directions a step."""
-    edges, rows = strong.clone(), strong.clone()
+    """Grow `strong` within `weak`, both 0.0 and 1.0, by one pixel in all eight directions a step.
+
+    Eight pictures share a byte, each as a bit of its own. Flat, the neighbours of all pixels are one slice each,
+    contiguous; a row's end meets the next row's beginning in the padding alone, where nothing is weak.
+    """
+    n, _, height, width = strong.shape
+    row, inner = width + 2, slice(width + 3, (height + 1) * (width + 2) - 1)
+    pack, group, bit = _bits(n, strong.device)
+    both = pad(torch.stack([strong, weak]).view(2, n, height, width), (1, 1, 1, 1)).flatten(2)
+    edges, allowed = to_bytes(pack @ both).unbind()
+    inside, allowed = edges[:, inner], allowed[:, inner]
     for _ in range(HYSTERESIS_STEPS):
-        rows.copy_(edges)
-        rows[:, :, 1:].logical_or_(edges[:, :, :-1])
-        rows[:, :, :-1].logical_or_(edges[:, :, 1:])
-        edges.copy_(rows)
-        edges[..., 1:].logical_or_(rows[..., :-1])
-        edges[..., :-1].logical_or_(rows[..., 1:])
-        edges.logical_and_(weak)
-    return edges
+        rows = edges[:, 1:] | edges[:, :-1]
+        rows = rows[:, 1:] | rows[:, :-1]
+        grown = rows[:, row:] | rows[:, :-row]
+        torch.bitwise_and(grown[:, row:] | grown[:, :-row], allowed, out=inside)
+    found = edges.index_select(0, group).bitwise_and_(bit).float().clamp_max_(1.0)
+    return found.view(n, 1, height + 2, row)[:, :, 1:-1, 1:-1]
+
+
+@device_constant
+def _bits(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """How `n` pictures share bytes: what packs them, (bytes, n) float, and each one's byte (n,) and bit (n, 1)."""
+    index = torch.arange(n)
+    bit = 2 ** (index % 8)
+    pack = torch.zeros(-(-n // 8), n).index_put_((index // 8, index), bit.float())
+    return upload(pack, device), upload(index // 8, device), upload(bit.to(torch.uint8)[:, None], device)

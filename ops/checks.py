@@ -21,6 +21,14 @@ def check_image(image: Tensor, channels: int | None = None, *, name: str = "imag
         raise ValueError(f"{name} must have {channels} channel(s), got {tuple(image.shape) = }")
 
 
+def check_bytes(image: Tensor, *, name: str = "image") -> None:
+    """Raise TypeError unless `image` is uint8, ValueError unless it is 4-D and not empty."""
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+        raise TypeError(f"{name} must be uint8, got {getattr(image, 'dtype', type(image).__name__)}")
+    if image.ndim != 4 or image.numel() == 0:
+        raise ValueError(f"{name} must be (B, C, H, W) and not empty, got {tuple(image.shape) = }")
+
+
 def check_same_device(first: Tensor, second: Tensor, *, names: str) -> None:
     """Raise ValueError unless both tensors are on one device."""
     if first.device != second.device:

@@ -35,9 +35,7 @@ def rgb_to_lab(image: Tensor) -> Tensor:
     Reference: cv2.cvtColor(x, COLOR_RGB2Lab) on float32; within 1/255 of each channel's range.
     """
     check_image(image, 3)
-    linear = _look_up(image, _gamma_table(image.device))
-    root = _look_up(torch.stack([_mix(linear, row) for row in _TO_XYZ], 1), _root_table(image.device))
-    x, y, z = root.unbind(1)
+    x, y, z = _roots(image, _TO_XYZ).unbind(1)
     return torch.stack([(116.0 * y).sub_(16.0), (x - y).mul_(500.0), (y - z).mul_(200.0)], 1)
 
 
@@ -51,10 +49,44 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     """
     check_image(lab, 3, name="lab")
     y = (lab[:, 0] + 16.0).mul_(1 / 116.0)
-    root = torch.stack([y.add(lab[:, 1], alpha=1 / 500.0), y, y.sub(lab[:, 2], alpha=1 / 200.0)], 1)
-    # The cube, and below the corner its tangent there.
-    xyz = root.clamp_min(_CORNER).pow_(3).add_(root.clamp_max_(_CORNER).sub_(_CORNER), alpha=3 * _CORNER**2)
-    return _look_up(torch.stack([_mix(xyz, row) for row in _TO_RGB], 1), _display_table(lab.device))
+    return _from_roots(torch.stack([y.add(lab[:, 1], alpha=1 / 500.0), y, y.sub(lab[:, 2], alpha=1 / 200.0)], 1))
+
+
+def lightness(image: Tensor) -> Tensor:
+    """L of Lab alone, scaled to [0, 1]: (B, 1, H, W) of (B, 3, H, W) sRGB.
+
+    Raises:
+        ValueError: `image` is not (B, 3, H, W).
+
+    Reference: the first channel of `rgb_to_lab(image)`, divided by 100.
+    """
+    check_image(image, 3)
+    return _roots(image, _TO_XYZ[1:2]).mul_(1.16).sub_(0.16)
+
+
+def with_lightness(image: Tensor, light: Tensor) -> Tensor:
+    """Give sRGB `image` another lightness and leave a and b of Lab as they are.
+
+    In Lab all three cube roots move by as much as that of Y does, so there is no need to go there and back.
+
+    Args:
+        image: (B, 3, H, W) float in [0, 1].
+        light: (B, 1, H, W) float in [0, 1], as `lightness` makes it.
+
+    Returns:
+        (B, 3, H, W), clamped to [0, 1].
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+
+    Reference: `rgb_to_lab`, its first channel replaced by 100 * `light`, then `lab_to_rgb`.
+    """
+    check_image(image, 3)
+    check_image(light, 1, name="light")
+    if light.shape[0] != image.shape[0] or light.shape[2:] != image.shape[2:]:
+        raise ValueError(f"light must be as large as image, got {tuple(light.shape) = }, {tuple(image.shape) = }")
+    roots = _roots(image, _TO_XYZ)
+    return _from_roots(roots.add_(light.add(0.16).mul_(1 / 1.16).sub_(roots[:, 1:2])))
 
 
 def grey(image: Tensor) -> Tensor:
@@ -67,6 +99,30 @@ def grey(image: Tensor) -> Tensor:
     """
     check_image(image, 3)
     return _mix(image, (0.299, 0.587, 0.114))[:, None]
+
+
+def _roots(image: Tensor, rows: tuple[tuple[float, float, float], ...]) -> Tensor:
+    """Lab's cube root of some of X, Y and Z: (B, len(rows), H, W) of (B, 3, H, W) sRGB."""
+    linear = _look_up(image, _gamma_table(image.device))
+    return _look_up(_mixed(linear, rows), _root_table(image.device))
+
+
+def _from_roots(roots: Tensor) -> Tensor:
+    """sRGB, clamped to [0, 1], of Lab's cube roots of X, Y and Z, which are changed in place."""
+    # The cube, and below the corner its tangent there.
+    xyz = roots.clamp_min(_CORNER).pow_(3).add_(roots.clamp_max_(_CORNER).sub_(_CORNER), alpha=3 * _CORNER**2)
+    return _look_up(_mixed(xyz, _TO_RGB), _display_table(roots.device))
+
+
+def _mixed(image: Tensor, rows: tuple[tuple[float, float, float], ...]) -> Tensor:
+    """Weighted sums of the three channels, one for each row of weights: (B, len(rows), H, W)."""
+    mixed = _matrix(rows, image.device) @ image.flatten(2)
+    return mixed.view(len(image), len(rows), *image.shape[2:])
+
+
+@device_constant
+def _matrix(rows: tuple[tuple[float, float, float], ...], device: torch.device) -> Tensor:
+    return upload(torch.tensor(rows), device)
 
 
 def _mix(image: Tensor, weights: tuple[float, float, float]) -> Tensor:

@@ -27,25 +27,34 @@ def resize(image: Tensor, size: tuple[int, int], *, mode: ResizeMode = "bilinear
 
     Reference: cv2.resize on float32 with INTER_LINEAR, INTER_CUBIC, INTER_LANCZOS4; within 1/255.
     """
-    _check(image, size, mode)
+    check_resize(image, size, mode)
     if mode == "bilinear":
         return interpolate(image, size, mode="bilinear", align_corners=False)
     return resize_window(image, size, (0, size[0], 0, size[1]), mode=mode)
 
 
 def resize_window(
-    image: Tensor, size: tuple[int, int], window: tuple[int, int, int, int], *, mode: ResizeMode = "bicubic"
+    image: Tensor,
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+    *,
+    mode: ResizeMode = "bicubic",
+    interleave: bool = False,
 ) -> Tensor:
-    """The part `window` (y1 y2 x1 x2, end exclusive) of `resize(image, size)`, at the price of that part alone."""
-    _check(image, size, mode)
+    """The part `window` (y1 y2 x1 x2, end exclusive) of `resize(image, size)`, at the price of that part alone.
+
+    With `interleave` its colours lie side by side in memory.
+    """
+    check_resize(image, size, mode)
     y1, y2, x1, x2 = window
     if not (0 <= y1 < y2 <= size[0] and 0 <= x1 < x2 <= size[1]):
         raise ValueError(f"window must lie in {size}, got {window}")
     rows, cols = Axis(mode, image.shape[2], size[0]), Axis(mode, image.shape[3], size[1])
-    return filter_axes(image, rows, cols, window)
+    return filter_axes(image, rows, cols, window, interleave=interleave)
 
 
-def _check(image: Tensor, size: tuple[int, int], mode: str) -> None:
+def check_resize(image: Tensor, size: tuple[int, int], mode: str) -> None:
+    """Refuse what cannot be resized: ValueError, TypeError."""
     check_image(image)
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be a positive (height, width), got {size}")

@@ -24,13 +24,16 @@ def test_resize_matches_opencv(picture: np.ndarray, mode: str, size: tuple[int, 
     assert pictures.differences(result, oracles.resize(picture, size, mode))[0] <= 1
 
 
+@pytest.mark.parametrize("interleave", [False, True])
 @pytest.mark.parametrize("window", [(0, 360, 0, 300), (101, 300, 37, 260), (359, 360, 0, 1)])
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos4"])
-def test_resize_window_is_a_part_of_resize(window: tuple[int, int, int, int], mode: str, device: str) -> None:
+def test_resize_window_is_a_part_of_resize(
+    window: tuple[int, int, int, int], mode: str, interleave: bool, device: str
+) -> None:
     image = pictures.batch(pictures.face_like(96, 96), device=device)
     y1, y2, x1, x2 = window
     whole = ops.resize(image, (360, 300), mode=mode)
-    part = ops.resize_window(image, (360, 300), window, mode=mode)
+    part = ops.resize_window(image, (360, 300), window, mode=mode, interleave=interleave)
     torch.testing.assert_close(part, whole[:, :, y1:y2, x1:x2], atol=1e-5, rtol=0)  # float32 positions; 0.003 level
 
 
@@ -71,6 +74,24 @@ def test_unsharp_mask_matches_opencv(
         assert pictures.differences(result, oracles.unsharp_mask(picture, amount, sigma, kernel_size))[0] <= 1
 
 
+HD_PASSES = [((0.5, 1.0, 7), (amount, 0.5, 3)) for amount in (0.5, 0.7, 1.0, 2.0, 5.0)]
+
+
+@pytest.mark.parametrize("passes", [((0.5, 1.0, 7),), *HD_PASSES], ids=str)
+@pytest.mark.parametrize("size", [(200, 160), (333, 257), (620, 512)])
+def test_resize_sharpened_is_its_steps(
+    size: tuple[int, int], passes: tuple[tuple[float, float, int], ...], device: str
+) -> None:
+    # Half the contrast: the steps clamp to [0, 1], where ours does not.
+    image = pictures.batch(pictures.face_like(192, 192), device=device) * 0.5 + 0.25
+    expected = ops.resize(image, size, mode="lanczos4")
+    for amount, sigma, kernel_size in passes:
+        expected = ops.unsharp_mask(expected, amount, sigma=sigma, kernel_size=kernel_size)
+    result = ops.resize_sharpened(image, size, passes)
+    inside = (expected > 0) & (expected < 1)
+    assert ((result - expected).abs()[inside] <= 0.5 / 255).all()  # the products that it leaves out
+
+
 @pytest.mark.parametrize(("diameter", "sigma_color", "sigma_space"), [(9, 75, 75), (5, 50, 50), (9, 20, 3)])
 def test_bilateral_filter_matches_opencv(
     picture: np.ndarray, diameter: int, sigma_color: float, sigma_space: float, device: str
@@ -99,6 +120,15 @@ def test_clahe_matches_opencv(picture: np.ndarray, clip_limit: float, grid: tupl
     result = ops.clahe(pictures.batch(plane, device=device), clip_limit, grid)
     # The same histograms and curves; OpenCV multiplies its weights in another order, which moves ties.
     assert pictures.differences(result, oracles.clahe(plane, clip_limit, grid))[0] <= 1
+
+
+@pytest.mark.parametrize("window", [(64, 197, 8, 153), (0, 200, 0, 160), (199, 200, 0, 1)])
+def test_a_window_of_clahe_is_a_part_of_it(window: tuple[int, int, int, int], device: str) -> None:
+    image = pictures.batch(*(pictures.face_like(200, 160, seed=i) for i in range(2)), device=device)
+    y1, y2, x1, x2 = window
+    whole = ops.clahe(image, 2.0, (4, 4))
+    part = ops.clahe(image, 2.0, (4, 4), window=window)
+    torch.testing.assert_close(part, whole[:, :, y1:y2, x1:x2], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(192, 192), (181, 240), (16, 16), (360, 300)])
@@ -132,6 +162,15 @@ def test_lab_matches_opencv(picture: np.ndarray, device: str) -> None:
     back = ops.lab_to_rgb(lab)
     assert pictures.differences(back, (oracles.lab_to_rgb(expected) * 255).round())[0] <= 1
     assert pictures.differences(back, picture)[0] == 0
+
+
+def test_another_lightness_is_another_first_channel_of_lab(picture: np.ndarray, device: str) -> None:
+    image = pictures.batch(picture, device=device)
+    lab = ops.rgb_to_lab(image)
+    torch.testing.assert_close(ops.lightness(image), lab[:, :1] / 100, atol=1e-6, rtol=0)
+    lab[:, :1] = (lab[:, :1] * 1.2 - 5).clamp(0, 100)
+    result = ops.with_lightness(image, lab[:, :1] / 100)
+    assert (result - ops.lab_to_rgb(lab)).abs().max() <= 0.5 / 255  # a step of the display curve's table
 
 
 def test_lab_of_every_grey_and_primary() -> None:

@@ -18,7 +18,10 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "canny": lambda x: ops.canny(x, 30, 100),
     "rgb_to_lab": ops.rgb_to_lab,
     "lab_to_rgb": ops.lab_to_rgb,
+    "lightness": ops.lightness,
+    "with_lightness": lambda x: ops.with_lightness(x, x[:, :1]),
     "resize": lambda x: ops.resize(x, (20, 20)),
+    "resize_sharpened": lambda x: ops.resize_sharpened(x, (40, 50), ((0.5, 1.0, 7),)),
     "to_uint8": ops.to_uint8,
 }
 
@@ -43,7 +46,7 @@ def test_not_a_tensor(name: str) -> None:
         OPERATIONS[name]([[1.0]])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["rgb_to_lab", "lab_to_rgb", "canny", "guided_filter"])
+@pytest.mark.parametrize("name", ["rgb_to_lab", "lab_to_rgb", "lightness", "with_lightness", "canny", "guided_filter"])
 def test_wrong_number_of_channels(name: str) -> None:
     with pytest.raises(ValueError, match="2"):
         OPERATIONS[name](torch.zeros(1, 2, 32, 32))
@@ -64,6 +67,11 @@ BAD_SETTINGS: list[tuple[str, Callable[[], Tensor]]] = [
     (r"\(1, 1, 31, 32\)", lambda: ops.guided_filter(IMAGE, IMAGE[:, :, :31], 4, eps=0.01)),
     ("got 0.5", lambda: ops.clahe(IMAGE, 0.5)),
     (r"\(17, 4\)", lambda: ops.clahe(IMAGE, 2.0, (17, 4))),
+    (r"\(0, 33, 0, 32\)", lambda: ops.clahe(IMAGE, 2.0, window=(0, 33, 0, 32))),
+    (r"\(1, 1, 32, 31\)", lambda: ops.with_lightness(torch.zeros(1, 3, 32, 32), IMAGE[..., :31])),
+    ("got 11", lambda: ops.resize_sharpened(IMAGE, (9, 9), ((11, 1.0, 3),))),
+    ("got 4", lambda: ops.resize_sharpened(IMAGE, (9, 9), ((1, 1.0, 4),))),
+    (r"\(0, 9\)", lambda: ops.resize_sharpened(IMAGE, (0, 9), ((1, 1.0, 3),))),
     ("got 200", lambda: ops.canny(IMAGE, 200, 100)),
     ("'nearest'", lambda: ops.resize(IMAGE, (9, 9), mode="nearest")),  # type: ignore[arg-type]
     (r"\(0, 9\)", lambda: ops.resize(IMAGE, (0, 9))),
