@@ -19,10 +19,10 @@ from gpu_lipsync.config import EncodeConfig, FrameConfig
 from gpu_lipsync.encode import StreamShape, open_writer
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.faces import crop_faces, paste_faces
-from gpu_lipsync.media import read_sound
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
 from gpu_lipsync.report import installed_versions
+from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from gpu_lipsync.media import read_sound
+from gpu_lipsync.sound_file import read_sound
 
 ROOT = Path(__file__).parent.parent
 FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.media import Sound, read_sound
 from gpu_lipsync.ops import upload
+from gpu_lipsync.sound_file import Sound, read_sound
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT = 800  # 50 ms

@@ -25,11 +25,11 @@ from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.compare_page import page
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, FaceNotFoundError, LipSyncError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import MIN_BOX, crop_faces, paste_faces
-from gpu_lipsync.media import require_file
 from gpu_lipsync.models import CenterFace, load_face_detector, load_wav2lip
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video

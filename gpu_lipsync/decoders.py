@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.media import VideoInfo, fast_rgb, levels_too_dark
+from gpu_lipsync.video_info import VideoInfo, fast_rgb, levels_too_dark
 
 _INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
 _AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead

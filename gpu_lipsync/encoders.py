@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.errors import EncodeError
-from gpu_lipsync.media import Sound
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.sound_file import Sound
 
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _BT709 = 1  # the number of that matrix, transfer and primaries in ITU-T H.273, which FFmpeg uses too

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, load_audio, mel_windows
 from gpu_lipsync.config import DecoderName, FrameConfig
+from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import FaceNotFoundError, LipSyncError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import MIN_BOX, crop_faces
-from gpu_lipsync.media import require_file
 from gpu_lipsync.mouth_landmarks import Contexts, find_contexts, lips_apart
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import Staged, arrived, generator_dtype, resolve_device, staged, use_one_core
 from gpu_lipsync.encode import StreamShape, open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.media import read_sound, require_file
 from gpu_lipsync.models import CenterFace, Wav2Lip, load_face_detector, load_wav2lip
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, Silent
 from gpu_lipsync.report import Report, seconds_since_start
 from gpu_lipsync.silence import rest_weights
+from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.threads import prefetch
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_lipsync.config import DecoderName, FrameConfig
+from gpu_lipsync.containers import require_file
 from gpu_lipsync.decoders import (
     Decoder,
     DecoderUnavailableError,
@@ -19,9 +20,10 @@ from gpu_lipsync.decoders import (
     TorchcodecDecoder,
 )
 from gpu_lipsync.errors import ConfigError, MediaError
-from gpu_lipsync.media import VideoInfo, is_still, probe_video, read_still, require_file
 from gpu_lipsync.ops import upload
+from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
+from gpu_lipsync.video_info import VideoInfo, probe_video
 
 _DECORD_AHEAD_BYTES = 512 << 20  # 10 s of 720p
 

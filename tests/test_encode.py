@@ -12,8 +12,8 @@ from gpu_lipsync.config import EncodeConfig, FrameConfig
 from gpu_lipsync.encode import open_writer
 from gpu_lipsync.encoders import PyavBackend, StreamShape
 from gpu_lipsync.errors import EncodeError
-from gpu_lipsync.media import Sound, read_sound
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.sound_file import Sound, read_sound
 from gpu_lipsync.video import open_video
 from tests.clips import gradient, tone
 from tests.probe import ffprobe

@@ -11,8 +11,8 @@ from PIL import Image
 
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.errors import ConfigError, MediaError
-from gpu_lipsync.media import probe_video
 from gpu_lipsync.video import open_video
+from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, tone, write_clip, write_sound
 
 ROOT = Path(__file__).parent.parent

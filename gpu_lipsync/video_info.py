@@ -1,0 +1,151 @@
+"""What a video file says of its picture: size, rate, and when each frame is on screen. PyAV; no torch."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_container, refuse_truncated
+from gpu_lipsync.errors import MediaError
+
+_MAX_FPS = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """The video stream that counts: the default one, or else the first.
+
+    Attributes:
+        path: the file.
+        width: pixels as shown, rotation metadata applied.
+        height: pixels as shown.
+        fps: nominal frames a second, exact.
+        shown_at: when each source frame comes on screen, in display order; seconds after the container's start.
+        n_hidden: coded frames that an edit list keeps off the screen; they are no source frames.
+        constant_rate: frame i is on screen from i / fps, so that counting frames and reading the clock agree.
+        stream_index: among all streams of the container.
+        n_video_streams: more than one needs a decoder that can be told which.
+        codec: FFmpeg's name, such as h264.
+        container: FFmpeg's names, such as mov,mp4,m4a,3gp,3g2,mj2.
+        rotation: degrees counter-clockwise that the picture is to be turned for showing: 0, 90, 180 or 270.
+        pixel_aspect: width of a pixel over its height, as shown.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction
+    shown_at: tuple[Fraction, ...]
+    n_hidden: int
+    constant_rate: bool
+    stream_index: int
+    n_video_streams: int
+    codec: str
+    container: str
+    rotation: int
+    pixel_aspect: Fraction
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.shown_at)
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Read the timing of every frame from the packets; decodes one frame, for the rotation.
+
+    Raises:
+        MediaError: not a video, or one without a usable frame.
+    """
+    import av
+
+    with open_container(path, "face") as container:
+        stream = chosen_stream(path, container, "video")
+        n_video = sum(not is_cover_art(s) for s in container.streams.video)
+        packets = [p for p in container.demux(stream) if p.size]
+        coded = sorted(
+            (p.dts if p.pts is None else p.pts, p.is_discard) for p in packets if p.pts is not None or p.dts is not None
+        )
+        shown = [t for t, hidden in coded if not hidden]
+        if not shown:
+            raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
+        start = Fraction(container.start_time or 0, av.time_base)
+        shown_at = tuple(t * stream.time_base - start for t in shown)
+        fps = _nominal_rate(stream, shown_at)
+        refuse_truncated(path, "face video", container, stream, shown_at[-1] + start + 1 / fps)
+        rotation = round(_first_frame(path, container, stream).rotation / 90) * 90 % 360
+        width, height = stream.codec_context.width, stream.codec_context.height
+        pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
+        if rotation % 180:
+            width, height, pixel_aspect = height, width, 1 / (pixel_aspect or Fraction(1))
+        return VideoInfo(
+            path=path,
+            width=width,
+            height=height,
+            fps=fps,
+            shown_at=shown_at,
+            n_hidden=len(coded) - len(shown),
+            constant_rate=_is_constant(shown_at, fps),
+            stream_index=stream.index,
+            n_video_streams=n_video,
+            codec=stream.codec_context.name,
+            container=container.format.name,
+            rotation=rotation,
+            pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
+        )
+
+
+def levels_too_dark(info: VideoInfo) -> int:
+    """How many levels the fast conversion to RGB is darker than the exact one, on the clip's first frame.
+
+    swscale's fast path, which decord uses as well, truncates: pixels come out 1.0 to 1.5 levels dark, and a whole
+    untouched picture would be darker in the output than in the source. Its exact path takes ten times as long.
+    """
+    from av.video.reformatter import Interpolation
+
+    exact = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    with open_container(info.path, "face") as container:
+        frame = _first_frame(info.path, container, container.streams[info.stream_index])
+        fast, right = fast_rgb(frame), frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
+    return max(round(float((right.astype(np.int16) - fast).mean())), 0)
+
+
+def fast_rgb(frame: Any) -> np.ndarray:
+    """RGB (H, W, 3) uint8 of an av.VideoFrame by the fast path."""
+    from av.video.reformatter import Interpolation
+
+    return frame.reformat(format="rgb24", interpolation=Interpolation.BICUBIC, threads=1).to_ndarray()
+
+
+def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
+    # FFmpeg offers several guesses, each wrong for some container (twice the rate for field-coded MPEG-1, the mean for
+    # a variable rate): take the one that the usual distance between frames agrees with.
+    guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
+    steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
+    if not steps:
+        return guesses[0] if guesses else Fraction(25)
+    usual = statistics.median(steps)
+    measured = Fraction(1 / usual).limit_denominator(1001)
+    best = min([*guesses, measured], key=lambda rate: abs(float(1 / rate) - usual))
+    close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
+    rate = close[0] if close else best
+    if not 0 < rate <= _MAX_FPS:
+        raise MediaError(f"a frame rate of {float(rate):.1f} is out of range (0 to {_MAX_FPS}); re-encode the video")
+    return rate
+
+
+def _is_constant(shown_at: tuple[Fraction, ...], fps: Fraction) -> bool:
+    # Half a frame: matroska rounds to milliseconds, and nobody sees that.
+    return all(abs(t - i / fps) < 1 / (2 * fps) for i, t in enumerate(shown_at))
+
+
+def _first_frame(path: Path, container: Any, stream: Any) -> Any:
+    container.seek(0)
+    frame = next(decoded(container, stream), None)
+    if frame is None:
+        raise MediaError(f"face video {path} has no frame that can be decoded; it is damaged, make it again")
+    return frame
