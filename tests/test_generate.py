@@ -21,7 +21,7 @@ class Red(nn.Module):
         self.limit = limit
         self.sizes: list[int] = []
 
-    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
         if len(mel) > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.sizes.append(len(mel))
@@ -68,7 +68,7 @@ def test_out_of_memory_with_one_frame_ends_the_run() -> None:
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     class Broken(nn.Module):
-        def forward(self, *_: Tensor) -> Tensor:
+        def forward(self, *_: Tensor, window: object = None) -> Tensor:
             raise RuntimeError("a bug")
 
     renderer = MouthRenderer(Broken(), BlendConfig(), fresh_report(4), Silent())
