@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, DeviceMemoryError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -44,6 +45,22 @@ def generator_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
 def _is_intel() -> bool:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch
     return str(capabilities.get("cpu_name", "")).startswith("Intel")
+
+
+@contextmanager
+def lack_of_memory_named(device: torch.device) -> Iterator[None]:
+    """Turn a lack of device memory where no smaller batch can help (models, detection, uploads) into its error kind.
+
+    Raises:
+        DeviceMemoryError: instead of torch's error, which would look like a bug of this program.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            f"out of memory on {device}; pass --face_det_batch_size 1, --wav2lip_batch_size 16, --resize_factor 2 or "
+            "--device cpu, or free memory on the device"
+        ) from error
 
 
 def use_one_core() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 
 import torch
@@ -96,9 +97,11 @@ class MouthRenderer:
             generator: Callable[..., Tensor] = self._generator
             if self._rest_weights is None:  # resting mouths are kept for frames whose masks lie elsewhere
                 generator = partial(generator, window=mouth_window(boxes, self._blend, frames.device))
-            mouths, n_generated = self._resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
+            resting = copy(self._resting)  # kept once the batch is done: memory may run out, and it is done again
+            mouths, n_generated = resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
         with self._report.timed("blend"):
             synced = paste_faces(frames, mouths, boxes, self._blend)
+        self._resting = resting
         self._report.n_generated += n_generated
         self._report.n_frames_in_silence += sum(weight == 1 for weight in weights)
         return synced
