@@ -28,7 +28,7 @@ def mouth_window(boxes: Tensor, config: BlendConfig, device: torch.device) -> Wi
     if config.method in WHOLE_PATCH:
         return None
     reach = SHARPEN_REACH if config.sharpen_mouth else 0
-    windows = []
+    windows: list[Window] = []
     for width, height in {(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist()}:
         place = place_blend(height, width, config, device)
         rows = _seen(place.top - reach, place.bottom + reach, height)

@@ -208,7 +208,7 @@ def _parts_needed(window: Window) -> list[Window]:
 
 def _grown(window: Window, before: int, after: int, side: int) -> Window:
     """Enlarged as far as the plane goes, to an even number of pixels (planes of 12 px or more are even themselves)."""
-    spans = []
+    spans: list[int] = []
     for start, stop in (window[:2], window[2:]):
         start, stop = max(0, start - before), min(side, stop + after)
         if (stop - start) % 2:
