@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, DeviceMemoryError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -27,17 +28,39 @@ def resolve_device(name: str) -> torch.device:
 
 
 def generator_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
-    """Precision of the generator: float16 on CUDA where asked for; bfloat16 on CPUs that multiply it natively.
+    """Precision of the generator: float16 on CUDA where asked for; bfloat16 on CPUs that are faster in it.
 
-    On those (AVX512_BF16, AMX) it takes half the time of float32, and its mouths differ by 0.2 to 0.3 levels. Others
-    emulate it, slower than float32.
+    AMX, and AMD's cores with AVX512_BF16, take half the time of float32, for mouths that differ by 0.2 to 0.3 levels.
+    Intel's cores have the instruction too but take longer for it than for float32 (95 against 61 ms a frame), and
+    others emulate it.
     """
     if device.type == "cuda":
         return torch.float16 if fp16 else torch.float32
-    native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    if any(getattr(torch.cpu, name, lambda: False)() for name in native):
-        return torch.bfloat16
-    return torch.float32
+    matrix_unit, instruction = (
+        getattr(torch.cpu, name, lambda: False)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    )
+    return torch.bfloat16 if matrix_unit or (instruction and not _is_intel()) else torch.float32
+
+
+def _is_intel() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch
+    return str(capabilities.get("cpu_name", "")).startswith("Intel")
+
+
+@contextmanager
+def lack_of_memory_named(device: torch.device) -> Iterator[None]:
+    """Turn a lack of device memory where no smaller batch can help (models, detection, uploads) into its error kind.
+
+    Raises:
+        DeviceMemoryError: instead of torch's error, which would look like a bug of this program.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            f"out of memory on {device}; pass --face_det_batch_size 1, --wav2lip_batch_size 16, --resize_factor 2 or "
+            "--device cpu, or free memory on the device"
+        ) from error
 
 
 def use_one_core() -> None:

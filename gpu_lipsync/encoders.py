@@ -186,7 +186,7 @@ def _pictures(frames: Tensor) -> Iterator[Any]:
     for pixels in frames.permute(0, 2, 3, 1).contiguous().numpy():
         yield _tagged(
             reformatter.reformat(
-                av.VideoFrame.from_ndarray(pixels, format="rgb24"),
+                av.VideoFrame.from_numpy_buffer(pixels, format="rgb24"),  # as it lies, without a copy
                 format="yuv420p",
                 src_colorspace=Colorspace.ITU709,
                 dst_colorspace=Colorspace.ITU709,

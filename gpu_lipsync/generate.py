@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import DeviceMemoryError
 from gpu_lipsync.faces import MIN_BOX, crop_faces, paste_faces
+from gpu_lipsync.mouth_window import mouth_window
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
@@ -91,9 +94,14 @@ class MouthRenderer:
 
     def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
         with self._report.timed("generate"):
-            mouths, n_generated = self._resting.mouths(self._generator, mel, crop_faces(frames, boxes), weights)
+            generator: Callable[..., Tensor] = self._generator
+            if self._rest_weights is None:  # resting mouths are kept for frames whose masks lie elsewhere
+                generator = partial(generator, window=mouth_window(boxes, self._blend, frames.device))
+            resting = copy(self._resting)  # kept once the batch is done: memory may run out, and it is done again
+            mouths, n_generated = resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
         with self._report.timed("blend"):
             synced = paste_faces(frames, mouths, boxes, self._blend)
+        self._resting = resting
         self._report.n_generated += n_generated
         self._report.n_frames_in_silence += sum(weight == 1 for weight in weights)
         return synced

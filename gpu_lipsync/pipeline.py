@@ -12,7 +12,15 @@ from torch import Tensor
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.containers import require_file
-from gpu_lipsync.device import Staged, arrived, generator_dtype, resolve_device, staged, use_one_core
+from gpu_lipsync.device import (
+    Staged,
+    arrived,
+    generator_dtype,
+    lack_of_memory_named,
+    resolve_device,
+    staged,
+    use_one_core,
+)
 from gpu_lipsync.encode import StreamShape, open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
@@ -51,7 +59,11 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
     require_file(config.audio, "audio")
     require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
     device = resolve_device(config.device)
-    with torch.inference_mode(), open_video(config.face, config.frames, device) as video:
+    with (
+        torch.inference_mode(),
+        lack_of_memory_named(device),
+        open_video(config.face, config.frames, device) as video,
+    ):
         report = _open_report(config, device, video)
         sound = read_sound(config.audio)
         with report.timed("sound"):

@@ -7,13 +7,13 @@ and out over the last frames of the pause, which are generated, since their wind
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpu_lipsync.ops import upload
 
@@ -110,7 +110,9 @@ class RestingMouths:
             plan.mix.append(min(1.0, (since + 1) / FADE_FRAMES))
         return plan, PauseState(since, n_keys)
 
-    def mouths(self, generator: nn.Module, mel: Tensor, faces: Tensor, weights: Sequence[float]) -> tuple[Tensor, int]:
+    def mouths(
+        self, generator: Callable[[Tensor, Tensor], Tensor], mel: Tensor, faces: Tensor, weights: Sequence[float]
+    ) -> tuple[Tensor, int]:
         """Generate a batch's mouths.
 
         Args:

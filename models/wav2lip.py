@@ -18,6 +18,9 @@ MEL_SHAPE = (1, 80, 16)
 CPU_MICRO_BATCH = 8
 
 
+Window = tuple[int, int, int, int]  # rows from, to, columns from, to; pixels, end exclusive
+
+
 class Layer(NamedTuple):
     """One convolution of the tables below; `out` counts channels at full width."""
 
@@ -134,7 +137,9 @@ class Wav2Lip(nn.Module):
             ConvBlock(after[-1], last, layer=Layer(32), folded=folded), to_rgb, nn.Sigmoid()
         )
 
-    def forward(self, mel: Tensor, faces: Tensor, reference: Tensor | None = None) -> Tensor:
+    def forward(
+        self, mel: Tensor, faces: Tensor, reference: Tensor | None = None, *, window: Window | None = None
+    ) -> Tensor:
         """Generate faces that say `mel`. The lower half of `faces` is hidden from the network here.
 
         Args:
@@ -142,9 +147,12 @@ class Wav2Lip(nn.Module):
             faces: (B, 3, 96, 96) RGB in [0, 1]; their upper half tells the network the pose.
             reference: (B, 3, 96, 96) RGB in [0, 1], the person's looks; `faces` themselves when None, as in use.
                 Training gives another frame of the same person, lest the network copy the mouth it should make.
+            window: the part of the result that is wanted, all of it when None. The last layers, which are half of the
+                work, are then computed around it alone.
 
         Returns:
-            (B, 3, 96, 96) float32 RGB in [0, 1]. Any B: on a CPU the batch is worked off in parts that fit its caches.
+            (B, 3, 96, 96) float32 RGB in [0, 1], 0 outside `window`. Any B: on a CPU the batch is worked off in parts
+            that fit its caches.
 
         Raises:
             ValueError: a shape is another.
@@ -155,12 +163,12 @@ class Wav2Lip(nn.Module):
             )
         reference = faces if reference is None else reference
         if self.training or torch.is_grad_enabled() or faces.device.type != "cpu" or len(faces) == 1:
-            return self._generate(mel, faces, reference)
+            return self._generate(mel, faces, reference, window)
         size = min(CPU_MICRO_BATCH, -(-len(faces) // torch.get_num_threads()))
         parts = zip(*(tensor.split(size) for tensor in (mel, faces, reference)), strict=True)
-        return torch.cat(map_on_cores(lambda part: self._generate(*part), parts))
+        return torch.cat(map_on_cores(lambda part: self._generate(*part, window), parts))
 
-    def _generate(self, mel: Tensor, faces: Tensor, reference: Tensor) -> Tensor:
+    def _generate(self, mel: Tensor, faces: Tensor, reference: Tensor, window: Window | None) -> Tensor:
         dtype = next(self.parameters()).dtype
         upper = faces[:, :, : FACE_SIZE // 2]
         masked = F.pad(upper, (0, 0, 0, FACE_SIZE - FACE_SIZE // 2))
@@ -171,11 +179,47 @@ class Wav2Lip(nn.Module):
             features = block(features)
             skips.append(features)
         out = self.audio_encoder(mel.to(dtype=dtype, memory_format=torch.channels_last))
-        for block in self.face_decoder_blocks:
-            out = torch.cat((block(out), skips.pop()), dim=1)
+        parts = _parts_needed(window or (0, FACE_SIZE, 0, FACE_SIZE))
+        top = left = 0  # of `out`, in its level's plane
+        for block, part in zip(self.face_decoder_blocks, parts, strict=True):
+            made = _cut(block(out), part, 2 * top, 2 * left)
+            out, top, left = torch.cat((made, _cut(skips.pop(), part)), dim=1), part[0], part[2]
         # As loaded, `to_rgb` is float32: in half precision the sigmoid would come out in steps of a whole level.
         last, to_rgb, squash = self.output_block
-        return _swap_red_and_blue(squash(to_rgb(last(out).to(to_rgb.weight.dtype)))).float()
+        rgb = _swap_red_and_blue(squash(to_rgb(last(out).to(to_rgb.weight.dtype)))).float()
+        if window is None:
+            return rgb
+        left_over = (window[2], FACE_SIZE - window[3], window[0], FACE_SIZE - window[1])
+        return F.pad(_cut(rgb, window, top, left), left_over)
+
+
+def _parts_needed(window: Window) -> list[Window]:
+    """Of each decoder block's result, what makes the window right: it, and what the layers after see around it."""
+    parts, side = [_grown(window, 1, 1, FACE_SIZE)], FACE_SIZE  # the last convolution sees one pixel to each side
+    for block in reversed(FACE_DECODER[1:]):
+        side = max(1, side // 2)
+        around = len(block) - 1  # convolutions after the transposed one, whose last row and column need one more
+        rows_from, rows_to, columns_from, columns_to = _grown(parts[0], around, around + 1, FACE_SIZE)
+        halves = (rows_from // 2, -(-rows_to // 2), columns_from // 2, -(-columns_to // 2))
+        # Small planes cost little, and the first ones are not halves of each other.
+        parts.insert(0, _grown(halves, 0, 0, side) if side > 6 else (0, side, 0, side))
+    return parts
+
+
+def _grown(window: Window, before: int, after: int, side: int) -> Window:
+    """Enlarged as far as the plane goes, to an even number of pixels (planes of 12 px or more are even themselves)."""
+    spans: list[int] = []
+    for start, stop in (window[:2], window[2:]):
+        start, stop = max(0, start - before), min(side, stop + after)
+        if (stop - start) % 2:
+            start, stop = (start, stop + 1) if stop < side else (start - 1, stop)
+        spans += [start, stop]
+    return spans[0], spans[1], spans[2], spans[3]
+
+
+def _cut(plane: Tensor, part: Window, top: int = 0, left: int = 0) -> Tensor:
+    """`part` of a plane of which `plane` begins at (top, left)."""
+    return plane[:, :, part[0] - top : part[1] - top, part[2] - left : part[3] - left]
 
 
 def _swap_red_and_blue(image: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.models.archive import Archive, open_archive
+from gpu_lipsync.models.fast_cpu import speed_up_on_cpu
 from gpu_lipsync.models.wav2lip import FACE_ENCODER, Wav2Lip
 
 FIRST_WEIGHT = "face_encoder_blocks.0.0.conv_block.0.weight"
@@ -21,7 +22,7 @@ WAY_OUT = "pass a Wav2Lip generator such as wav2lip_gan.pth (README.md says wher
 def load_wav2lip(
     path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Wav2Lip:
-    """Load a generator for inference: batch norm folded, channels_last, no gradients.
+    """Load a generator for inference: batch norm folded, channels_last, no gradients; on a CPU in its fastest form.
 
     Args:
         path: a .pth training checkpoint or bare state dict (either format of torch.save), a TorchScript archive, or
@@ -41,7 +42,9 @@ def load_wav2lip(
     }
     layouts = {name: torch.channels_last if t.dim() == 4 else torch.contiguous_format for name, t in placed.items()}
     generator.load_state_dict({n: t.contiguous(memory_format=layouts[n]) for n, t in placed.items()}, assign=True)
-    return generator.eval().requires_grad_(False)
+    generator = generator.eval().requires_grad_(False)
+    on_cpu = torch.device(device).type == "cpu"
+    return speed_up_on_cpu(generator) if on_cpu and dtype == torch.float32 else generator
 
 
 def read_generator(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -201,6 +201,25 @@ def test_bad_input_ends_with_one_line_and_its_code(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_no_memory_for_detection_is_no_bug(
+    checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpu_lipsync.cli import main
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("gpu_lipsync.models.CenterFace.candidates", full)
+    flags = ["--checkpoint_path", checkpoint, "--face", FACE, "--audio", SPEECH, "--outfile", tmp_path / "o.mp4"]
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main([str(flag) for flag in flags]) == 7
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert "--resize_factor" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_cleans_up(checkpoint: Path, tmp_path: Path, sent: signal.Signals, exit_code: int) -> None:
     sound = write_sound(tmp_path / "long.wav", tone(60.0))

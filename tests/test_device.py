@@ -30,9 +30,17 @@ def test_half_precision_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyP
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert generator_dtype(cuda, fp16=True) == torch.float16
     assert generator_dtype(cuda, fp16=False) == torch.float32
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+    half, single = torch.bfloat16, torch.float32
+    for matrix_unit, instruction, cpu_name, dtype in (
+        (True, True, "Intel Xeon", half),
+        (False, True, "Intel Xeon", single),  # has it, but is faster in float32
+        (False, True, "AMD EPYC", half),
+        (False, False, "AMD EPYC", single),
+        (False, False, "", single),
+    ):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=matrix_unit: found)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda found=instruction: found)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=cpu_name: {"cpu_name": name}, raising=False)
         assert generator_dtype(cpu, fp16=False) == dtype
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import DeviceMemoryError
+from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
@@ -21,7 +22,7 @@ class Red(nn.Module):
         self.limit = limit
         self.sizes: list[int] = []
 
-    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
         if len(mel) > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.sizes.append(len(mel))
@@ -66,9 +67,38 @@ def test_out_of_memory_with_one_frame_ends_the_run() -> None:
     assert caught.value.exit_code == 7
 
 
+def test_a_batch_begun_again_finds_the_pause_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory while pasting: the resting mouths must not be those that the failed attempt had come to."""
+
+    class Pose(nn.Module):
+        def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+            return faces + mel.mean((1, 2, 3))[:, None, None, None] / 100
+
+    frames = torch.arange(16, dtype=torch.uint8)[:, None, None, None].expand(16, 3, 160, 160).contiguous() * 10
+    boxes, mel = torch.tensor([BOX] * 16), torch.zeros(16, 1, 80, 16)
+    weights = [1.0] * 16
+
+    def rendered(size: int) -> Tensor:
+        config = BlendConfig(method="original")
+        return MouthRenderer(Pose(), config, fresh_report(size), Silent(), rest_weights=weights).render(
+            frames, mel, boxes
+        )
+
+    expected = rendered(8)
+    paste = paste_faces
+
+    def only_eight(frames: Tensor, *others: object) -> Tensor:
+        if len(frames) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return paste(frames, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("gpu_lipsync.generate.paste_faces", only_eight)
+    assert torch.equal(rendered(16), expected)
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     class Broken(nn.Module):
-        def forward(self, *_: Tensor) -> Tensor:
+        def forward(self, *_: Tensor, window: object = None) -> Tensor:
             raise RuntimeError("a bug")
 
     renderer = MouthRenderer(Broken(), BlendConfig(), fresh_report(4), Silent())

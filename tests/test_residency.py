@@ -17,6 +17,7 @@ from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.mouth_window import mouth_window
 from gpu_lipsync.ops import to_float, to_uint8
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
 from gpu_lipsync.scene_cuts import SceneChanges
@@ -48,7 +49,8 @@ def batch(n: int, method: str) -> Run:
     frames, config = frames_of(n), BlendConfig(method=method, sharpen_mouth=True)  # type: ignore[arg-type]
 
     def run(boxes: Tensor) -> Tensor:
-        return paste_faces(frames, generator(mel, crop_faces(frames, boxes)), boxes, config)
+        window = mouth_window(boxes, config, frames.device)
+        return paste_faces(frames, generator(mel, crop_faces(frames, boxes), window=window), boxes, config)
 
     return run
 

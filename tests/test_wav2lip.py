@@ -176,7 +176,7 @@ def test_full_width_training_checkpoint_loads_folded(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(mel, faces), generator(mel, faces), atol=1e-4, rtol=0)  # see above
     assert not any(isinstance(module, nn.BatchNorm2d) for module in loaded.modules())
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    weight = loaded.face_decoder_blocks[5][1].conv_block[0].weight
+    weight = loaded.face_decoder_blocks[6][1].conv_block[0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -1,0 +1,43 @@
+"""Which part of the generated mouths a blend mode looks at, so that the rest need not be generated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels import BlendConfig, place_blend
+from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
+from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
+
+# They enhance or show the whole patch.
+WHOLE_PATCH = ("hd", "original")
+BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a result falls
+
+
+def mouth_window(boxes: Tensor, config: BlendConfig, device: torch.device) -> Window | None:
+    """The part of 96 x 96 mouths that blending them into these boxes reads.
+
+    Args:
+        boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
+        config: mode and mask.
+        device: where the masks are.
+
+    Returns:
+        One window for all of them; None: everything.
+    """
+    if config.method in WHOLE_PATCH:
+        return None
+    reach = SHARPEN_REACH if config.sharpen_mouth else 0
+    windows: list[Window] = []
+    for width, height in {(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist()}:
+        place = place_blend(height, width, config, device)
+        rows = _seen(place.top - reach, place.bottom + reach, height)
+        windows.append((*rows, *_seen(place.left - reach, place.right + reach, width)))
+    tops, bottoms, lefts, rights = zip(*windows, strict=True)
+    return min(tops), max(bottoms), min(lefts), max(rights)
+
+
+def _seen(start: int, stop: int, length: int) -> tuple[int, int]:
+    """Pixels of the patch from which those in [start, stop) of a crop of that length are made."""
+    first, last = ((at + 0.5) * FACE_SIZE / length - 0.5 for at in (max(0, start), min(length, stop) - 1))
+    return max(0, int(first // 1) - BICUBIC_BEFORE), min(FACE_SIZE, int(last // 1) + BICUBIC_AFTER + 1)

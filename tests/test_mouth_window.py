@@ -1,0 +1,56 @@
+"""Only the part of the mouths that a blend mode looks at is generated: what comes out is the same."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from gpu_lipsync.blend_kernels import BlendConfig, BlendMethod
+from gpu_lipsync.faces import paste_faces
+from gpu_lipsync.models.wav2lip import Window
+from gpu_lipsync.mouth_window import mouth_window
+from tests.test_wav2lip import speech_and_faces, trained_like
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("sharpen_mouth", [False, True])
+@pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
+@pytest.mark.parametrize("method", get_args(BlendMethod))
+def test_no_mode_looks_outside(method: BlendMethod, region: float, sharpen_mouth: bool) -> None:
+    config = BlendConfig(method=method, mouth_region_size=region, sharpen_mouth=sharpen_mouth)
+    seed = torch.Generator().manual_seed(3)
+    frames = torch.randint(0, 256, (3, 3, 400, 420), dtype=torch.uint8, generator=seed)
+    mouths = torch.rand(3, 3, 96, 96, generator=seed)
+    boxes = torch.tensor([[10, 10, 70, 90], [20, 5, 321, 390], [0, 0, 96, 96]])
+    window = mouth_window(boxes, config, CPU)
+    expected = paste_faces(frames, mouths, boxes, config)
+    if window is None:
+        assert method in ("hd", "original")
+        return
+    top, bottom, left, right = window
+    for outside in (0.0, 1.0):
+        generated = torch.full_like(mouths, outside)
+        generated[:, :, top:bottom, left:right] = mouths[:, :, top:bottom, left:right]
+        assert torch.equal(paste_faces(frames, generated, boxes, config), expected)
+
+
+def test_the_window_is_no_larger_than_it_must_be() -> None:
+    window = mouth_window(torch.tensor([[0, 0, 300, 360]]), BlendConfig(), CPU)
+    assert window is not None
+    top, bottom, left, right = window
+    assert (bottom - top) * (right - left) < 0.5 * 96 * 96
+
+
+@pytest.mark.parametrize(
+    "window", [(34, 92, 10, 87), (50, 61, 47, 48), (0, 96, 0, 96), (0, 5, 90, 96), (95, 96, 0, 1), (27, 96, 1, 96)]
+)
+def test_the_generator_makes_the_same_pixels_in_a_window(window: Window) -> None:
+    generator, (mel, faces) = trained_like(), speech_and_faces(3)
+    top, bottom, left, right = window
+    with torch.no_grad():
+        whole, found = generator(mel, faces), generator(mel, faces, window=window)
+    part = (slice(None), slice(None), slice(top, bottom), slice(left, right))
+    torch.testing.assert_close(found[part], whole[part], atol=1e-5, rtol=0)  # sums may be in another order
+    found[part] = 0
+    assert (found == 0).all()
