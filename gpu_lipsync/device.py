@@ -43,7 +43,7 @@ def generator_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
 
 
 def _is_intel() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every PyTorch
     return str(capabilities.get("cpu_name", "")).startswith("Intel")
 
 

@@ -22,22 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
-from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, load_audio, mel_windows
-from gpu_lipsync.config import DecoderName, FrameConfig
-from gpu_lipsync.containers import require_file
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
+from gpu_lipsync.config import DecoderName
 from gpu_lipsync.device import resolve_device
-from gpu_lipsync.errors import FaceNotFoundError, LipSyncError
-from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.faces import MIN_BOX, crop_faces
-from gpu_lipsync.mouth_landmarks import Contexts, find_contexts, lips_apart
-from gpu_lipsync.timeline import Timeline
-from gpu_lipsync.tracking import FaceTracker
-from gpu_lipsync.video import open_video
+from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.mouth_landmarks import lips_apart
+from gpu_lipsync.talking_clip import BATCH, Clip, read_clip
 
 SHIFTS_S = (-1.0, -0.5, -0.2, 0.2, 0.5, 1.0)
 APART_S = 0.6  # an envelope moved by this much must fit clearly less
-BATCH = 16
-ENOUGH_FRAMES = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +40,6 @@ class Bar:
     value: float
     bar: str
     met: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """A talking clip.
-
-    Attributes:
-        faces: (N, 3, 96, 96) uint8, as the generator gets them.
-        contexts: the same faces for the landmarks.
-        frames: when each is on screen, counted in output frames.
-        waveform: (n,) at 16 kHz.
-        fps: frames a second.
-    """
-
-    faces: Tensor
-    contexts: Contexts
-    frames: list[int]
-    waveform: Tensor
-    fps: float
 
 
 def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> dict[str, Any]:
@@ -115,71 +89,6 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
         openings = {"source": true_opening, "own sound": opening, "silence": rest}
         draw_strips(picture, mouths, envelope=envelope, openings=openings)
     return _rounded(report)
-
-
-def read_clip(
-    path: str | Path,
-    device: torch.device,
-    *,
-    audio: str | Path | None = None,
-    max_seconds: float = 20.0,
-    decoder: DecoderName = "auto",
-) -> Clip:
-    """Read a talking clip as the product would: decode, track, crop; frames without a face are left out.
-
-    Args:
-        path: the clip.
-        device: where to decode and track.
-        audio: another sound than the clip's own; then there is no truth to compare with.
-        max_seconds: no more than the clip's beginning.
-        decoder: what reads the frames.
-
-    Raises:
-        MediaError: unreadable, or without sound.
-        FaceNotFoundError: fewer than ENOUGH_FRAMES frames have a face.
-    """
-    from gpu_lipsync.models import load_face_detector, load_face_mesh
-
-    waveform = load_audio(require_file(path, "face") if audio is None else require_file(audio, "audio"), device)
-    crops: list[Tensor] = []
-    contexts: list[Contexts] = []
-    with torch.inference_mode(), open_video(path, FrameConfig(decoder=decoder), device) as video:
-        n_windows = min(len(mel_windows(waveform, video.fps)), round(max_seconds * float(video.fps)))
-        window_of = _first_shown(video.timeline(n_windows))
-        n = max(window_of) + 1
-        tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.fps))
-        for _, frames in video.batches(range(n), BATCH):
-            tracker.push(frames)
-        tracker.finish()
-        boxes = tracker.boxes(0, n)
-        seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX).all(dim=1) & torch.tensor([i in window_of for i in range(n)])
-        if int(seen.sum()) < ENOUGH_FRAMES:
-            raise FaceNotFoundError(
-                f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}"
-            )
-        mesh = load_face_mesh(device)
-        for indices, frames in video.batches(range(n), BATCH):  # again: boxes are final only at the end
-            keep = seen[indices.start : indices.stop]
-            if keep.any():
-                shown, around = frames[keep.to(frames.device)], boxes[indices.start : indices.stop][keep]
-                crops.append((crop_faces(shown, around) * 255).round().to(torch.uint8))
-                contexts.append(find_contexts(shown, around, mesh))
-        fps = float(video.fps)
-    return Clip(
-        faces=torch.cat(crops),
-        contexts=Contexts.joined(contexts),
-        frames=[window_of[i] for i in seen.nonzero()[:, 0].tolist()],
-        waveform=waveform,
-        fps=fps,
-    )
-
-
-def _first_shown(timeline: Timeline) -> dict[int, int]:
-    """The output frame at which each source frame is first on screen, where a clip starts late for instance."""
-    shown: dict[int, int] = {}
-    for output, source in enumerate(timeline.source):
-        shown.setdefault(source, output)
-    return shown
 
 
 class _OpeningMeter:

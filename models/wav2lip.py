@@ -165,8 +165,8 @@ class Wav2Lip(nn.Module):
         if self.training or torch.is_grad_enabled() or faces.device.type != "cpu" or len(faces) == 1:
             return self._generate(mel, faces, reference, window)
         size = min(CPU_MICRO_BATCH, -(-len(faces) // torch.get_num_threads()))
-        parts = zip(*(tensor.split(size) for tensor in (mel, faces, reference)), strict=True)
-        return torch.cat(map_on_cores(lambda part: self._generate(*part, window), parts))
+        parts = zip(mel.split(size), faces.split(size), reference.split(size), strict=True)
+        return torch.cat(map_on_cores(lambda part: self._generate(part[0], part[1], part[2], window), parts))
 
     def _generate(self, mel: Tensor, faces: Tensor, reference: Tensor, window: Window | None) -> Tensor:
         dtype = next(self.parameters()).dtype

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import load_audio
 from gpu_lipsync.errors import FaceNotFoundError, MediaError
-from gpu_lipsync.evaluate import Clip, evaluate, main, read_clip
+from gpu_lipsync.evaluate import evaluate, main
 from gpu_lipsync.models import load_wav2lip
+from gpu_lipsync.talking_clip import Clip, read_clip
 from tests.clips import write_clip
 from tests.talkers import sample_frame, speaking, surroundings
 
