@@ -132,6 +132,12 @@ def _add_blending(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("blending")
     add, default = group.add_argument, LipSyncConfig
     add("--blend_method", choices=get_args(BlendMethod), default=default.blend_method, help="how the mouth is put in")
+    add_mask_flags(group)
+
+
+def add_mask_flags(group: argparse._ActionsContainer) -> None:
+    """The flags of the mask and the sharpening, which every blend mode shares."""
+    add, default = group.add_argument, LipSyncConfig
     add("--mouth_region_size", type=float, default=default.mouth_region_size, help="0.1 to 1.0; 0.4 spares a moustache")
     add("--blur_intensity", type=_odd, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
     add("--sharpen_mouth", action="store_true", help="sharpen the generated mouth")

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from torch.nn.functional import pad
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
 from gpu_lipsync.blend_kernels.config import BlendMethod
+from gpu_lipsync.cli import add_mask_flags
 from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.compare_page import page
 from gpu_lipsync.config import FrameConfig
@@ -81,9 +82,16 @@ class Comparison:
 
 
 def compare(
-    video: Video, mel: Tensor, detector: CenterFace, generator: nn.Module, *, moments: int, max_seconds: float
+    video: Video,
+    mel: Tensor,
+    detector: CenterFace,
+    generator: nn.Module,
+    *,
+    moments: int,
+    max_seconds: float,
+    settings: BlendConfig,
 ) -> Comparison:
-    """Blend the clip's beginning in every mode, at its default settings.
+    """Blend the clip's beginning in every mode.
 
     Args:
         video: the face; its first pass counts.
@@ -92,6 +100,7 @@ def compare(
         generator: makes the mouths.
         moments: how many stills to keep, spread over the clip.
         max_seconds: no more than this.
+        settings: of the mask and the sharpening; the method is each in turn.
 
     Raises:
         FaceNotFoundError: no frame shows a face.
@@ -105,10 +114,10 @@ def compare(
         results: dict[str, Tensor] = {}
         for method, figure in figures.items():
             started = _clock(video.device)
-            results[method] = paste_faces(frames, mouths, boxes, BlendConfig(method=_method(method)))
+            results[method] = paste_faces(frames, mouths, boxes, replace(settings, method=_method(method)))
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
-        stills.append(_still(outputs[middle], frames[middle], boxes[middle], results, middle, figures))
+        stills.append(_still(outputs[middle], frames[middle], boxes[middle], results, middle, figures, settings))
     if not stills:
         raise FaceNotFoundError(
             f"no face to compare modes on in the first {max_seconds:g} s; use a clip that shows one"
@@ -151,7 +160,13 @@ def _clock(device: torch.device) -> float:
 
 
 def _still(
-    output: int, frame: Tensor, box: Tensor, results: dict[str, Tensor], index: int, figures: dict[str, ModeFigures]
+    output: int,
+    frame: Tensor,
+    box: Tensor,
+    results: dict[str, Tensor],
+    index: int,
+    figures: dict[str, ModeFigures],
+    settings: BlendConfig,
 ) -> Still:
     """Cut the face out of one frame in every mode, and measure it there."""
     x1, y1, x2, y2 = box.tolist()
@@ -161,7 +176,7 @@ def _still(
     inner = (x1 - left, right - x2, y1 - top, bottom - y2)
     source = frame[:, top:bottom, left:right]
     modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
-    mask = pad(elliptical_mask(y2 - y1, x2 - x1, BlendConfig(), frame.device), inner)
+    mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device), inner)
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
     for name, picture in modes.items():
         edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline
@@ -180,6 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--moments", type=int, default=4, help="stills to show, 1 to 12")
     parser.add_argument("--max_seconds", type=float, default=10.0, help="no more than the clip's beginning")
+    add_mask_flags(parser.add_argument_group("blending"))
     arguments = parser.parse_args(argv)
     try:
         _run(arguments)
@@ -195,6 +211,11 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
     if not 0 < arguments.max_seconds < 3600:
         raise ConfigError(f"max_seconds must be above 0 and below 3600, got {arguments.max_seconds:g}")
+    names = ("mouth_region_size", "blur_intensity", "sharpen_mouth", "sharpen_amount")
+    try:
+        settings = BlendConfig(**{name: getattr(arguments, name) for name in names})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     require_file(arguments.face, "face")
     require_file(arguments.audio, "audio")
     device = resolve_device(arguments.device)
@@ -208,10 +229,14 @@ def _run(arguments: argparse.Namespace) -> None:
             generator,
             moments=arguments.moments,
             max_seconds=arguments.max_seconds,
+            settings=settings,
         )
     title = f"{Path(arguments.face).name} with {Path(arguments.audio).name}"
+    how = f"mouth region {settings.mouth_region_size:g}, feather {settings.blur_intensity} px"
+    if settings.sharpen_mouth:
+        how += f", sharpened by {settings.sharpen_amount:g}"
     try:
-        text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}", shown)
+        text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}; {how}", shown)
         arguments.outfile.write_text(text, encoding="utf-8")
     except OSError as error:
         raise EncodeError(f"cannot write {arguments.outfile}: {error.strerror}; give another --outfile") from error

@@ -71,7 +71,7 @@ def page(title: str, subtitle: str, shown: Comparison) -> str:
 <title>{html.escape(title)}</title><style>{STYLE}</style></head>
 <body>
 <h1>{html.escape(title)}</h1>
-<p>{html.escape(subtitle)}: {shown.n_frames} frames in every blend mode, at its default settings.</p>
+<p>{html.escape(subtitle)}: {shown.n_frames} frames in every blend mode.</p>
 <table>
 <tr><th>mode</th><th>seam, levels²</th><th>detail</th><th>ms / frame</th></tr>
 {rows}

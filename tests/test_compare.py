@@ -94,6 +94,21 @@ def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
     assert seams["original"] > 5 * max(abs(seams["ellipse"]), 1), "untrained, the naive paste must show its box"
 
 
+def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    arguments = ["--checkpoint_path", checkpoint, "--face", SAMPLES / "face.mp4", "--audio", SAMPLES / "speech.wav"]
+    arguments += ["--outfile", out, "--max_seconds", "0.5", "--moments", "1"]
+    changed = []
+    for region in ("0.2", "0.6"):
+        assert compare.main([*map(str, arguments), "--mouth_region_size", region]) == 0
+        text = out.read_text(encoding="utf-8")
+        assert f"mouth region {region}, feather 51 px" in text
+        pictures_shown = [base64.b64decode(data) for data in re.findall(r"base64,([^\"]+)", text)]
+        source, ellipse = (cv2.imdecode(np.frombuffer(p, np.uint8), cv2.IMREAD_COLOR) for p in pictures_shown[:2])
+        changed.append(int((source != ellipse).any(axis=2).sum()))
+    assert 0 < changed[0] < changed[1] / 2, "a third of the size is about a ninth of the pixels, feather aside"
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
@@ -102,6 +117,7 @@ def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
         ({"--checkpoint_path": "missing.pth"}, 5, "missing.pth"),
         ({"--moments": "0"}, 2, "got 0"),
         ({"--max_seconds": "nan"}, 2, "got nan"),
+        ({"--mouth_region_size": "2"}, 2, "got 2.0"),
         ({"--outfile": "no/such/folder/page.html"}, 6, "no/such/folder"),
     ],
 )
