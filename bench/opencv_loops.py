@@ -100,3 +100,16 @@ LOOPS: dict[str, Callable[[Image, Image], Image]] = {
     "guided": guided,
     "hd": hd,
 }
+
+
+def paste_one_by_one(frames: list[Image], mouths: NDArray[np.float32], method: str) -> list[Image]:
+    """The predecessor's loop, from what the generator makes, (B, 3, 96, 96) in [0, 1], to new frames.
+
+    The frames are crops: each is all face.
+    """
+    pasted = []
+    for face, mouth in zip(frames, mouths.transpose(0, 2, 3, 1) * 255, strict=True):
+        frame = face.copy()
+        frame[:] = LOOPS[method](face, mouth.astype(np.uint8))
+        pasted.append(frame)
+    return pasted

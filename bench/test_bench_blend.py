@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.measure import DEVICES, measure
-from bench.opencv_loops import LOOPS
+from bench.opencv_loops import paste_one_by_one
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from tests import pictures
@@ -59,9 +59,9 @@ def test_blend(benchmark: Any, device: str, method: Any, size: tuple[int, int]) 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[1]}x{size[0]}")
 @pytest.mark.parametrize("method", BLENDS)
 def test_blend_by_opencv(benchmark: Any, method: str, size: tuple[int, int]) -> None:
-    pairs, blend = list(zip(crops_of(size), mouths_of(), strict=True)), LOOPS[method]
+    frames, mouths = crops_of(size), pictures.batch(*mouths_of()).numpy()
     group = f"blend {method}, crop {size[1]} x {size[0]}"
-    measure(benchmark, lambda: [blend(*pair) for pair in pairs], frames=BATCH, group=group, reference=True)
+    measure(benchmark, lambda: paste_one_by_one(frames, mouths, method), frames=BATCH, group=group, reference=True)
 
 
 def boxes_in_frames(size: tuple[int, int]) -> list[list[int]]:
