@@ -167,7 +167,6 @@ def sample_clip() -> Clip:
     return read_clip(SAMPLES / "face.mp4", torch.device("cpu"), audio=SAMPLES / "speech.wav")
 
 
-@pytest.mark.xfail(strict=True, reason="the shipped generator leaves a smiling source's mouth open in silence")
 def test_demo_mouth_follows_the_sample_speech_and_rests_in_silence(sample_clip: Clip, demo: nn.Module) -> None:
     report = evaluate(sample_clip, demo)
     own, silence = report["own_sound"], report["silence"]
@@ -178,7 +177,6 @@ def test_demo_mouth_follows_the_sample_speech_and_rests_in_silence(sample_clip: 
     assert own["colour_drift_levels"] <= 6  # her mouth is open in the source and shut in pauses; skin must stay hers
 
 
-@pytest.mark.xfail(strict=True, reason="the shipped generator leaves a smiling source's mouth open in silence")
 def test_demo_follows_another_recording_where_it_differs(sample_clip: Clip, demo: nn.Module) -> None:
     """The second half of the speech replaced by silence: the first half stays as it was, the second falls silent."""
     from gpu_lipsync.evaluate import _OpeningMeter, _resync
