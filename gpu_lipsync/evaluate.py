@@ -78,7 +78,9 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
     report = {
         "n_frames": len(source),
         "own_sound": own_sound,
-        "shifted": {f"{shift:+.1f} s": _shifted(clip, generator, shift, opening_of) for shift in SHIFTS_S},
+        "shifted": {
+            f"{shift:+.1f} s": _shifted(clip, generator, shift, opening_of, true_opening) for shift in SHIFTS_S
+        },
         "silence": silence,
         "bars": {name: asdict(bar) for name, bar in _bars(own_sound, silence).items()},
     }
@@ -116,13 +118,15 @@ def _resync(clip: Clip, generator: nn.Module, waveform: Tensor) -> Tensor:
     return torch.cat([generator(sound, faces.float() / 255) for sound, faces in parts])
 
 
-def _shifted(clip: Clip, generator: nn.Module, seconds: float, opening_of: _OpeningMeter) -> dict[str, float]:
+def _shifted(
+    clip: Clip, generator: nn.Module, seconds: float, opening_of: _OpeningMeter, true_opening: Tensor
+) -> dict[str, float]:
     """What another sound does: the opening should follow it, and leave the truth behind."""
     waveform = _moved(clip.waveform, round(seconds * SAMPLE_RATE_HZ))
     opening = opening_of(_resync(clip, generator, waveform))
     return {
         "opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform)),
-        "opening_with_true_opening": measures.correlation(opening, opening_of(clip.faces.float() / 255)),
+        "opening_with_true_opening": measures.correlation(opening, true_opening),
     }
 
 
