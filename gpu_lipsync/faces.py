@@ -20,14 +20,12 @@ class Crops:
 
     height: int
     width: int
-    places: tuple[tuple[int, int, int], ...]  # frame, x and y of each crop, on the host
     frames: Tensor  # (n,) int64
     starts: Tensor  # (n,) int64, pixels from the batch's first one, counted within one colour plane
 
     def pieces(self, size: int) -> list["Crops"]:
         """The same crops, at most `size` at a time."""
-        places = (self.places[i : i + size] for i in range(0, len(self.places), size))
-        parts = zip(places, self.frames.split(size), self.starts.split(size), strict=True)
+        parts = zip(self.frames.split(size), self.starts.split(size), strict=True)
         return [Crops(self.height, self.width, *part) for part in parts]
 
 
@@ -133,17 +131,8 @@ class _Pixels:
         return interleaved(pixels.view(-1, self.channels, y2 - y1, x2 - x1))
 
     def change(self, crops: Crops, window: tuple[int, int, int, int], pixels: Tensor, which: Tensor) -> None:
-        """Put `pixels`, shaped as `read` returns them, where `read` found them, in the frames where `which` is true.
-
-        On a CPU frame by frame, which is ten times faster there than by index.
-        """
+        """Put `pixels`, shaped as `read` returns them, where `read` found them, in the frames where `which` is true."""
         chosen = which.to(torch.uint8).mul_(255)
-        if pixels.device.type == "cpu":
-            y1, y2, x1, x2 = window
-            for (frame, x, y), new, bits in zip(crops.places, pixels, chosen, strict=True):
-                old = self.frames[frame, :, y + y1 : y + y2, x + x1 : x + x2]
-                old.bitwise_xor_((old ^ new).bitwise_and_(bits))
-            return
         old = self.read(crops, window)
         pixels = old ^ ((old ^ pixels) & chosen)
         rows, step = self._rows(crops, window), self.channels if self.interleaved else 1
@@ -199,6 +188,5 @@ def _layout(boxes: tuple[tuple[int, int, int, int], ...], height: int, width: in
     inverse = sorted(range(len(order)), key=order.__getitem__)
     frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
     lengths = [len(members) for members in sizes.values()]
-    places = [tuple((i, *boxes[i][:2]) for i in members) for members in sizes.values()]
-    groups = zip(sizes, places, frames.split(lengths), begins.split(lengths), strict=True)
+    groups = zip(sizes, frames.split(lengths), begins.split(lengths), strict=True)
     return Layout(tuple(Crops(*size, *group) for size, *group in groups), back)
