@@ -9,12 +9,12 @@ from gpu_lipsync.ops.canny import canny
 from gpu_lipsync.ops.checks import check_image, check_same_device
 from gpu_lipsync.ops.clahe import clahe
 from gpu_lipsync.ops.color import grey, lab_to_rgb, lightness, rgb_to_lab, with_lightness
-from gpu_lipsync.ops.constants import device_constant, remembered, upload
+from gpu_lipsync.ops.constants import device_constant, fake_mode, remembered, upload
 from gpu_lipsync.ops.convert import interleaved, to_bytes, to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
 from gpu_lipsync.ops.matrices import blur_matrix, blur_rows
 from gpu_lipsync.ops.pyramid import pyramid_down, pyramid_up
-from gpu_lipsync.ops.resize import resize, resize_window
+from gpu_lipsync.ops.resize import resize, resize_to_bytes, resize_window
 from gpu_lipsync.ops.sharpened import resize_sharpened
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "check_same_device",
     "clahe",
     "device_constant",
+    "fake_mode",
     "gaussian_blur",
     "grey",
     "guided_filter",
@@ -38,6 +39,7 @@ __all__ = [
     "remembered",
     "resize",
     "resize_sharpened",
+    "resize_to_bytes",
     "resize_window",
     "rgb_to_lab",
     "to_bytes",

@@ -16,7 +16,8 @@ from torch import Tensor
 from gpu_lipsync.ops.constants import remembered, upload
 
 Matrix = NDArray[np.float32]
-CPU_BLOCK, GPU_BLOCK = 64, 512  # output pixels made by one product
+CPU_CACHED_VALUES = 1 << 17  # of a filter's result: half a megabyte of float32, which stays in a core's cache
+CPU_LEAST, CPU_BLOCK, GPU_BLOCK = 8, 64, 512  # output pixels made by one product
 _PYRAMID = np.array([1, 4, 6, 4, 1]) / 16
 
 
@@ -135,30 +136,42 @@ def _resampling(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Some of an axis's output pixels: made from the input pixels start to stop, end exclusive, by `matrix`."""
+class Finish:
+    """What becomes of a filter's result, and of what type it then is."""
 
+    apply: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Block:
+    """An axis's output pixels first to last, made from the input pixels start to stop by `matrix`; ends exclusive."""
+
+    first: int  # counted from the span's beginning
+    last: int
     start: int
     stop: int
     matrix: Tensor
 
 
 @remembered(512)
-def _blocks(axis: Axis, span: tuple[int, int], transposed: bool, device: torch.device) -> tuple[Block, ...]:
-    """The matrices that make the output pixels `span` of an axis, in order.
+def _blocks(
+    axis: Axis, span: tuple[int, int], transposed: bool, height: int, device: torch.device
+) -> tuple[Block, ...]:
+    """The matrices that make the output pixels `span` of an axis, `height` by each, in order.
 
     A filter's matrix is a band. It is cut along it, which leaves out most of the zeros: finely on a CPU, coarsely on a
     GPU, which multiplies zeros faster than it starts another operation.
     """
     matrix = axis_matrix(axis)[slice(*span)]
-    height = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     blocks = []
     for first in range(0, len(matrix), height):
         part = matrix[first : first + height]
         used = np.flatnonzero(part.any(axis=0))
         start, stop = int(used[0]), int(used[-1]) + 1
-        part = part[:, start:stop].T if transposed else part[:, start:stop]
-        blocks.append(Block(start, stop, upload(torch.tensor(np.ascontiguousarray(part)), device)))
+        band = part[:, start:stop].T if transposed else part[:, start:stop]
+        held = upload(torch.tensor(np.ascontiguousarray(band)), device)
+        blocks.append(Block(first, first + len(part), start, stop, held))
     return tuple(blocks)
 
 
@@ -169,23 +182,35 @@ def filter_axes(
     window: tuple[int, int, int, int] | None = None,
     *,
     interleave: bool = False,
+    finish: Finish | None = None,
 ) -> Tensor:
     """Filter along the columns, then along the rows, and keep `window` (y1 y2 x1 x2) of the result.
 
     With `interleave` the result's colours lie side by side in memory. Where the picture grows that is cheap: it is
-    brought about between the two steps, on few rows.
+    brought about between the two steps, on few rows. `finish` is applied to the result block by block: while a CPU
+    still has it in its cache.
     """
     y1, y2, x1, x2 = window or (0, rows.size_out, 0, cols.size_out)
-    across = _blocks(cols, (x1, x2), True, image.device)
-    down = _blocks(rows, (y1, y2), False, image.device)
-    wide = _joined([image[..., block.start : block.stop] @ block.matrix for block in across], 3)
-    if not interleave:
-        return _joined([block.matrix @ wide[:, :, block.start : block.stop] for block in down], 2)
-    batch, channels, height, width = wide.shape
-    lines = wide.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-    out = _joined([block.matrix @ lines[:, block.start : block.stop] for block in down], 1)
-    return out.view(batch, y2 - y1, width, channels).permute(0, 3, 1, 2)
-
-
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+    batch, channels, height, _ = image.shape
+    wide = image.new_empty(batch, channels, height, x2 - x1)
+    lines, wide_lines = image.reshape(batch * channels * height, -1), wide.view(batch * channels * height, -1)
+    across = down = CPU_BLOCK if image.device.type == "cpu" else GPU_BLOCK
+    for block in _blocks(cols, (x1, x2), True, across, image.device):
+        torch.mm(lines[:, block.start : block.stop], block.matrix, out=wide_lines[:, block.first : block.last])
+    if interleave:
+        planes = wide.permute(0, 2, 3, 1).reshape(batch, height, -1)
+    else:
+        planes = wide.view(batch * channels, height, -1)
+    out = planes.new_empty(len(planes), y2 - y1, planes.shape[2], dtype=None if finish is None else finish.dtype)
+    if finish is not None and image.device.type == "cpu":
+        down = max(CPU_LEAST, min(CPU_BLOCK, CPU_CACHED_VALUES // out[:, 0].numel()))
+    for block in _blocks(rows, (y1, y2), False, down, image.device):
+        matrix, source = block.matrix.expand(len(planes), -1, -1), planes[:, block.start : block.stop]
+        target = out[:, block.first : block.last]
+        if finish is None:
+            torch.bmm(matrix, source, out=target)
+        else:
+            target.copy_(finish.apply(torch.bmm(matrix, source)))
+    if interleave:
+        return out.view(batch, y2 - y1, x2 - x1, channels).permute(0, 3, 1, 2)
+    return out.view(batch, channels, y2 - y1, x2 - x1)

@@ -2,11 +2,12 @@
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gpu_lipsync.ops.checks import check_image
-from gpu_lipsync.ops.matrices import Axis, filter_axes
+from gpu_lipsync.ops.matrices import Axis, Finish, filter_axes
 
 ResizeMode = Literal["bilinear", "bicubic", "lanczos4"]
 
@@ -51,6 +52,21 @@ def resize_window(
         raise ValueError(f"window must lie in {size}, got {window}")
     rows, cols = Axis(mode, image.shape[2], size[0]), Axis(mode, image.shape[3], size[1])
     return filter_axes(image, rows, cols, window, interleave=interleave)
+
+
+def resize_to_bytes(image: Tensor, size: tuple[int, int], window: tuple[int, int, int, int]) -> Tensor:
+    """`to_uint8(resize_window(image, size, window))`, bicubic and interleaved, in fewer passes.
+
+    The weights of a pixel sum to 1: half a level added before the picture grows rounds it afterwards.
+    """
+    check_resize(image, size, "bicubic")
+    rows, cols = Axis("bicubic", image.shape[2], size[0]), Axis("bicubic", image.shape[3], size[1])
+    return filter_axes(image * 255.0 + 0.5, rows, cols, window, interleave=True, finish=Finish(_clamped, torch.uint8))
+
+
+def _clamped(levels: Tensor) -> Tensor:
+    """In 0 to 255; still to be cut off after the point on a GPU."""
+    return levels.to(torch.int16).clamp_(0, 255) if levels.device.type == "cpu" else levels.clamp_(0.0, 255.0)
 
 
 def check_resize(image: Tensor, size: tuple[int, int], mode: str) -> None:
