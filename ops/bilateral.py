@@ -43,11 +43,11 @@ def bilateral_filter(image: Tensor, diameter: int, *, sigma_color: float, sigma_
     scale = math.sqrt(0.5) / sigma_color
     pixels = padded.flatten(2).mul(scale)
     shift, total = torch.zeros_like(pixels), torch.ones_like(pixels[:, :1])
-    steps, distances = torch.empty_like(pixels), torch.empty_like(pixels)
+    steps, distances, spare = torch.empty_like(pixels), torch.empty_like(total), torch.empty_like(total)
     for dy, dx, space in _half_disc(reach, sigma_space):
         offset = dy * row + dx
         step = torch.sub(pixels[:, :, offset:], pixels[:, :, :-offset], out=steps[:, :, offset:])
-        distance = _sum_of_channels(torch.abs(step, out=distances[:, :, offset:]))
+        distance = _sum_of_magnitudes(step, distances[:, :, offset:], spare[:, :, offset:])
         weight = torch.rsub(distance.square_(), math.log(space)).exp_()
         shift[:, :, :-offset].addcmul_(step, weight)
         shift[:, :, offset:].addcmul_(step, weight, value=-1.0)
@@ -57,12 +57,13 @@ def bilateral_filter(image: Tensor, diameter: int, *, sigma_color: float, sigma_
     return filtered[:, :, reach : reach + height, reach : reach + width].contiguous()
 
 
-def _sum_of_channels(values: Tensor) -> Tensor:
-    """(B, 1, ...), written over the first: a CPU adds in half the time of a reduction over so few values."""
+def _sum_of_magnitudes(values: Tensor, out: Tensor, spare: Tensor) -> Tensor:
+    """Of the channels, into `out`: a CPU adds in half the time of a reduction over so few, and needs no third of it."""
     first, *others = values.split(1, dim=1)
+    torch.abs(first, out=out)
     for other in others:
-        first = first.add_(other)
-    return first
+        out.add_(torch.abs(other, out=spare))
+    return out
 
 
 def _half_disc(reach: int, sigma_space: float) -> list[tuple[int, int, float]]:

@@ -15,6 +15,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,13 +26,16 @@ from tqdm import tqdm
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import Batch, BatchMaker, loss_weights
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses
+from gpu_lipsync.tools.mouth_critic import MouthCritic
 
 N_PARAMETERS = 4  # of a mouth
+FRAME_MOMENT = 1  # of them, the one that the picture shows
 N_MOMENTS = 4  # around the frame, whose mouths the sound's encoder must tell
 EMA_EVERY = 5
 COLOUR_MEAN, COLOUR_STD = 0.42, 0.24  # of the pictures
 COPY_SLOPE = 4.5  # of the logit over the colour: the sigmoid is nearly straight
 SMALL_FACES = {"12": 3, "24": 4, "48": 5}  # size in px: block of the decoder
+CRITIC_RATE = 0.4  # of the generator's learning rate
 COPYING_WEIGHT = 100.0  # at the mouth, a difference of 0.1 from the reference counts eleven times
 
 
@@ -106,6 +110,8 @@ class Plan:
     audio_batch: int = 96
     batch: int = 32
     learning_rate: float = 1e-3
+    critic_share: float = 0.3  # of L1's pull on a picture; 0 is none
+    critic_alone: int = 200  # steps in which the critic learns before it is listened to
 
     def rate(self, step: int) -> float:
         if step < self.audio:
@@ -115,9 +121,8 @@ class Plan:
         return self.learning_rate * min(1.0, (done + 1) / 100, max(left, 1) / self.decay)
 
 
-def losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dict[str, Tensor]:
     """L1 of colours and of edges, weighted to the mouth, and the error of the mouth parameters where they are known."""
-    (out, *small), mouth = learner(batch)
     target = batch.faces
     copying = (target - batch.reference).abs().mean(dim=1, keepdim=True)  # where the reference is no help
     weights, mouth_region = loss_weights(target.shape[-1], target.device)
@@ -134,6 +139,14 @@ def losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     }
 
 
+def pull(critic: MouthCritic, l1: Tensor, out: Tensor, target: Tensor) -> Tensor:
+    """A stand-in for the critic's loss: its gradient by each picture of `out` is as long as that of `l1`."""
+    wish = critic.wish(target, out)
+    (own,) = torch.autograd.grad(l1, out, retain_graph=True)
+    length = own.flatten(1).norm(dim=1) / wish.flatten(1).norm(dim=1).clamp(min=1e-12)
+    return (wish * length[:, None, None, None] * out).sum()
+
+
 def train(arguments: argparse.Namespace, plan: Plan) -> None:
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
@@ -145,13 +158,21 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
     else:
         learner.generator.load_state_dict(load_file(arguments.start, device=str(device)), strict=False)  # no counters
     optimizer = torch.optim.AdamW(learner.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
+    critic = MouthCritic(N_PARAMETERS).to(device, memory_format=torch.channels_last)
+    critic_optimizer = torch.optim.AdamW(critic.parameters(), 1e-3, betas=(0.5, 0.99), weight_decay=1e-3)
+    taught = {
+        "learner": learner,
+        "optimizer": optimizer,
+        "critic": critic,
+        "critic_optimizer": critic_optimizer,
+    }
     average = {name: tensor.clone() for name, tensor in learner.generator.state_dict().items()}
     first = 0
     state_file = arguments.out / "state.pt"
     if state_file.is_file():
         state = torch.load(state_file, map_location=device, weights_only=True)
-        learner.load_state_dict(state["learner"])
-        optimizer.load_state_dict(state["optimizer"])
+        for name, module in taught.items():
+            module.load_state_dict(state[name])
         average, first = state["average"], state["step"]
     maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
     end = plan.audio + plan.faces
@@ -160,15 +181,29 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
         maker.seed(arguments.seed * 1_000_003 + step)  # a resumed run sees what an unbroken one would have
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
+        for group in critic_optimizer.param_groups:
+            group["lr"] = plan.rate(step) * CRITIC_RATE
         # On a CPU the casts around such thin layers cost more than they save: a quarter of a step.
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             if step < plan.audio:
                 mel, mouth = maker.speech(plan.audio_batch)
                 parts = {"mouth": (learner.mouth(mel) - mouth).square().mean()}
             else:
-                parts = losses(learner, maker.batch(plan.batch))
+                batch = maker.batch(plan.batch)
+                (out, *small), mouth = learner(batch)
+                parts = losses(out, small, mouth, batch)
+                if plan.critic_share:
+                    judged = critic.own_loss(batch.faces, out, batch.mouth[:, FRAME_MOMENT], batch.mouth_known)
+                    critic_optimizer.zero_grad(set_to_none=True)
+                    judged.backward()
+                    critic_optimizer.step()
+        loss = sum(parts.values(), torch.zeros((), device=device))
+        if plan.critic_share and step >= plan.audio + plan.critic_alone:
+            loss = loss + plan.critic_share * pull(critic, parts["l1"], out, batch.faces)
         optimizer.zero_grad(set_to_none=True)
-        sum(parts.values(), torch.zeros((), device=device)).backward()
+        loss.backward()
+        if step >= plan.audio and plan.critic_share:
+            parts["critic"] = judged
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
         if step % EMA_EVERY == 0:
@@ -181,20 +216,20 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
             with (arguments.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(record) + "\n")
         if step % arguments.save_every == arguments.save_every - 1 or step == end - 1:
-            save(arguments.out, learner, optimizer, average, step + 1)
+            modules = {name: module.state_dict() for name, module in taught.items()}
+            save(arguments.out, modules | {"average": average, "step": step + 1})
             if step >= plan.audio:
                 draw_faces(arguments.out, average, maker.batch(10), width=arguments.width)
             draw_losses(arguments.out)
 
 
-def save(out: Path, learner: Learner, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], step: int) -> None:
+def save(out: Path, state: dict[str, Any]) -> None:
     """Everything to go on from, and the averaged generator as it would ship: half precision but for batch norm."""
-    state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step}
     torch.save(state, out / "state.tmp")
     (out / "state.tmp").replace(out / "state.pt")
     weights = {
         name: (tensor.half() if ".conv_block.1." not in name else tensor.float()).contiguous().cpu()
-        for name, tensor in average.items()
+        for name, tensor in state["average"].items()
         if "num_batches_tracked" not in name
     }
     save_file(weights, out / "demo.safetensors")
