@@ -139,14 +139,6 @@ def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dic
     }
 
 
-def pull(critic: MouthCritic, l1: Tensor, out: Tensor, target: Tensor) -> Tensor:
-    """A stand-in for the critic's loss: its gradient by each picture of `out` is as long as that of `l1`."""
-    wish = critic.wish(target, out)
-    (own,) = torch.autograd.grad(l1, out, retain_graph=True)
-    length = own.flatten(1).norm(dim=1) / wish.flatten(1).norm(dim=1).clamp(min=1e-12)
-    return (wish * length[:, None, None, None] * out).sum()
-
-
 def train(arguments: argparse.Namespace, plan: Plan) -> None:
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
@@ -199,7 +191,7 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
                     critic_optimizer.step()
         loss = sum(parts.values(), torch.zeros((), device=device))
         if plan.critic_share and step >= plan.audio + plan.critic_alone:
-            loss = loss + plan.critic_share * pull(critic, parts["l1"], out, batch.faces)
+            loss = loss + plan.critic_share * critic.pull(parts["l1"], out, batch.faces)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if step >= plan.audio and plan.critic_share:
