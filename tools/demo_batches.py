@@ -20,10 +20,11 @@ TRACK_HZ = 200
 MOMENTS_S = (-0.02, 0.02, 0.06, 0.10)  # after the window's start; a frame is on screen for the first 0.04 s
 REAL_SHARE = 0.25
 REAL_SPEECH_SHARE = 0.5  # of the sound that animated stills say
-SILENT_SHARE = 0.1
+SILENT_SHARE = 0.15
 NEAR_FRAMES = 15
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
+STRETCHED = 0.6  # of those references
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +119,25 @@ class BatchMaker:
         points, moved = self._views(n)
         faces = animate(stills, mouth, looks=looks, points=points)
         reference = animate(stills, self._shown(mouth), looks=looks, points=moved)
-        reference[as_it_was] = sample(self.originals[chosen[as_it_was]], moved[as_it_was])
+        seen = self._stretched(moved[as_it_was], stills.corners[as_it_was])
+        reference[as_it_was] = sample(self.originals[chosen[as_it_was]], seen)
         return faces, reference
+
+    def _stretched(self, points: Tensor, corners: Tensor) -> Tensor:
+        """Crop coordinates (n, 96, 96, 2), nearer to the mouth's centre by up to half: other mouths of those there are.
+
+        Wider open, fuller or longer than the few people's of the material, as strangers' will be that have to shut.
+        """
+        n = len(points)
+        half = (corners[:, 1] - corners[:, 0]).norm(dim=1).view(n, 1, 1) / 2
+        offset = points - corners.mean(dim=1).view(n, 1, 1, 2)
+        across, down = offset.unbind(dim=3)
+        down = down - 0.15 * half  # lips part below the line through the corners
+        near = torch.exp(-((across / (1.3 * half)) ** 2) - (down / half) ** 2)
+        some = (self._uniform(n) < STRETCHED).view(n, 1, 1)
+        wider = 0.2 * self._normal(n, 1, 1).clamp(-1.5, 1.5) * some
+        higher = (0.6 * self._uniform(n, 1, 1) - 0.1) * some
+        return points - torch.stack((across * near * wider, down * near * higher), dim=3)
 
     def _stills(self, n: int) -> Tensor:
         """Indices of stills (n,): any person, then any picture of theirs."""
