@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gpu_lipsync import faces
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, blend_mouths, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
@@ -26,8 +27,8 @@ LAYOUTS = ["contiguous", "channels_last", "other"]
 
 
 def frames_of(n: int, layout: str = "contiguous", device: str = "cpu") -> Tensor:
-    faces = np.stack([pictures.face_like(*SIZE, seed=i) for i in range(n)])
-    frames = torch.from_numpy(faces).permute(0, 3, 1, 2).to(device)
+    drawn = np.stack([pictures.face_like(*SIZE, seed=i) for i in range(n)])
+    frames = torch.from_numpy(drawn).permute(0, 3, 1, 2).to(device)
     if layout == "contiguous":
         return frames.contiguous()
     return frames if layout == "channels_last" else frames.transpose(2, 3).contiguous().transpose(2, 3)
@@ -40,19 +41,19 @@ def mouths_of(n: int, device: str = "cpu") -> Tensor:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_crops_match_slicing_and_opencv(layout: str, device: str) -> None:
     frames = frames_of(len(BOXES), layout, device)
-    faces = crop_faces(frames, torch.tensor(BOXES))
-    assert faces.shape == (len(BOXES), 3, 96, 96) and faces.dtype == torch.float32 and faces.device.type == device
+    crops = crop_faces(frames, torch.tensor(BOXES))
+    assert crops.shape == (len(BOXES), 3, 96, 96) and crops.dtype == torch.float32 and crops.device.type == device
     for i, (x1, y1, x2, y2) in enumerate(BOXES):
         crop = frames[i, :, y1:y2, x1:x2].permute(1, 2, 0).cpu().numpy()
         expected = cv2.resize(np.ascontiguousarray(crop), (96, 96), interpolation=cv2.INTER_LINEAR)
         # OpenCV weighs 8-bit pictures in fixed point; ours is not rounded at all.
-        assert np.abs(pictures.levels(faces[i : i + 1]) - expected).max() <= 1
+        assert np.abs(pictures.levels(crops[i : i + 1]) - expected).max() <= 1
 
 
 def test_a_crop_of_the_generator_s_size_is_the_frame_itself(device: str) -> None:
     frames = frames_of(1, device=device)
-    faces = crop_faces(frames, torch.tensor([[50, 60, 146, 156]]))
-    assert torch.equal(to_uint8(faces), frames[:, :, 60:156, 50:146])
+    crops = crop_faces(frames, torch.tensor([[50, 60, 146, 156]]))
+    assert torch.equal(to_uint8(crops), frames[:, :, 60:156, 50:146])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -98,6 +99,17 @@ def test_nothing_outside_the_mask_changes(method: str, layout: str, device: str)
         changed = (result[i] != frames[i]).any(0)
         assert not (changed & ~may_change).any()
         assert changed.any() == (i != 2), "only a mouth with a NaN leaves its frame alone"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_written_alike_on_a_gpu(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy writes them on a CPU; here torch does, as on a GPU."""
+    frames, mouths, boxes = frames_of(len(BOXES), layout), mouths_of(len(BOXES)), torch.tensor(BOXES)
+    mouths[1] = float("nan")
+    by_numpy = paste_faces(frames, mouths, boxes, BlendConfig())
+    monkeypatch.setattr(faces, "fake_mode", lambda: "anything but a real run on a CPU")
+    monkeypatch.delattr(faces, "sliding_window_view")
+    assert torch.equal(paste_faces(frames, mouths, boxes, BlendConfig()), by_numpy)
 
 
 def test_half_precision_mouths(device: str) -> None:
