@@ -26,6 +26,22 @@ class Job(NamedTuple):
     grey: bool = False
 
 
+PASSES = ((0.5, 1.0, 7), (0.7, 0.5, 3))  # the two sharpenings of hd
+
+
+def enlarged_and_sharpened(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    out = oracles.resize(image[:96, :96], image.shape[:2], "lanczos4")
+    for amount, sigma, kernel_size in PASSES:
+        out = oracles.unsharp_mask(out, amount, sigma, kernel_size)
+    return out
+
+
+def darkened(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
+    lab[..., 0] //= 2
+    return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
+
+
 JOBS = {
     "gaussian_blur 13": Job(lambda x: ops.gaussian_blur(x, 13, sigma=2), lambda x: oracles.gaussian_blur(x, 13, 2)),
     "box_blur 41": Job(lambda x: ops.box_blur(x, 41), lambda x: oracles.box_blur(x, 41)),
@@ -43,6 +59,11 @@ JOBS = {
     "canny": Job(lambda x: ops.canny(x, 30, 100), lambda x: oracles.canny(x, 30, 100), grey=True),
     "rgb_to_lab": Job(ops.rgb_to_lab, lambda x: cv2.cvtColor(x, cv2.COLOR_RGB2Lab)),
     "lab_to_rgb": Job(ops.lab_to_rgb, lambda x: cv2.cvtColor(x, cv2.COLOR_Lab2RGB)),
+    "lightness": Job(ops.lightness, lambda x: cv2.cvtColor(x, cv2.COLOR_RGB2Lab)[..., 0]),
+    "with_lightness": Job(lambda x: ops.with_lightness(x, x[:, :1] * 0.5), darkened),
+    "resize_sharpened from 96": Job(
+        lambda x: ops.resize_sharpened(x[..., :96, :96], x.shape[2:], PASSES), enlarged_and_sharpened
+    ),
     "resize to 192, bilinear": Job(
         lambda x: ops.resize(x, (192, 192)), lambda x: oracles.resize(x, (192, 192), "bilinear")
     ),
