@@ -1,6 +1,6 @@
 """Training batches for the demo generator: real clips and animated stills, no two alike."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, morphed, sample
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, morphed, pixel_grid, sample
 
 FACE_PX = 96
 BOX = 0.75  # of the crop's side: the box the product cuts out
@@ -24,6 +24,7 @@ SILENT_SHARE = 0.15
 NEAR_FRAMES = 15
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
+MADE_UP = 0.5  # of the animated stills
 STRETCHED = 0.6  # of those references
 
 
@@ -115,13 +116,31 @@ class BatchMaker:
         as_it_was = self._uniform(n) < AS_IT_WAS
         share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5) * ~as_it_was
         stills = morphed(stills, others, share)
+        stills, originals = self._made_up(stills, self.originals[chosen])
         looks = Looks.random(n, self.random)
         points, moved = self._views(n)
         faces = animate(stills, mouth, looks=looks, points=points)
         reference = animate(stills, self._shown(mouth), looks=looks, points=moved)
         seen = self._stretched(moved[as_it_was], stills.corners[as_it_was])
-        reference[as_it_was] = sample(self.originals[chosen[as_it_was]], seen)
+        reference[as_it_was] = sample(originals[as_it_was], seen)
         return faces, reference
+
+    def _made_up(self, stills: Faces, pictures: Tensor) -> tuple[Faces, Tensor]:
+        """Other lips and teeth: what differs from the skin around the mouth differs more, less or in another colour.
+
+        The same for a still and for the picture (n, 3, 128, 128) that it was made of, lipstick and all.
+        """
+        n = len(pictures)
+        half = (stills.corners[:, 1] - stills.corners[:, 0]).norm(dim=1).view(n, 1, 1) / 2
+        offset = pixel_grid(n, CROP_PX) - stills.corners.mean(dim=1).view(n, 1, 1, 2)
+        across, down = offset.unbind(dim=3)
+        near = torch.exp(-((across / (1.4 * half)) ** 4) - ((down - 0.15 * half) / half) ** 4)[:, None]
+        skin = (stills.crops * near).sum(dim=(2, 3), keepdim=True) / near.sum(dim=(2, 3), keepdim=True)
+        some = (self._uniform(n, 1, 1, 1) < MADE_UP).float()
+        more = torch.exp(self._normal(n, 1, 1, 1) * 0.35 + 0.25 + self._normal(n, 3, 1, 1) * 0.12) - 1
+        gain = near * more * some
+        crops, pictures = ((p + gain * (p - skin)).clamp(0, 1) for p in (stills.crops, pictures))
+        return replace(stills, crops=crops), pictures
 
     def _stretched(self, points: Tensor, corners: Tensor) -> Tensor:
         """Crop coordinates (n, 96, 96, 2), nearer to the mouth's centre by up to half: other mouths of those there are.
