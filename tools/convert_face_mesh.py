@@ -7,17 +7,16 @@ The package is read, not installed: it asks for an older numpy. Parameters are r
 """
 
 import argparse
-import hashlib
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import tflite
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from gpu_lipsync.models.face_mesh import WEIGHTS_NAME, FaceMesh
+from gpu_lipsync.tools.converted_weights import check_known, write_weights
 
 NETWORK = "mediapipe/modules/face_landmark/face_landmark.tflite"
 SOURCE_SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
@@ -76,21 +75,13 @@ def name_layers(layers: list[tuple[str, list[Tensor]]]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Write the file and print what checkpoints/README.md and the module state about it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path, help="mediapipe-0.10.21-…whl")
     with zipfile.ZipFile(parser.parse_args().wheel) as wheel:
         source = wheel.read(NETWORK)
-    digest = hashlib.sha256(source).hexdigest()
-    if digest != SOURCE_SHA256:
-        raise SystemExit(f"{NETWORK} is not the known file: sha256 {digest}, expected {SOURCE_SHA256}")
+    check_known(source, NETWORK, SOURCE_SHA256)
     state = name_layers(read_layers(source))
-    # One entry only: safetensors writes several in random order, and the file must come out the same each time.
-    content = save(state, metadata={"origin": "Face Mesh, from mediapipe 0.10.21, Apache-2.0"})
-    target = Path(__file__).parent.parent / "checkpoints" / WEIGHTS_NAME
-    target.write_bytes(content)
-    n_values = sum(tensor.numel() for tensor in state.values())
-    print(f"{target}: {len(content)} bytes, {n_values} parameters, sha256 {hashlib.sha256(content).hexdigest()}")
+    write_weights(state, WEIGHTS_NAME, origin="Face Mesh, from mediapipe 0.10.21, Apache-2.0")
 
 
 if __name__ == "__main__":
