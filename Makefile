@@ -22,11 +22,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Type-checked where every folder has its import name: among the links of a fresh editable install.
+# Type-checked where every folder has its import name: among the links of a fresh editable install, tools beside them.
 types: $(VENV)/.dev
 	rm -rf build
 	$(PIP) --no-deps --no-build-isolation $(EDITABLE) .
-	cd build/__editable__.*/ && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gpu_lipsync
+	cd build/__editable__.*/ && ln -s $(CURDIR)/tools gpu_lipsync/tools && \
+		$(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gpu_lipsync
 
 pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest

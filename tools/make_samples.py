@@ -46,7 +46,8 @@ def moved_head(portrait: NDArray[np.uint8], seconds: float) -> NDArray[np.uint8]
     move_x = cosine * from_x + sine * from_y - from_x - shift_x - turn * share
     move_y = -sine * from_x + cosine * from_y - from_y - shift_y
     map_x, map_y = (x + share * move_x).astype(np.float32), (y + share * move_y).astype(np.float32)
-    return cv2.remap(portrait, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    moved = cv2.remap(portrait, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return moved.astype(np.uint8, copy=False)
 
 
 def write_face(path: Path) -> None:

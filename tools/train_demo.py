@@ -39,6 +39,13 @@ CRITIC_RATE = 0.4  # of the generator's learning rate
 COPYING_WEIGHT = 100.0  # at the mouth, a difference of 0.1 from the reference counts eleven times
 
 
+def conv_of(block: nn.Module) -> nn.Conv2d:
+    """The convolution of one of the generator's blocks."""
+    conv = block.get_submodule("conv_block.0")
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
 class Learner(nn.Module):
     """The generator with heads that are thrown away.
 
@@ -51,12 +58,13 @@ class Learner(nn.Module):
         self.generator = Wav2Lip(width)
         self._seen: dict[str, Tensor] = {}
         code = self.generator.audio_encoder[-1]
-        self.to_mouth = nn.Linear(code.conv_block[0].out_channels, N_MOMENTS * N_PARAMETERS)
+        self.to_mouth = nn.Linear(conv_of(code).out_channels, N_MOMENTS * N_PARAMETERS)
         code.register_forward_hook(lambda _module, _inputs, out: self._seen.update(code=out))
         self.to_small_face = nn.ModuleDict()
         for size, index in SMALL_FACES.items():
-            block = self.generator.face_decoder_blocks[index]
-            self.to_small_face[size] = nn.Conv2d(block[-1].conv_block[0].out_channels, 3, 1)
+            block = self.generator.face_decoder_blocks.get_submodule(str(index))
+            *_, last = block.children()
+            self.to_small_face[size] = nn.Conv2d(conv_of(last).out_channels, 3, 1)
             block.register_forward_hook(lambda _module, _inputs, out, size=size: self._seen.update({size: out}))
 
     def mouth(self, mel: Tensor) -> Tensor:
@@ -80,24 +88,28 @@ def start_as_copier(generator: Wav2Lip) -> None:
 
     Otherwise its first hours go into learning to pass colours through; so all of them go into changing the mouth.
     """
-    first, joined, to_rgb = generator.face_encoder_blocks[0][0], generator.output_block[0], generator.output_block[1]
+    first = generator.face_encoder_blocks.get_submodule("0.0")
+    joined, to_rgb = generator.output_block[0], generator.output_block[1]
+    assert isinstance(to_rgb, nn.Conv2d) and to_rgb.bias is not None
     for block in (first, joined):
-        block.conv_block[1].weight.fill_(COLOUR_STD)
-        block.conv_block[1].bias.fill_(COLOUR_MEAN)
-        block.conv_block[1].running_mean.fill_(COLOUR_MEAN)
-        block.conv_block[1].running_var.fill_(COLOUR_STD**2)
-    enter, leave = first.conv_block[0], joined.conv_block[0]
+        norm = block.get_submodule("conv_block.1")
+        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        norm.weight.fill_(COLOUR_STD)
+        norm.bias.fill_(COLOUR_MEAN)
+        norm.running_mean.fill_(COLOUR_MEAN)
+        norm.running_var.fill_(COLOUR_STD**2)
+    enter, leave = conv_of(first), conv_of(joined)
+    assert enter.bias is not None and leave.bias is not None
     n_decoded = leave.in_channels - enter.out_channels
+    enter.weight[:3] = 0
     leave.weight[:3] *= 0.1
-    to_rgb.weight *= 0.1
+    to_rgb.weight.mul_(0.1)
     to_rgb.bias.fill_(-COPY_SLOPE / 2)
     for colour in range(3):  # the reference's channels are 3 to 5 of the input; decoded ones come before the skipped
         for conv, source in ((enter, 3 + colour), (leave, n_decoded + colour)):
-            if conv is enter:
-                conv.weight[colour] = 0
             conv.weight[colour, source, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = 1
-            conv.bias[colour] = 0
         to_rgb.weight[colour, colour] = COPY_SLOPE
+    enter.bias[:3] = leave.bias[:3] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +143,10 @@ def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dic
     downward = ((out.diff(dim=2) - target.diff(dim=2)).abs() * weights[..., 1:, :]).mean()
     heard = (mouth - batch.mouth).square().mean(dim=(1, 2))
     pooled = [F.adaptive_avg_pool2d(torch.cat((target, weights), dim=1), face.shape[-1]) for face in small]
+    of_small = [((f - p[:, :3]).abs() * p[:, 3:]).mean() for f, p in zip(small, pooled, strict=True)]
     return {
         "l1": ((out - target).abs() * weights).mean(),
-        "small": sum(((f - p[:, :3]).abs() * p[:, 3:]).mean() for f, p in zip(small, pooled, strict=True)) / len(small),
+        "small": torch.stack(of_small).mean(),
         "edges": across + downward,
         "mouth": (heard * batch.mouth_known).sum() / batch.mouth_known.sum().clamp(min=1),
     }
@@ -144,15 +157,15 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    learner = Learner(arguments.width).to(device, memory_format=torch.channels_last)
+    learner = Learner(arguments.width).to(device).to(memory_format=torch.channels_last)
     if arguments.start is None:
         start_as_copier(learner.generator)
     else:
         learner.generator.load_state_dict(load_file(arguments.start, device=str(device)), strict=False)  # no counters
     optimizer = torch.optim.AdamW(learner.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
-    critic = MouthCritic(N_PARAMETERS).to(device, memory_format=torch.channels_last)
+    critic = MouthCritic(N_PARAMETERS).to(device).to(memory_format=torch.channels_last)
     critic_optimizer = torch.optim.AdamW(critic.parameters(), 1e-3, betas=(0.5, 0.99), weight_decay=1e-3)
-    taught = {
+    taught: dict[str, nn.Module | torch.optim.Optimizer] = {
         "learner": learner,
         "optimizer": optimizer,
         "critic": critic,
