@@ -106,10 +106,11 @@ def _piece_size(place: Placement, config: BlendConfig, n_frames: int, device: to
     """How many crops to blend at once: all of them, but on a CPU only a core's share, and what stays in its cache."""
     if device.type != "cpu":
         return n_frames
+    mode = BLENDS[config.method]
     window_values = 3 * (place.bottom - place.top) * (place.right - place.left)
-    share = -(-n_frames // torch.get_num_threads())
-    values = CPU_PIECE_VALUES if BLENDS[config.method].masked else CPU_PIECE_BYTES
-    return max(1, min(share, values // window_values))
+    fitting = (CPU_PIECE_VALUES if mode.masked else CPU_PIECE_BYTES) // window_values
+    share = n_frames if mode.light else -(-n_frames // torch.get_num_threads())
+    return max(1, min(share, fitting))
 
 
 class _Pixels:
