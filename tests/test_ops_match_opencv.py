@@ -37,6 +37,20 @@ def test_resize_window_is_a_part_of_resize(
     torch.testing.assert_close(part, whole[:, :, y1:y2, x1:x2], atol=1e-5, rtol=0)  # float32 positions; 0.003 level
 
 
+@pytest.mark.parametrize("n", [1, 5])  # of pictures: on a CPU the more, the fewer rows at a time
+@pytest.mark.parametrize("window", [(0, 361, 0, 299), (101, 300, 37, 260)])
+def test_resize_to_bytes_matches_opencv(window: tuple[int, int, int, int], n: int, device: str) -> None:
+    faces = [pictures.face_like(96, 96, seed=i) for i in range(n)]
+    faces[0][:48] = np.where(faces[0][:48] > 127, 255, 0)  # overshoots at both ends
+    result = ops.resize_to_bytes(pictures.batch(*faces, device=device), (361, 299), window)
+    y1, y2, x1, x2 = window
+    assert result.dtype == torch.uint8 and result.shape == (n, 3, y2 - y1, x2 - x1)
+    for ours, face in zip(result, faces, strict=True):
+        expected = oracles.resize(face, (361, 299), "bicubic")[y1:y2, x1:x2].astype(int)
+        # OpenCV's weights have 11 bits; a value on the edge between two levels may go either way.
+        assert np.abs(ours.permute(1, 2, 0).cpu().numpy().astype(int) - expected).max() <= 1
+
+
 @pytest.mark.parametrize(("kernel_size", "sigma"), [(3, 1.0), (3, 0.5), (5, 0.0), (0, 2.0), (0, 1.0), (13, 17.0)])
 def test_gaussian_blur_matches_opencv(picture: np.ndarray, kernel_size: int, sigma: float, device: str) -> None:
     result = ops.gaussian_blur(pictures.batch(picture, device=device), kernel_size, sigma=sigma)

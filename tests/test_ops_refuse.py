@@ -22,6 +22,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "with_lightness": lambda x: ops.with_lightness(x, x[:, :1]),
     "resize": lambda x: ops.resize(x, (20, 20)),
     "resize_sharpened": lambda x: ops.resize_sharpened(x, (40, 50), ((0.5, 1.0, 7),)),
+    "resize_to_bytes": lambda x: ops.resize_to_bytes(x, (20, 20), (0, 20, 0, 20)),
     "to_uint8": ops.to_uint8,
 }
 
@@ -76,6 +77,7 @@ BAD_SETTINGS: list[tuple[str, Callable[[], Tensor]]] = [
     ("'nearest'", lambda: ops.resize(IMAGE, (9, 9), mode="nearest")),  # type: ignore[arg-type]
     (r"\(0, 9\)", lambda: ops.resize(IMAGE, (0, 9))),
     (r"\(0, 10, 0, 9\)", lambda: ops.resize_window(IMAGE, (9, 9), (0, 10, 0, 9))),
+    (r"\(0, 10, 0, 9\)", lambda: ops.resize_to_bytes(IMAGE, (9, 9), (0, 10, 0, 9))),
     ("cpu and meta", lambda: ops.guided_filter(IMAGE, IMAGE.to("meta"), 4, eps=0.01)),
 ]
 
