@@ -19,7 +19,7 @@ def test_mean_of_files_in_their_own_types(tmp_path, monkeypatch):
     average_generators.main()
     out = load_file(tmp_path / "out.safetensors")
     assert out["a"].dtype == torch.float16 and out["norm"].dtype == torch.float32
-    assert torch.equal(out["a"], torch.tensor([1.5, 1025.0]).half())  # 2048 + 2 halved: as half holds 2049
+    assert torch.equal(out["a"], torch.tensor([1.5, 1025.0]).half())  # half precision holds 2049 as 2048
     assert out["norm"].item() == pytest.approx(0.2, abs=1e-7)  # a rounding of float32
 
 
