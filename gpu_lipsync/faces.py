@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, place_blend, usable_mouths
-from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize, to_float, upload
+from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
 from gpu_lipsync.threads import map_on_cores
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
@@ -47,7 +47,7 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
         boxes: (B, 4) int64 x1 y1 x2 y2, pixels, end exclusive, on the host; at least 16 x 16, of any sizes.
 
     Returns:
-        (B, 3, 96, 96) float32 RGB in [0, 1].
+        (B, 3, 96, 96) float32 RGB in [0, 1]; on a CPU whole levels, as the generator was trained with.
 
     Raises:
         TypeError: `frames` is not uint8, or `boxes` is not int64.
@@ -61,7 +61,7 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
     faces = []
     for crops in layout.crops:
         crop = pixels.read(crops, (0, crops.height, 0, crops.width))
-        faces.append(resize(to_float(crop), (FACE_SIZE, FACE_SIZE), mode="bilinear"))
+        faces.append(resize_bytes(crop, (FACE_SIZE, FACE_SIZE)))
     return faces[0] if len(faces) == 1 else torch.cat(faces)[layout.inverse]
 
 

@@ -172,5 +172,7 @@ def _crop_window(height: int, width: int, config: FrameConfig) -> tuple[int, int
 def _shrink(frames: Tensor, factor: int) -> Tensor:
     """Divide the sides by a whole number, each output pixel the weighted mean of those that it covers."""
     height, width = frames.shape[2] // factor, frames.shape[3] // factor
+    if not frames.is_cuda:  # the CPU has a fast antialiased resize for bytes, CUDA has none
+        return functional.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
     smaller = functional.interpolate(frames.float(), size=(height, width), mode="bilinear", antialias=True)
     return smaller.round_().clamp_(0, 255).to(torch.uint8)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gpu_lipsync.ops.checks import check_image
+from gpu_lipsync.ops.checks import check_bytes, check_image
+from gpu_lipsync.ops.convert import to_float
 from gpu_lipsync.ops.matrices import Axis, Finish, filter_axes
 
 ResizeMode = Literal["bilinear", "bicubic", "lanczos4"]
@@ -32,6 +33,31 @@ def resize(image: Tensor, size: tuple[int, int], *, mode: ResizeMode = "bilinear
     if mode == "bilinear":
         return interpolate(image, size, mode="bilinear", align_corners=False)
     return resize_window(image, size, (0, size[0], 0, size[1]), mode=mode)
+
+
+def resize_bytes(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample 8-bit frames to `size` (height, width) by bilinear interpolation, without antialias, as float.
+
+    On a CPU it is done in 8 bits, for which torch has vector code: a fifth of the time and less.
+
+    Args:
+        frames: (B, C, H, W) uint8; interleaved is fastest.
+        size: height and width of the result, pixels.
+
+    Returns:
+        (B, C, *size) float32 in [0, 1]; on a CPU whole levels.
+
+    Raises:
+        TypeError: `frames` is not uint8.
+        ValueError: `frames` is not 4-D, or a side of `size` is not positive.
+
+    Reference: cv2.resize on uint8 with INTER_LINEAR, within 1 level.
+    """
+    check_bytes(frames, name="frames")
+    _check_size(size)
+    on_cpu = frames.device.type == "cpu"
+    resized = interpolate(frames if on_cpu else to_float(frames), size, mode="bilinear", align_corners=False)
+    return to_float(resized) if on_cpu else resized
 
 
 def resize_window(
@@ -91,7 +117,11 @@ def _clamped(levels: Tensor) -> Tensor:
 def check_resize(image: Tensor, size: tuple[int, int], mode: str) -> None:
     """Refuse what cannot be resized: ValueError, TypeError."""
     check_image(image)
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size must be a positive (height, width), got {size}")
+    _check_size(size)
     if mode not in get_args(ResizeMode):
         raise ValueError(f"mode must be one of {get_args(ResizeMode)}, got {mode!r}")
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size must be a positive (height, width), got {size}")

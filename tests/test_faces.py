@@ -46,8 +46,8 @@ def test_crops_match_slicing_and_opencv(layout: str, device: str) -> None:
     for i, (x1, y1, x2, y2) in enumerate(BOXES):
         crop = frames[i, :, y1:y2, x1:x2].permute(1, 2, 0).cpu().numpy()
         expected = cv2.resize(np.ascontiguousarray(crop), (96, 96), interpolation=cv2.INTER_LINEAR)
-        # OpenCV weighs 8-bit pictures in fixed point; ours is not rounded at all.
-        assert np.abs(pictures.levels(crops[i : i + 1]) - expected).max() <= 1
+        # Both weigh in fixed point on a CPU, with other roundings; on a GPU ours is not rounded (float32 adds 1e-5).
+        assert np.abs(pictures.levels(crops[i : i + 1]) - expected).max() < 1.001
 
 
 def test_a_crop_of_the_generator_s_size_is_the_frame_itself(device: str) -> None:

@@ -37,6 +37,19 @@ def test_resize_window_is_a_part_of_resize(
     torch.testing.assert_close(part, whole[:, :, y1:y2, x1:x2], atol=1e-5, rtol=0)  # float32 positions; 0.003 level
 
 
+@pytest.mark.parametrize("size", [(96, 96), (361, 299), (40, 233), (16, 16)])  # smaller, larger, both at once
+@pytest.mark.parametrize("interleave", [True, False])
+def test_resize_bytes_matches_opencv(size: tuple[int, int], interleave: bool, device: str) -> None:
+    drawn = [pictures.face_like(181, 240, seed=i) for i in range(3)]
+    frames = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).to(device)
+    result = ops.resize_bytes(frames if interleave else frames.contiguous(), size)
+    assert result.dtype == torch.float32 and result.shape == (3, 3, *size) and result.device.type == device
+    for i, picture in enumerate(drawn):
+        expected = oracles.resize(picture, size, "bilinear").astype(float)
+        # Both weigh in fixed point on a CPU, with other roundings; on a GPU ours is not rounded (float32 adds 1e-5).
+        assert np.abs(pictures.levels(result[i : i + 1]) - expected).max() < 1.001
+
+
 @pytest.mark.parametrize("n", [1, 5])  # of pictures: on a CPU the more, the fewer rows at a time
 @pytest.mark.parametrize("window", [(0, 361, 0, 299), (101, 300, 37, 260)])
 def test_resize_to_bytes_matches_opencv(window: tuple[int, int, int, int], n: int, device: str) -> None:

@@ -76,6 +76,7 @@ BAD_SETTINGS: list[tuple[str, Callable[[], Tensor]]] = [
     ("got 200", lambda: ops.canny(IMAGE, 200, 100)),
     ("'nearest'", lambda: ops.resize(IMAGE, (9, 9), mode="nearest")),  # type: ignore[arg-type]
     (r"\(0, 9\)", lambda: ops.resize(IMAGE, (0, 9))),
+    (r"\(0, 9\)", lambda: ops.resize_bytes(IMAGE.byte(), (0, 9))),
     (r"\(0, 10, 0, 9\)", lambda: ops.resize_window(IMAGE, (9, 9), (0, 10, 0, 9))),
     (r"\(0, 10, 0, 9\)", lambda: ops.resize_to_bytes(IMAGE, (9, 9), (0, 10, 0, 9))),
     ("cpu and meta", lambda: ops.guided_filter(IMAGE, IMAGE.to("meta"), 4, eps=0.01)),
@@ -88,9 +89,12 @@ def test_wrong_setting(message: str, call: Callable[[], Tensor]) -> None:
         call()
 
 
-def test_to_float_takes_frames_only() -> None:
+@pytest.mark.parametrize("call", [ops.to_float, lambda frames: ops.resize_bytes(frames, (4, 4))])
+def test_what_takes_frames_only(call: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(TypeError, match="torch.float32"):
-        ops.to_float(torch.zeros(1, 3, 4, 4))
+        call(torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"\(3, 4, 4\)"):
+        call(torch.zeros(3, 4, 4, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "to_uint8"])
