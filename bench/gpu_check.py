@@ -43,13 +43,18 @@ def main() -> int:
     print(f"{properties.name}, {properties.total_memory >> 20} MiB, CUDA {torch.version.cuda}")
     print(", ".join(f"{name} {version}" for name, version in installed_versions().items()))
     print(f"\n{'stage':44} {'ms/frame':>9}  note")
-    for name, seconds_per_frame, note in [*_network(device), *_decode(device), *_encode(device)]:
+    for name, seconds_per_frame, note in every_stage(device):
         shown = f"{seconds_per_frame * 1000:9.3f}" if seconds_per_frame is not None else f"{'-':>9}"
         print(f"{name:44} {shown}  {note}")
     return 0
 
 
 Row = tuple[str, float | None, str]
+
+
+def every_stage(device: torch.device) -> list[Row]:
+    """What each stage is called, its seconds a frame (None where it cannot run here), and what it ran with or why."""
+    return [*_network(device), *_decode(device), *_encode(device)]
 
 
 def _network(device: torch.device) -> list[Row]:
