@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -50,9 +51,13 @@ def _run(config: LipSyncConfig) -> int:
     # Read by libgomp when torch loads it. Decoding and encoding run beside the network, and threads that spin at its
     # barriers while those have their cores make a convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would spin too, with nothing to do
+    gc.disable()  # to look through a million objects that all stay takes a tenth of a second
     from gpu_lipsync.pipeline import run
     from gpu_lipsync.progress import Console, Silent
 
+    gc.freeze()
+    gc.enable()
     observer = Silent() if config.quiet else Console()
     for warning in _warnings(config):
         observer.note(warning)

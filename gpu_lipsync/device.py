@@ -27,7 +27,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def generator_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
+def network_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
     """Precision of the generator: float16 on CUDA where asked for; bfloat16 on CPUs that are faster in it.
 
     AMX, and AMD's cores with AVX512_BF16, take half the time of float32, for mouths that differ by 0.2 to 0.3 levels.

@@ -15,8 +15,8 @@ from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import (
     Staged,
     arrived,
-    generator_dtype,
     lack_of_memory_named,
+    network_dtype,
     resolve_device,
     staged,
     use_one_core,
@@ -108,10 +108,10 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
 
 
 def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace | None, Wav2Lip]:
-    """The face detector, unless the box is given, and the generator, in half precision where that is asked for."""
-    precision = torch.float16 if config.fp16 and device.type == "cuda" else torch.float32
+    """The face detector, unless the box is given, and the generator, both in the precision of this run."""
+    precision = network_dtype(device, fp16=config.fp16)
     detector = None if config.faces.has_box else load_face_detector(device, dtype=precision)
-    return detector, load_wav2lip(config.checkpoint_path, device, generator_dtype(device, fp16=config.fp16))
+    return detector, load_wav2lip(config.checkpoint_path, device, precision)
 
 
 def batch_size(config: LipSyncConfig, video: Video) -> int:
@@ -204,7 +204,7 @@ def _open_report(config: LipSyncConfig, device: torch.device, video: Video) -> R
         device=name,
         decoder=video.decoder,
         encoder="",
-        precision=str(generator_dtype(device, fp16=config.fp16)).removeprefix("torch."),
+        precision=str(network_dtype(device, fp16=config.fp16)).removeprefix("torch."),
         height=video.size[0],
         width=video.size[1],
         fps=str(video.fps),

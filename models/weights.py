@@ -43,8 +43,8 @@ def load_wav2lip(
     layouts = {name: torch.channels_last if t.dim() == 4 else torch.contiguous_format for name, t in placed.items()}
     generator.load_state_dict({n: t.contiguous(memory_format=layouts[n]) for n, t in placed.items()}, assign=True)
     generator = generator.eval().requires_grad_(False)
-    on_cpu = torch.device(device).type == "cpu"
-    return speed_up_on_cpu(generator) if on_cpu and dtype == torch.float32 else generator
+    fast = torch.device(device).type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+    return speed_up_on_cpu(generator) if fast else generator
 
 
 def read_generator(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FaceConfig, FrameConfig
-from gpu_lipsync.device import arrived, generator_dtype, resolve_device, staged
+from gpu_lipsync.device import arrived, network_dtype, resolve_device, staged
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
@@ -28,8 +28,8 @@ def test_a_device_that_is_not_there_is_no_silent_cpu() -> None:
 
 def test_half_precision_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert generator_dtype(cuda, fp16=True) == torch.float16
-    assert generator_dtype(cuda, fp16=False) == torch.float32
+    assert network_dtype(cuda, fp16=True) == torch.float16
+    assert network_dtype(cuda, fp16=False) == torch.float32
     half, single = torch.bfloat16, torch.float32
     for matrix_unit, instruction, cpu_name, dtype in (
         (True, True, "Intel Xeon", half),
@@ -41,7 +41,7 @@ def test_half_precision_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=matrix_unit: found)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda found=instruction: found)
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=cpu_name: {"cpu_name": name}, raising=False)
-        assert generator_dtype(cpu, fp16=False) == dtype
+        assert network_dtype(cpu, fp16=False) == dtype
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

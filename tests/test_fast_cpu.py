@@ -1,16 +1,18 @@
 """The CPU's own forms of the generator's convolutions against PyTorch's."""
 
+import copy
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from gpu_lipsync.models import load_wav2lip
+from gpu_lipsync.models import fast_cpu, load_wav2lip
 from gpu_lipsync.models.fast_cpu import speed_up_on_cpu
+from gpu_lipsync.models.onednn import OnednnBlock, has_onednn
 from gpu_lipsync.models.subpixel import OnePixelBlock, SubpixelBlock
 from gpu_lipsync.models.wav2lip import ConvBlock
 from gpu_lipsync.models.winograd import WinogradBlock, transforms
@@ -85,10 +87,59 @@ def test_the_generator_says_the_same_in_its_fast_form(tmp_path: Path) -> None:
     assert not any(tensor.requires_grad for tensor in fast.state_dict().values())
 
 
-def test_other_precisions_and_small_networks_stay_as_they_are(tmp_path: Path) -> None:
+KINDS = {
+    "7x7": (nn.Conv2d(6, 16, 7, padding=3), False),
+    "same": (nn.Conv2d(64, 64, 3, padding=1), True),
+    "halving": (nn.Conv2d(32, 64, 3, 2, 1), False),
+    "of mel": (nn.Conv2d(32, 64, 3, (3, 1), 1), False),
+    "1x1": (nn.Conv2d(64, 64, 1), False),
+    "transposed": (nn.ConvTranspose2d(48, 32, 3, 2, 1, output_padding=1), False),
+    "depthwise": (nn.Conv2d(32, 32, 3, 2, 1, groups=32), False),
+    "of one pixel": (nn.ConvTranspose2d(64, 32, 3), False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_onednn_block_is_a_convolution_whatever_shape_comes(kind: str) -> None:
+    assert has_onednn()  # in the PyTorch that tests run with
+    conv, residual = KINDS[kind]
+    halved = copy.deepcopy(conv).to(torch.bfloat16).requires_grad_(False)
+    block = OnednnBlock(halved, residual=residual)
+    exact = copy.deepcopy(halved).double()
+    for size in ((8, 12, 10), (3, 12, 10), (8, 7, 9), (1, 12, 10), (8, 12, 10)):
+        features = drawn(size[0], conv.in_channels, *size[1:]).to(torch.bfloat16)
+        expected = exact(features.double())
+        expected = F.relu(expected + features.double() if residual else expected)
+        for given in (features, features.contiguous(memory_format=torch.channels_last)):
+            before = given.clone()
+            found = block(given)
+            assert found.dtype == torch.bfloat16 and found.is_contiguous(memory_format=torch.channels_last)
+            # Sums in float32 (1e-5 here), rounded once to the 8 bits of bfloat16.
+            torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=2**-8)
+            assert torch.equal(given, before)
+
+
+def test_bfloat16_says_the_same_with_onednn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file(trained_like(0.5).state_dict(), tmp_path / "half.safetensors")
-    loaded = load_wav2lip(tmp_path / "half.safetensors", dtype=torch.bfloat16)
-    assert not any(isinstance(module, WinogradBlock | SubpixelBlock | OnePixelBlock) for module in loaded.modules())
+    fused = load_wav2lip(tmp_path / "half.safetensors", dtype=torch.bfloat16)
+    monkeypatch.setattr(fast_cpu, "has_onednn", lambda: False)
+    plain = load_wav2lip(tmp_path / "half.safetensors", dtype=torch.bfloat16)
+    assert not any(isinstance(module, ConvBlock) for module in fused.modules())
+    assert not any(isinstance(module, OnednnBlock) for module in plain.modules())
+    mel, faces = speech_and_faces(3)
+    exact = trained_like(0.5)
+    for window in (None, (40, 92, 10, 80), (51, 90, 21, 77)):
+        with torch.inference_mode():
+            found, expected, truth = (network(mel, faces, window=window) for network in (fused, plain, exact))
+        off, plain_off = ((255 * (mouths - truth)).abs().mean() for mouths in (found, expected))
+        assert off < 1.05 * plain_off + 0.01  # levels: rounded once a layer instead of up to three times
+
+
+def test_half_precision_and_small_networks_stay_as_they_are(tmp_path: Path) -> None:
+    save_file(trained_like(0.5).state_dict(), tmp_path / "half.safetensors")
+    loaded = load_wav2lip(tmp_path / "half.safetensors", dtype=torch.float16)
+    faster = WinogradBlock | SubpixelBlock | OnePixelBlock | OnednnBlock
+    assert not any(isinstance(module, faster) for module in loaded.modules())
     small = trained_like(0.125)
     before = [type(module) for module in small.modules()]
     assert [type(module) for module in speed_up_on_cpu(small).modules()] == before
