@@ -42,6 +42,7 @@ def speaking(openings: Tensor) -> Tensor:
         teeth_light=torch.full((n,), 1.2),
         inside_light=torch.full((n,), 1.0),
         teeth_height=torch.full((n,), 0.3),
+        lower_height=torch.zeros(n),
     )
     mouth = torch.stack((openings, *torch.tensor([0.2, 0.0, 0.5])[:, None].expand(3, n)), dim=1)
     faces = _sample_face()[torch.zeros(n, dtype=torch.long)]

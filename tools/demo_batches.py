@@ -117,10 +117,9 @@ class BatchMaker:
         share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5) * ~as_it_was
         stills = morphed(stills, others, share)
         stills, originals = self._made_up(stills, self.originals[chosen])
-        looks = Looks.random(n, self.random)
         points, moved = self._views(n)
-        faces = animate(stills, mouth, looks=looks, points=points)
-        reference = animate(stills, self._shown(mouth), looks=looks, points=moved)
+        faces = animate(stills, mouth, looks=Looks.alike(n, self.random), points=points)
+        reference = animate(stills, self._shown(mouth), looks=Looks.any(n, self.random), points=moved)
         seen = self._stretched(moved[as_it_was], stills.corners[as_it_was])
         reference[as_it_was] = sample(originals[as_it_was], seen)
         return faces, reference
@@ -165,13 +164,13 @@ class BatchMaker:
         return torch.cat([self.stills_of[p][pick] for p, pick in zip(people, picks, strict=True)])
 
     def _shown(self, mouth: Tensor) -> Tensor:
-        """Mouths for the references of `mouth` (n, 4): rarely the same, often shut or smiling, else any."""
+        """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut, mostly smiling, else any."""
         n = len(mouth)
         _, elsewhere = self.speech(n)
-        smile = torch.stack((0.1 + 0.4 * self._uniform(n), self._uniform(n), torch.zeros(n), torch.ones(n)), dim=1)
+        smile = torch.stack((0.1 + 0.9 * self._uniform(n), self._uniform(n), torch.zeros(n), torch.ones(n)), dim=1)
         shown = elsewhere[:, 1].cpu()
         chance = self._uniform(n)[:, None]
-        for below, choice in ((0.6, smile), (0.4, torch.zeros(1)), (0.1, mouth)):
+        for below, choice in ((0.75, smile), (0.25, torch.zeros(1)), (0.05, mouth)):
             shown = torch.where(chance < below, choice, shown)
         return shown
 

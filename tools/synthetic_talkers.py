@@ -15,7 +15,10 @@ from torch.nn import functional as F  # noqa: N812
 CROP_PX = 128
 UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
 N_LIP_POINTS = 33  # along each lip
-CLEAR = 0.035  # half mouth widths beyond the lips' edges that are not shown either: teeth begin there
+CLEAR = 0.07  # half mouth widths beyond the lips' edges that are not shown either: teeth begin there
+FULLER = 0.4  # the share of their height by which the lips of a broad smile swell as they close
+LIP_LINE = 0.42  # how dark the line between lips is that were apart
+TOOTH_EDGES = (0.0, 0.3, 0.54, 0.75)  # incisors and canines, from the middle, at rest
 LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
 CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
 TEETH_RGB = (0.98, 0.95, 0.88)
@@ -46,26 +49,41 @@ class Faces:
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What differs between two people saying the same: each (N,). `amplitude` is the widest opening."""
+    """What differs between two people saying the same: each (N,). `amplitude` is the widest opening; `lower_height` is
+    how much of the lower teeth shows.
+    """
 
     amplitude: Tensor
     teeth_light: Tensor
     inside_light: Tensor
     teeth_height: Tensor
+    lower_height: Tensor
 
     @staticmethod
-    def random(n: int, generator: torch.Generator) -> "Looks":
+    def alike(n: int, generator: torch.Generator) -> "Looks":
         """Nearly the same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
-
-        def between(low: float, high: float) -> Tensor:
-            return torch.rand(n, generator=generator) * (high - low) + low
-
         return Looks(
-            amplitude=between(0.54, 0.64),
-            teeth_light=between(1.15, 1.35),
-            inside_light=between(0.9, 1.4),
-            teeth_height=between(0.3, 0.38),
+            amplitude=_between(0.54, 0.64, n, generator),
+            teeth_light=_between(1.15, 1.3, n, generator),
+            inside_light=_between(0.9, 1.4, n, generator),
+            teeth_height=_between(0.3, 0.38, n, generator),
+            lower_height=torch.zeros(n),
         )
+
+    @staticmethod
+    def any(n: int, generator: torch.Generator) -> "Looks":
+        """As different as people are, for mouths that have to go: a broad smile has teeth from lip to lip."""
+        return Looks(
+            amplitude=_between(0.25, 0.9, n, generator),
+            teeth_light=_between(0.9, 1.6, n, generator),
+            inside_light=_between(0.6, 2.2, n, generator),
+            teeth_height=_between(0.2, 0.8, n, generator),
+            lower_height=_between(-0.3, 0.3, n, generator).clamp(min=0),
+        )
+
+
+def _between(low: float, high: float, n: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator) * (high - low) + low
 
 
 def pixel_grid(n: int, size: int = CROP_PX) -> Tensor:
@@ -100,12 +118,14 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
     u = (offset * half[:, None, None]).sum(3) / width_px**2
     v = (offset * down[:, None, None]).sum(3) / width_px**2
     near = torch.exp(-((u / 1.6) ** 2) - ((v - 0.1) / 0.9) ** 2)
+    at_rest = u  # teeth do not follow the lips' corners
     u = u / (1 + (0.10 * spread - 0.28 * rounding - 0.10 * opening) * near)
     arch = (1 - u**2).clamp(min=0)
     lips = arch**1.1
     was_upper, was_lower = _edges_at(faces.lips, u)
     together = torch.lerp(was_upper, was_lower, UPPER_SHARE)
     clear = CLEAR * ((was_lower - was_upper) / 0.1).clamp(0, 1)
+    closing = (faces.lips[:, 1] - faces.lips[:, 0]).amax(dim=1).view(-1, 1, 1)
     gap = opening * looks.amplitude.view(-1, 1, 1)
     upper, lower = together - UPPER_SHARE * gap * lips, together + (1 - UPPER_SHARE) * gap * lips
     v_source = _source_height(
@@ -113,13 +133,14 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
         u,
         edges=(upper, lower),
         was=(was_upper - clear, was_lower + clear),
-        closing=(faces.lips[:, 1] - faces.lips[:, 0]).amax(dim=1).view(-1, 1, 1),
+        closing=closing,
         jaw=(1 - UPPER_SHARE) * gap,
         rounding=rounding,
     )
     source = centre[:, None, None] + u[..., None] * half[:, None, None] + v_source[..., None] * down[:, None, None]
-    skin = sample(faces.crops, source)
-    inside = _inside(skin, v, u, edges=(upper, lower), mouth=mouth, looks=looks, centre=centre, crops=faces.crops)
+    line = LIP_LINE * (closing / 0.1).clamp(0, 1) * torch.exp(-(((v - together) / 0.045) ** 2)) * arch**0.3
+    skin = sample(faces.crops, source) * (1 - line[:, None])
+    inside = _inside(v, u, at_rest, edges=(upper, lower), mouth=mouth, looks=looks, centre=centre, crops=faces.crops)
     into, out_of = ((v - upper) * width_px + 0.5).clamp(0, 1), ((lower - v) * width_px + 0.5).clamp(0, 1)
     cover = (into * out_of * ((lower - upper) * width_px).clamp(0, 1))[:, None]
     return torch.lerp(skin, inside, cover).clamp(0, 1)
@@ -146,10 +167,11 @@ def _source_height(
     rounding: Tensor,
 ) -> Tensor:
     """Which height of the still picture is seen at (u, v) of the moved one, whose lips' edges `was` have become
-    `edges`; `closing` (N, 1, 1) is how far they were apart, and their chin comes up as they meet.
+    `edges`; `closing` (N, 1, 1) is how far they were apart, and their chin comes up as they meet, and they swell.
     """
     above, below = (edges[0] - v).clamp(min=0), (v - edges[1]).clamp(min=0)
-    thicker = 1 - 0.2 * rounding * torch.exp(-((torch.maximum(above, below) / 0.35) ** 2))
+    swollen = 0.2 * rounding + FULLER * (closing / 0.3).clamp(0, 1)
+    thicker = 1 - swollen * torch.exp(-((torch.maximum(above, below) / 0.35) ** 2))
     lift = (was[0] - edges[0]) * torch.exp(-above / 0.35)
     of_lip = torch.exp(-below / LIP_REACH)
     of_jaw = (0.9 * jaw - 0.7 * closing) * torch.exp(-((u / 1.45) ** 2))
@@ -161,9 +183,9 @@ def _source_height(
 
 
 def _inside(
-    skin: Tensor,
     v: Tensor,
     u: Tensor,
+    at_rest: Tensor,
     *,
     edges: tuple[Tensor, Tensor],
     mouth: Tensor,
@@ -175,11 +197,15 @@ def _inside(
     around = centre[:, None, None] + torch.tensor([[-24.0, 4.0], [24.0, 4.0], [0.0, 22.0]])[None, None]
     light = sample(crops, around).mean(dim=(2, 3)).clamp(0.08, 1)[:, :, None, None]
     light = torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
-    bright = torch.lerp(light, torch.full_like(light, 0.7), 0.3)  # teeth are white whatever the skin
+    bright = torch.lerp(light, torch.full_like(light, 0.7), 0.6)  # teeth are white whatever the skin
     edge, tall = v - edges[0], (edges[1] - edges[0]).clamp(min=1e-3)
     teeth = mouth[:, 3].view(-1, 1, 1)
     row = looks.teeth_height.view(-1, 1, 1) * (0.25 + 0.75 * teeth)  # hidden rather than grey
-    tooth = ((row - edge) / 0.06).clamp(0, 1) * (1.1 - 0.65 * u**2).clamp(0, 1)
+    from_edge = (at_rest.abs()[..., None] - torch.tensor(TOOTH_EDGES)).abs().amin(dim=-1)
+    between = torch.exp(-((from_edge / 0.045) ** 2))  # two teeth
+    upper_row = row - 0.035 * between - edge
+    lower_row = looks.lower_height.view(-1, 1, 1) * teeth - 0.035 * between - (edges[1] - v)
+    tooth = (torch.maximum(upper_row, lower_row) / 0.06).clamp(0, 1) * (1.1 - 0.65 * u**2).clamp(0, 1)
     tongue = ((edge / tall - 0.6) / 0.3).clamp(0, 1) * ((tall - 0.25) / 0.3).clamp(0, 1)
 
     def lit(rgb: tuple[float, float, float], factor: Tensor, light: Tensor = light) -> Tensor:
@@ -187,7 +213,7 @@ def _inside(
 
     inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
     inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.75 * tongue[:, None])
-    shade = 0.78 + 0.22 * (edge / 0.12).clamp(0, 1)
+    shade = (0.78 + 0.22 * (edge / 0.12).clamp(0, 1)) * (1 - 0.16 * between)
     return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light, bright) * shade[:, None], tooth[:, None])
 
 
