@@ -8,11 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
+
+from gpu_lipsync.device import network_dtype
 
 WARM_UPS, ROUNDS = 2, 5
 quick = False  # --quick
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+# Devices with the precisions in which networks run there: float32, and what the command takes or can be told to take.
+PRECISIONS = [
+    pytest.param(device, dtype, id=f"{device}-{str(dtype).removeprefix('torch.')}")
+    for device in DEVICES
+    for dtype in dict.fromkeys((torch.float32, network_dtype(torch.device(device), fp16=True)))
+]
 
 
 def measure(

@@ -1,12 +1,6 @@
-"""Milliseconds a frame of detector and tracker, beside OpenCV's run of the same network.
-
-    pytest bench/test_bench_detector.py --benchmark-enable
-
-Each benchmark stores how many frames one call handles as `frames`: its time per frame is the call's over that.
-"""
+"""Milliseconds a frame of detector and tracker, beside OpenCV's run of the same network."""
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +12,14 @@ import skimage.data
 import torch
 from torch import Tensor
 
+from bench.measure import DEVICES, PRECISIONS, measure
 from gpu_lipsync.models.box_voting import vote
 from gpu_lipsync.models.face_detector import load_face_detector
 from gpu_lipsync.scene_cuts import SceneChanges
 from gpu_lipsync.tracking import FaceConfig, FaceTracker
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 BATCH = {"cpu": 4, "cuda": 16}  # what the tracker detects at a time
-WARM_UPS, ROUNDS = 2, 5
 
 
 def frames_720p(n_frames: int, device: str) -> Tensor:
@@ -42,23 +35,10 @@ def frames_720p(n_frames: int, device: str) -> Tensor:
     )
 
 
-def measure(benchmark: Any, run: Callable[[], object], *, frames: int, group: str, device: str = "cpu") -> None:
-    """Benchmark `run` with warm-up, waiting for the device inside the timed call."""
-
-    def synced() -> None:
-        run()
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    benchmark.group = group
-    benchmark.extra_info.update(frames=frames, device=device, threads=torch.get_num_threads())
-    benchmark.pedantic(synced, rounds=ROUNDS, warmup_rounds=WARM_UPS)
-
-
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("device", "dtype"), PRECISIONS)
 @pytest.mark.parametrize("long_side_px", [384, 640])
-def test_detector(benchmark: Any, long_side_px: int, device: str) -> None:
-    detector = load_face_detector(device)
+def test_detector(benchmark: Any, long_side_px: int, device: str, dtype: torch.dtype) -> None:
+    detector = load_face_detector(device, dtype=dtype)
     frames = frames_720p(BATCH[device], device)
     assert len(detector.detect(frames[:1])[0]) == 1
     measure(benchmark, lambda: detector.candidates(frames, long_side_px=long_side_px), frames=len(frames),
@@ -79,7 +59,7 @@ def test_detector_by_opencv(benchmark: Any, long_side_px: int) -> None:
         network.setInput(cv2.dnn.blobFromImage(frame, 1.0, size))
         return network.forward(["537", "538", "539", "540"])
 
-    measure(benchmark, run, frames=1, group=f"detector at {long_side_px} px")
+    measure(benchmark, run, frames=1, group=f"detector at {long_side_px} px", reference=True)
 
 
 def test_voting(benchmark: Any) -> None:
@@ -93,12 +73,12 @@ def test_scene_changes(benchmark: Any, device: str) -> None:
     measure(benchmark, lambda: scenes.update(frames), frames=16, group="scene changes at 720p", device=device)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_tracker_on_the_sample(benchmark: Any, device: str) -> None:
+@pytest.mark.parametrize(("device", "dtype"), PRECISIONS)
+def test_tracker_on_the_sample(benchmark: Any, device: str, dtype: torch.dtype) -> None:
     """All that a run spends on faces, decoding left out: every fifth frame detected, boxes for all."""
     reader = decord.VideoReader(str(SAMPLE), num_threads=1)
     clip = torch.from_numpy(reader.get_batch(range(75)).asnumpy()).to(device).permute(0, 3, 1, 2)
-    detector = load_face_detector(device)
+    detector = load_face_detector(device, dtype=dtype)
 
     def run() -> None:
         tracker = FaceTracker(detector, FaceConfig())

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.measure import DEVICES, measure
+from bench.measure import DEVICES, PRECISIONS, measure
 from gpu_lipsync.audio import load_audio, log_mel
 from gpu_lipsync.config import EncodeConfig, FrameConfig
 from gpu_lipsync.encode import StreamShape, open_writer
@@ -63,11 +63,11 @@ def _inputs(device: str) -> tuple[Tensor, Tensor]:
     return torch.zeros(n, 1, 80, 16, device=device), torch.rand(n, 3, 96, 96, device=device)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_generator_full_size(benchmark: Any, device: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("device", "dtype"), PRECISIONS)
+def test_generator_full_size(benchmark: Any, device: str, dtype: torch.dtype, tmp_path: Path) -> None:
     path = tmp_path / "full.pth"
     torch.save(Wav2Lip(1.0).state_dict(), path)
-    generator, inputs = load_wav2lip(path, device), _inputs(device)
+    generator, inputs = load_wav2lip(path, device, dtype), _inputs(device)
     measure(
         benchmark,
         lambda: generator(*inputs),
@@ -79,9 +79,9 @@ def test_generator_full_size(benchmark: Any, device: str, tmp_path: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_generator_demo(benchmark: Any, device: str) -> None:
-    generator, inputs = load_wav2lip(DEMO, device), _inputs(device)
+@pytest.mark.parametrize(("device", "dtype"), PRECISIONS)
+def test_generator_demo(benchmark: Any, device: str, dtype: torch.dtype) -> None:
+    generator, inputs = load_wav2lip(DEMO, device, dtype), _inputs(device)
     group = "generator, demo.safetensors"
     measure(benchmark, lambda: generator(*inputs), frames=len(inputs[0]), group=group, device=device)
 
