@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -35,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         command += ["--quick"]
     if options.filter:
         command += ["-k", options.filter]
-    code = subprocess.run(command, cwd=FOLDER.parent, stdout=sys.stderr).returncode
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1", **os.environ}  # as the command sets them
+    code = subprocess.run(command, cwd=FOLDER.parent, stdout=sys.stderr, env=environment).returncode
     if stored.exists() and stored.stat().st_size:
         measured = json.loads(stored.read_text())
         measured["versions"] = installed_versions()

@@ -30,16 +30,15 @@ class Blend:
     apply: Callable[[Tensor, Tensor, Placement, BlendConfig], Tensor]
     margin: int = 0
     masked: bool = True
-    light: bool = False  # so few operations that to share a small batch between threads costs more than it saves
 
 
 BLENDS: dict[BlendMethod, Blend] = {
-    "ellipse": Blend(ellipse, light=True),
+    "ellipse": Blend(ellipse),
     "multiscale": Blend(multiscale),
     "edge_aware": Blend(edge_aware, margin=REACH),
     "guided": Blend(guided),
     "hd": Blend(hd),
-    "original": Blend(original, masked=False, light=True),
+    "original": Blend(original, masked=False),
 }
 
 

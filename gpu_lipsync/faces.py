@@ -12,7 +12,7 @@ from gpu_lipsync.threads import map_on_cores
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache
-CPU_PIECE_BYTES = 1 << 21  # where floats are done with block by block, and only bytes are kept
+CPU_PIECE_BYTES = 1 << 22  # where floats are done with block by block, and only bytes are kept
 MIN_BOX = 16  # a smaller face has no mouth to speak of
 
 
@@ -109,8 +109,7 @@ def _piece_size(place: Placement, config: BlendConfig, n_frames: int, device: to
     mode = BLENDS[config.method]
     window_values = 3 * (place.bottom - place.top) * (place.right - place.left)
     fitting = (CPU_PIECE_VALUES if mode.masked else CPU_PIECE_BYTES) // window_values
-    share = n_frames if mode.light else -(-n_frames // torch.get_num_threads())
-    return max(1, min(share, fitting))
+    return max(1, min(-(-n_frames // torch.get_num_threads()), fitting))
 
 
 class _Pixels:
