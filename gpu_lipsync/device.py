@@ -28,9 +28,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def network_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
-    """Precision of the generator: float16 on CUDA where asked for; bfloat16 on CPUs that are faster in it.
+    """Precision of generator and detector: float16 on CUDA where asked for; bfloat16 on CPUs that are faster in it.
 
-    AMX, and AMD's cores with AVX512_BF16, take half the time of float32, for mouths that differ by 0.2 to 0.3 levels.
+    AMX, and AMD's cores with AVX512_BF16, take half the time of float32 or less, for mouths that differ by 0.2 to 0.3
+    levels and boxes by a thousandth of the face's height.
     Intel's cores have the instruction too but take longer for it than for float32 (95 against 61 ms a frame), and
     others emulate it.
     """

@@ -1,5 +1,7 @@
 """Every operation against the OpenCV function that it stands for, at the sizes and parameters that the product uses."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +129,23 @@ def test_bilateral_filter_matches_opencv(
     result = ops.bilateral_filter(image, diameter, sigma_color=sigma_color / 255, sigma_space=sigma_space)
     expected = oracles.bilateral_filter(picture, diameter, sigma_color, sigma_space)
     assert pictures.differences(result, expected)[0] <= 1  # ties in rounding; a square window is up to 10 off
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """Bytes that tensors made in `run` take at most, by PyTorch's record of what operations take and give back."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        run()
+    events = sorted(profile.events(), key=lambda event: event.time_range.start)
+    return int(np.cumsum([event.self_cpu_memory_usage for event in events]).max())
+
+
+def test_bilateral_filter_s_memory_is_a_few_times_the_image_s() -> None:
+    """Whatever its diameter; windows laid out side by side would take that squared."""
+    image = pictures.batch(pictures.face_like(360, 300))
+    for diameter in (5, 9, 25):
+        peak = peak_memory(lambda d=diameter: ops.bilateral_filter(image, d, sigma_color=0.2, sigma_space=5.0))
+        assert peak < 8 * image.nbytes  # 6.5 to 7.1: six images and three planes, padded
+    assert peak_memory(lambda: torch.nn.functional.unfold(image, 9)) > 70 * image.nbytes
 
 
 @pytest.mark.parametrize("size", [(200, 160), (181, 240), (64, 48)])
