@@ -34,6 +34,11 @@ def _sample_face() -> Faces:
     return Faces(crops=crop, corners=corners, eyes=eyes, lips=lips)
 
 
+def sample_faces(n: int) -> Faces:
+    """The sample's face, `n` times."""
+    return _sample_face()[torch.zeros(n, dtype=torch.long)]
+
+
 def speaking(openings: Tensor) -> Tensor:
     """The sample's face (N, 3, 96, 96) in [0, 1], its mouth open by `openings` (N,) in [0, 1]; 0 is shut."""
     n = len(openings)
@@ -45,8 +50,7 @@ def speaking(openings: Tensor) -> Tensor:
         lower_height=torch.zeros(n),
     )
     mouth = torch.stack((openings, *torch.tensor([0.2, 0.0, 0.5])[:, None].expand(3, n)), dim=1)
-    faces = _sample_face()[torch.zeros(n, dtype=torch.long)]
-    return animate(faces, mouth, looks=looks, points=pixel_grid(n, 96))
+    return animate(sample_faces(n), mouth, looks=looks, points=pixel_grid(n, 96))
 
 
 def surroundings(n: int) -> Contexts:

@@ -1,14 +1,17 @@
 """What the demo generator is trained on: lips where they are, mouths that do as told, sounds that name them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from gpu_lipsync.models import load_face_mesh
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER, find_landmarks, lip_edges
+from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.speech_tables import ARPABET, VISEMES
-from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS
-from tests.talkers import BOX, sample_frame, speaking
+from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS, edges_at, mouth_frame, pixel_grid, shut
+from tests.talkers import BOX, sample_faces, sample_frame, speaking
 
 
 def test_lip_edges_are_the_landmarks_interpolated() -> None:
@@ -32,6 +35,49 @@ def test_a_mouth_moves_and_the_eyes_do_not() -> None:
     assert float(change[60:90, 30:66].mean()) > 0.05  # the mouth
     dark = opened[:, 66:76, 42:54].mean()
     assert float(dark) < 0.6 * float(shut[:, 66:76, 42:54].mean())  # a mouth's inside is darker than lips
+
+
+def test_a_moustache_grows_on_the_upper_lip_and_moves_with_it() -> None:
+    """Over the smile of the sample, whose lips are apart, and over the same lips made to meet."""
+    open_, closed = sample_faces(2), shut(sample_faces(2))
+    hair = replace(
+        Hair.any(2, torch.Generator().manual_seed(0)),
+        top=torch.tensor([0.6, 0.0]),  # the second has none
+        hang=torch.full((2,), 0.2),
+        reach=torch.full((2,), 1.2),
+        droop=torch.zeros(2),
+        beard=torch.zeros(2),
+        dense=torch.ones(2),
+        colour=torch.full((2, 3), 0.1),
+    )
+    heights = []
+    for faces in (open_, closed):
+        change = (wear(faces, hair) - faces.crops).abs().amax(dim=1)
+        assert not change[1].any()
+        u, v = mouth_frame(faces, pixel_grid(2))
+        above = edges_at(faces.lips, u)[0] - v
+        grown = change[0] > 0.1
+        assert int(grown.sum()) > 100
+        # Hair keeps to its outlines and what strands overgrow: half of RAGGED, and half of the soft edge.
+        assert float(above[0][grown].min()) > 0.2 - 0.13 and float(above[0][grown].max()) < 0.6 + 0.13
+        assert float(u[0][grown].abs().max()) < 1.2 + 0.13 * 1.2 / 0.6
+        heights.append(float(v[0][grown & (u[0].abs() < 0.3)].mean()))
+    lips_moved = closed.lips[0, 0, 16] - open_.lips[0, 0, 16]  # half way along
+    assert float(lips_moved) > 0.02
+    assert heights[1] - heights[0] == pytest.approx(float(lips_moved), abs=0.02)  # a third of a pixel
+
+
+def test_a_beard_leaves_lips_and_eyes_alone() -> None:
+    faces = sample_faces(1)
+    hair = Hair.any(1, torch.Generator().manual_seed(1))
+    hair = replace(hair, top=torch.zeros(1), beard=torch.ones(1), wide=torch.ones(1), colour=torch.full((1, 3), 0.1))
+    change = (wear(faces, hair) - faces.crops).abs().amax(dim=1)[0]
+    u, v = (value[0] for value in mouth_frame(faces, pixel_grid(1)))
+    upper, lower = (edge[0] for edge in edges_at(faces.lips, u[None]))
+    lips = (u.abs() < 0.8) & (v > upper - 0.15) & (v < lower + 0.15)
+    assert not change[lips].any() and not change[v < -0.9].any()
+    chin = (u.abs() < 0.4) & (v > lower + 0.8) & (v < lower + 1.4)
+    assert float((change[chin] > 0.1).float().mean()) > 0.9
 
 
 def test_every_phone_has_a_mouth() -> None:

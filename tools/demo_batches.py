@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
+from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, morphed, pixel_grid, sample
 
 FACE_PX = 96
@@ -25,6 +26,7 @@ NEAR_FRAMES = 15
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
 MADE_UP = 0.5  # of the animated stills
+HAIRY = 0.35  # of them: with a moustache, a beard or both
 STRETCHED = 0.6  # of those references
 
 
@@ -61,8 +63,9 @@ class BatchMaker:
         self.clips = [clip for clip in material["clips"] if not clip["held_out"]]
         people = sorted({clip["person"] for clip in self.clips})
         self.by_person = [[clip for clip in self.clips if clip["person"] == person] for person in people]
-        self.stills = Faces(**{name: value.float() for name, value in material["stills"].items()})
-        self.originals: Tensor = material["originals"].float()  # the stills' crops before their lips were closed
+        self.stills, self.originals = (  # the originals: before their lips were closed
+            Faces(**{name: value.float() for name, value in material[kind].items()}) for kind in ("stills", "originals")
+        )
         people = material["people"]
         self.stills_of = [
             torch.tensor([i for i, other in enumerate(people) if other == person]) for person in sorted(set(people))
@@ -116,20 +119,27 @@ class BatchMaker:
         as_it_was = self._uniform(n) < AS_IT_WAS
         share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5) * ~as_it_was
         stills = morphed(stills, others, share)
-        stills, originals = self._made_up(stills, self.originals[chosen])
+        stills, originals = self._with_hair(*self._made_up(stills, self.originals[chosen]))
         points, moved = self._views(n)
         faces = animate(stills, mouth, looks=Looks.alike(n, self.random), points=points)
         reference = animate(stills, self._shown(mouth), looks=Looks.any(n, self.random), points=moved)
         seen = self._stretched(moved[as_it_was], stills.corners[as_it_was])
-        reference[as_it_was] = sample(originals[as_it_was], seen)
+        reference[as_it_was] = sample(originals.crops[as_it_was], seen)
         return faces, reference
 
-    def _made_up(self, stills: Faces, pictures: Tensor) -> tuple[Faces, Tensor]:
+    def _with_hair(self, stills: Faces, pictures: Faces) -> tuple[Faces, Faces]:
+        """Some of them with a moustache or a beard, the same on a still and on the picture that it was made of."""
+        hair = Hair.any(len(stills.crops), self.random)
+        some = (self._uniform(len(stills.crops)) < HAIRY).view(-1, 1, 1, 1)
+        stills, pictures = (replace(f, crops=torch.where(some, wear(f, hair), f.crops)) for f in (stills, pictures))
+        return stills, pictures
+
+    def _made_up(self, stills: Faces, pictures: Faces) -> tuple[Faces, Faces]:
         """Other lips and teeth: what differs from the skin around the mouth differs more, less or in another colour.
 
-        The same for a still and for the picture (n, 3, 128, 128) that it was made of, lipstick and all.
+        The same for a still and for the picture that it was made of, lipstick and all.
         """
-        n = len(pictures)
+        n = len(stills.crops)
         half = (stills.corners[:, 1] - stills.corners[:, 0]).norm(dim=1).view(n, 1, 1) / 2
         offset = pixel_grid(n, CROP_PX) - stills.corners.mean(dim=1).view(n, 1, 1, 2)
         across, down = offset.unbind(dim=3)
@@ -138,8 +148,10 @@ class BatchMaker:
         some = (self._uniform(n, 1, 1, 1) < MADE_UP).float()
         more = torch.exp(self._normal(n, 1, 1, 1) * 0.35 + 0.25 + self._normal(n, 3, 1, 1) * 0.12) - 1
         gain = near * more * some
-        crops, pictures = ((p + gain * (p - skin)).clamp(0, 1) for p in (stills.crops, pictures))
-        return replace(stills, crops=crops), pictures
+        stills, pictures = (
+            replace(f, crops=(f.crops + gain * (f.crops - skin)).clamp(0, 1)) for f in (stills, pictures)
+        )
+        return stills, pictures
 
     def _stretched(self, points: Tensor, corners: Tensor) -> Tensor:
         """Crop coordinates (n, 96, 96, 2), nearer to the mouth's centre by up to half: other mouths of those there are.

@@ -207,7 +207,7 @@ def main() -> None:
     material = {
         "clips": [vars(clip) for clip in clips],
         "stills": {name: value.half() for name, value in asdict(shut(stills)).items()},
-        "originals": stills.crops.half(),
+        "originals": {name: value.half() for name, value in asdict(stills).items()},
         "gaps": (stills.lips[:, 1] - stills.lips[:, 0]).amax(dim=1),
         "people": people,
         "talks": make_talks(arguments.seed),

@@ -111,18 +111,15 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
         (N, 3, H, W) RGB in [0, 1].
     """
     opening, spread, rounding, _ = (value.view(-1, 1, 1) for value in mouth.unbind(1))
-    centre, half = faces.corners.mean(1), (faces.corners[:, 1] - faces.corners[:, 0]) / 2
-    down = torch.stack((-half[:, 1], half[:, 0]), dim=1)
+    centre, half, down = _axes(faces)
     width_px = half.norm(dim=1).view(-1, 1, 1)
-    offset = points - centre[:, None, None]
-    u = (offset * half[:, None, None]).sum(3) / width_px**2
-    v = (offset * down[:, None, None]).sum(3) / width_px**2
+    u, v = mouth_frame(faces, points)
     near = torch.exp(-((u / 1.6) ** 2) - ((v - 0.1) / 0.9) ** 2)
     at_rest = u  # teeth do not follow the lips' corners
     u = u / (1 + (0.10 * spread - 0.28 * rounding - 0.10 * opening) * near)
     arch = (1 - u**2).clamp(min=0)
     lips = arch**1.1
-    was_upper, was_lower = _edges_at(faces.lips, u)
+    was_upper, was_lower = edges_at(faces.lips, u)
     together = torch.lerp(was_upper, was_lower, UPPER_SHARE)
     clear = CLEAR * ((was_lower - was_upper) / 0.1).clamp(0, 1)
     closing = (faces.lips[:, 1] - faces.lips[:, 0]).amax(dim=1).view(-1, 1, 1)
@@ -146,7 +143,22 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
     return torch.lerp(skin, inside, cover).clamp(0, 1)
 
 
-def _edges_at(lips: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+def _axes(faces: Faces) -> tuple[Tensor, Tensor, Tensor]:
+    """The mouth's centre, half of it from there to the right, and as much down the face, each (N, 2) in pixels."""
+    half = (faces.corners[:, 1] - faces.corners[:, 0]) / 2
+    return faces.corners.mean(dim=1), half, torch.stack((-half[:, 1], half[:, 0]), dim=1)
+
+
+def mouth_frame(faces: Faces, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points (N, H, W, 2) in pixels lie, in half mouth widths: u along the mouth, v down the face, (N, H, W)."""
+    centre, half, down = _axes(faces)
+    offset = points - centre[:, None, None]
+    square = half.square().sum(dim=1).view(-1, 1, 1)
+    u, v = ((offset * axis[:, None, None]).sum(dim=3) / square for axis in (half, down))
+    return u, v
+
+
+def edges_at(lips: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Heights (N, H, W) of both edges at u (N, H, W); beyond the corners those of the corners."""
     at = (u.flatten(1).clamp(-1, 1) + 1) * ((N_LIP_POINTS - 1) / 2)
     left = at.long().clamp(max=N_LIP_POINTS - 2)

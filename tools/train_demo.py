@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
+from gpu_lipsync.device import network_dtype
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import Batch, BatchMaker, loss_weights
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses
@@ -182,6 +183,8 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
         average, first = state["average"], state["step"]
     maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
     end = plan.audio + plan.faces
+    # On most CPUs the casts around such thin layers cost more than they save; with AMX a step takes a quarter less.
+    halved = device.type == "cuda" or network_dtype(device, fp16=False) == torch.bfloat16
     began = time.monotonic()
     for step in tqdm(range(first, end), initial=first, total=end, mininterval=5, disable=arguments.quiet):
         maker.seed(arguments.seed * 1_000_003 + step)  # a resumed run sees what an unbroken one would have
@@ -189,8 +192,7 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
             group["lr"] = plan.rate(step)
         for group in critic_optimizer.param_groups:
             group["lr"] = plan.rate(step) * CRITIC_RATE
-        # On a CPU the casts around such thin layers cost more than they save: a quarter of a step.
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=halved):
             if step < plan.audio:
                 mel, mouth = maker.speech(plan.audio_batch)
                 parts = {"mouth": (learner.mouth(mel) - mouth).square().mean()}
