@@ -45,8 +45,8 @@ BLENDS: dict[BlendMethod, Blend] = {
 def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig) -> Tensor:
     """Put each generated mouth into its face.
 
-    Where the mask is 0 the result is the face, bit for bit. A mouth with a NaN or infinity anywhere is not used: its
-    face comes back as it is.
+    Where the mask is 0 the result is the face, bit for bit; `original` has no mask and replaces all of it. A mouth with
+    a NaN or infinity anywhere is not used: its face comes back as it is.
 
     Args:
         faces: (B, 3, h, w) float32 RGB in [0, 1], h and w at least 16.

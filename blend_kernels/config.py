@@ -1,6 +1,7 @@
 """The settings of a blend."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 BlendMethod = Literal["ellipse", "multiscale", "edge_aware", "guided", "hd", "original"]
@@ -23,9 +24,14 @@ class BlendConfig:
     def __post_init__(self) -> None:
         if self.method not in get_args(BlendMethod):
             raise ValueError(f"method must be one of {', '.join(get_args(BlendMethod))}, got {self.method!r}")
+        for name in ("mouth_region_size", "sharpen_amount"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise ValueError(f"{name} must be a number, got {value!r}")
         if not 0.1 <= self.mouth_region_size <= 1.0:
             raise ValueError(f"mouth_region_size must be 0.1 to 1.0, got {self.mouth_region_size}")
-        if self.blur_intensity not in range(1, 202, 2):
+        whole = isinstance(self.blur_intensity, Integral) and not isinstance(self.blur_intensity, bool)
+        if not whole or self.blur_intensity not in range(1, 202, 2):
             raise ValueError(f"blur_intensity must be odd, 1 to 201, got {self.blur_intensity}")
         if not 0 <= self.sharpen_amount <= 5:
             raise ValueError(f"sharpen_amount must be 0 to 5, got {self.sharpen_amount}")

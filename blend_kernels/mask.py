@@ -1,5 +1,6 @@
 """The feathered ellipse over the mouth, and the window of the crop that it needs work in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from gpu_lipsync.blend_kernels.raster import filled_ellipse
 from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upload
 
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
+SOFT_PEAK = 0.9  # where a mode spreads the mask: of the differences that are as wide as the mouth, all but a tenth
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
 
 
@@ -34,7 +36,7 @@ class Ellipse:
         return filled_ellipse(height, width, (self.center_x, self.center_y), (self.semi_x, self.semi_y))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placement:
     """Where in a crop a mode works: rows top to bottom, columns left to right, end exclusive, and the mask there."""
 
@@ -44,13 +46,26 @@ class Placement:
     bottom: int
     left: int
     right: int
-    mask: Tensor  # (1, 1, bottom - top, right - left) in [0, 1]
+    values: NDArray[np.float32]  # the mask there, on the host
+    mask: Tensor  # the same, (1, 1, bottom - top, right - left) in [0, 1]
     fade: Tensor  # like mask: 0 and 1 where it is, but rising faster
     weight: Tensor  # the mask once for each colour, interleaved like the pictures that it weighs
 
     @property
     def window(self) -> tuple[int, int, int, int]:
         return self.top, self.bottom, self.left, self.right
+
+    def opacity(self, smoothing: Callable[[int, int], NDArray[np.float32]]) -> float:
+        """What is left of the mask at its middle once it is smoothed.
+
+        Args:
+            smoothing: gives the weights (n,) by which the smoothed pixel i of an axis of n is made, from n and i.
+        """
+        weights = []
+        for total in (self.values.sum(axis=1), self.values.sum(axis=0)):
+            middle = round(float((np.arange(len(total)) * total).sum() / total.sum()))
+            weights.append(smoothing(len(total), middle))
+        return float(weights[0] @ self.values @ weights[1])
 
 
 def elliptical_mask(height: int, width: int, config: BlendConfig, device: torch.device | str = "cpu") -> Tensor:
@@ -86,7 +101,7 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1), device)
-    return Placement(height, width, 0, height, 0, width, ones, ones, ones)
+    return Placement(height, width, 0, height, 0, width, np.ones((1, 1), np.float32), ones, ones, ones)
 
 
 @remembered(16)
@@ -100,9 +115,10 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, bottom = max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)
     left, right = max(0, int(cols[0]) - margin), min(width, int(cols[-1]) + 1 + margin)
-    cut = upload(torch.tensor(mask[top:bottom, left:right].copy()), device)[None, None]
+    values = mask[top:bottom, left:right].copy()
+    cut = upload(torch.tensor(values), device)[None, None]
     weight = interleaved(cut.expand(-1, 3, -1, -1))
-    return Placement(height, width, top, bottom, left, right, cut, 1 - (1 - cut) ** 2, weight)
+    return Placement(height, width, top, bottom, left, right, values, cut, 1 - (1 - cut) ** 2, weight)
 
 
 @lru_cache(maxsize=16)

@@ -75,12 +75,15 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
         config: the mode and its settings.
 
     Returns:
-        Like `frames`, which stay as they are; what lies outside the mask is the same bit for bit.
+        Like `frames`, which stay as they are; what lies outside the mask (for `original`, which has none, outside the
+        box) is the same bit for bit.
 
     Raises:
-        TypeError, ValueError: as `crop_faces`; mouths of the wrong shape or device.
+        TypeError, ValueError: as `crop_faces`; mouths of the wrong type, shape or device.
     """
     layout = _layout_of(frames, boxes)
+    if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
+        raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
     if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
         raise ValueError(
             f"mouths must be {(len(frames), 3, FACE_SIZE, FACE_SIZE)} on {frames.device}, "

@@ -16,6 +16,9 @@ def gaussian_blur(image: Tensor, kernel_size: int, *, sigma: float = 0.0) -> Ten
         kernel_size: pixels, odd; 0 takes three sigmas to each side, as OpenCV does for 8-bit images.
         sigma: standard deviation, pixels; 0 derives it from `kernel_size`, as OpenCV does.
 
+    Returns:
+        Like `image`; `image` itself if `kernel_size` is 1.
+
     Raises:
         ValueError: `image` is not 4-D or the window does not fit it; `kernel_size` even; both 0.
 
@@ -38,6 +41,9 @@ def box_blur(image: Tensor, kernel_size: int) -> Tensor:
     Args:
         image: (B, C, H, W) float.
         kernel_size: pixels, odd.
+
+    Returns:
+        Like `image`; `image` itself if `kernel_size` is 1.
 
     Raises:
         ValueError: `image` is not 4-D or the window does not fit it; `kernel_size` even.

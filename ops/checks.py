@@ -41,6 +41,13 @@ def check_range(value: float, low: float, high: float, *, name: str) -> None:
         raise ValueError(f"{name} must be {low} to {high}, got {value}")
 
 
+def check_window(window: tuple[int, int, int, int], size: tuple[int, int]) -> None:
+    """Raise ValueError unless `window` (y1 y2 x1 x2, end exclusive) is not empty and lies in `size` (height, width)."""
+    y1, y2, x1, x2 = window
+    if not (0 <= y1 < y2 <= size[0] and 0 <= x1 < x2 <= size[1]):
+        raise ValueError(f"window must lie in {size}, got {window}")
+
+
 def check_odd(value: int, high: int, *, name: str) -> None:
     """Raise ValueError unless `value` is an odd whole number from 1 to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high or value % 2 == 0:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gpu_lipsync.ops.checks import check_image, check_range
+from gpu_lipsync.ops.checks import check_image, check_range, check_window
 from gpu_lipsync.ops.constants import remembered, upload
 
 LEVELS = 256
@@ -41,9 +41,8 @@ def clahe(
     if not (1 <= down <= height // 2 and 1 <= across <= width // 2):
         raise ValueError(f"grid must be at least 1 x 1 and at most half the image, got {grid} for {tuple(image.shape)}")
     y1, y2, x1, x2 = window or (0, height, 0, width)
-    if not (0 <= y1 < y2 <= height and 0 <= x1 < x2 <= width):
-        raise ValueError(f"window must lie in {tuple(image.shape[2:])}, got {window}")
-    levels = image.mul(LEVELS - 1).round_().clamp_(0, LEVELS - 1).view(-1, height, width)
+    check_window((y1, y2, x1, x2), (height, width))
+    levels = image.mul(LEVELS - 1).round_().clamp_(0, LEVELS - 1).reshape(-1, height, width)
     curves = _curves(levels, clip_limit, grid).flatten()
     # All curves end to end, in 32 bits: a CPU looks up in one dimension four times as fast as in two.
     own = torch.arange(len(levels), dtype=torch.int32, device=image.device)[:, None, None] * (down * across * LEVELS)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_lipsync.ops.checks import check_image
+from gpu_lipsync.ops.checks import check_image, check_same_device
 from gpu_lipsync.ops.constants import device_constant, upload
 
 # sRGB primaries under D65, rows scaled so that white is (1, 1, 1); OpenCV's constants.
@@ -77,7 +77,7 @@ def with_lightness(image: Tensor, light: Tensor) -> Tensor:
         (B, 3, H, W), clamped to [0, 1].
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        ValueError: shapes or devices that do not fit each other.
 
     Reference: `rgb_to_lab`, its first channel replaced by 100 * `light`, then `lab_to_rgb`.
     """
@@ -85,6 +85,7 @@ def with_lightness(image: Tensor, light: Tensor) -> Tensor:
     check_image(light, 1, name="light")
     if light.shape[0] != image.shape[0] or light.shape[2:] != image.shape[2:]:
         raise ValueError(f"light must be as large as image, got {tuple(light.shape) = }, {tuple(image.shape) = }")
+    check_same_device(image, light, names="image and light")
     roots = _roots(image, _TO_XYZ)
     return _from_roots(roots.add_(light.add(0.16).mul_(1 / 1.16).sub_(roots[:, 1:2])))
 
@@ -98,26 +99,26 @@ def grey(image: Tensor) -> Tensor:
     Reference: cv2.cvtColor(x, COLOR_RGB2GRAY); within 1/255.
     """
     check_image(image, 3)
-    return _mix(image, (0.299, 0.587, 0.114))[:, None]
+    return _weighted_sum(image, (0.299, 0.587, 0.114))[:, None]
 
 
 def _roots(image: Tensor, rows: tuple[tuple[float, float, float], ...]) -> Tensor:
     """Lab's cube root of some of X, Y and Z: (B, len(rows), H, W) of (B, 3, H, W) sRGB."""
     linear = _look_up(image, _gamma_table(image.device))
-    return _look_up(_mixed(linear, rows), _root_table(image.device))
+    return _look_up(_transformed(linear, rows), _root_table(image.device))
 
 
 def _from_roots(roots: Tensor) -> Tensor:
     """sRGB, clamped to [0, 1], of Lab's cube roots of X, Y and Z, which are changed in place."""
     # The cube, and below the corner its tangent there.
     xyz = roots.clamp_min(_CORNER).pow_(3).add_(roots.clamp_max_(_CORNER).sub_(_CORNER), alpha=3 * _CORNER**2)
-    return _look_up(_mixed(xyz, _TO_RGB), _display_table(roots.device))
+    return _look_up(_transformed(xyz, _TO_RGB), _display_table(roots.device))
 
 
-def _mixed(image: Tensor, rows: tuple[tuple[float, float, float], ...]) -> Tensor:
+def _transformed(image: Tensor, rows: tuple[tuple[float, float, float], ...]) -> Tensor:
     """Weighted sums of the three channels, one for each row of weights: (B, len(rows), H, W)."""
-    mixed = _matrix(rows, image.device) @ image.flatten(2)
-    return mixed.view(len(image), len(rows), *image.shape[2:])
+    sums = _matrix(rows, image.device) @ image.flatten(2)
+    return sums.view(len(image), len(rows), *image.shape[2:])
 
 
 @device_constant
@@ -125,10 +126,10 @@ def _matrix(rows: tuple[tuple[float, float, float], ...], device: torch.device) 
     return upload(torch.tensor(rows), device)
 
 
-def _mix(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
+def _weighted_sum(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
     """Weighted sum of the three channels: (B, H, W)."""
-    mixed = image[:, 0] * weights[0]
-    return mixed.add_(image[:, 1], alpha=weights[1]).add_(image[:, 2], alpha=weights[2])
+    total = image[:, 0] * weights[0]
+    return total.add_(image[:, 1], alpha=weights[1]).add_(image[:, 2], alpha=weights[2])
 
 
 def _look_up(values: Tensor, table: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.ops.blur import box_blur
-from gpu_lipsync.ops.checks import check_image, check_odd, check_range, check_same_device
+from gpu_lipsync.ops.checks import check_image, check_range, check_same_device
 
 
 def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> Tensor:
@@ -31,8 +31,8 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> T
     if image.shape[2:] != guide.shape[2:] or image.shape[0] not in (1, guide.shape[0]):
         raise ValueError(f"image must be as large as guide, got {tuple(image.shape) = }, {tuple(guide.shape) = }")
     check_range(eps, 1e-12, 1e12, name="eps")
+    check_range(radius, 1, 2000, name="radius")
     window = 2 * radius + 1
-    check_odd(window, 4001, name="2 * radius + 1")
     image = image.expand_as(guide)
     means = box_blur(torch.cat([guide, image, guide * guide, guide * image], 1), window)
     mean_guide, mean_image, mean_square, mean_product = means.split(1, dim=1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gpu_lipsync.ops.checks import check_bytes, check_image
+from gpu_lipsync.ops.checks import check_bytes, check_image, check_window
 from gpu_lipsync.ops.convert import to_float
 from gpu_lipsync.ops.matrices import Axis, Finish, filter_axes
 
@@ -103,9 +103,7 @@ def _axes(
 ) -> tuple[Axis, Axis]:
     """The filters along the columns and along the rows, for what can be resized."""
     check_resize(image, size, mode)
-    y1, y2, x1, x2 = window
-    if not (0 <= y1 < y2 <= size[0] and 0 <= x1 < x2 <= size[1]):
-        raise ValueError(f"window must lie in {size}, got {window}")
+    check_window(window, size)
     return Axis(mode, image.shape[2], size[0]), Axis(mode, image.shape[3], size[1])
 
 

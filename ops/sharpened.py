@@ -24,7 +24,8 @@ def resize_sharpened(image: Tensor, size: tuple[int, int], passes: Passes) -> Te
     Args:
         image: (B, C, H, W) float in [0, 1].
         size: height and width of the result, pixels.
-        passes: amount, sigma and kernel size in pixels of each unsharp mask, as for `unsharp_mask`.
+        passes: amount, sigma and kernel size in pixels of each unsharp mask, as for `unsharp_mask`, but that the
+            kernel size has to be stated.
 
     Returns:
         (B, C, *size). Not clamped, and not clamped between the steps.

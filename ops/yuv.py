@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_lipsync.ops.checks import check_bytes
 from gpu_lipsync.ops.constants import device_constant, upload
 
 # ITU-R BT.709, limited range: Y in 16..235, Cb and Cr in 16..240.
@@ -29,12 +30,14 @@ def rgb_to_yuv420(frames: Tensor) -> Tensor:
         (B, H * 3 // 2, W) uint8: H rows of Y, then the Cb plane and the Cr plane, as FFmpeg's yuv420p.
 
     Raises:
-        ValueError: wrong shape or dtype, or an odd side.
+        TypeError: `frames` is not uint8.
+        ValueError: wrong shape, or an odd side.
 
     Reference: swscale's rgb24 to yuv420p with accurate_rnd, within 1 level (2 in chroma, whose siting differs).
     """
-    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8:
-        raise ValueError(f"frames must be (B, 3, H, W) uint8, got {tuple(frames.shape)}, {frames.dtype}")
+    check_bytes(frames, name="frames")
+    if frames.shape[1] != 3:
+        raise ValueError(f"frames must be (B, 3, H, W), got {tuple(frames.shape) = }")
     n, _, height, width = frames.shape
     if height % 2 or width % 2:
         raise ValueError(f"both sides must be even for 4:2:0, got {width}x{height}")

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import skimage.data
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,6 +22,13 @@ def face_like(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     fine = rng.normal(0, 3, image.shape)
     coarse = cv2.resize(rng.normal(0, 9, (height // 8 + 2, width // 8 + 2, 3)), (width, height))
     return np.clip(image + fine + coarse, 0, 255).round().astype(np.uint8)
+
+
+def portrait(height: int, width: int) -> NDArray[np.uint8]:
+    """The face of Eileen Collins (NASA, public domain), about 120 x 100 pixels in the photograph, at any size."""
+    face = np.ascontiguousarray(skimage.data.astronaut()[70:190, 170:270])
+    how = cv2.INTER_AREA if height < face.shape[0] else cv2.INTER_CUBIC
+    return cv2.resize(face, (width, height), interpolation=how)
 
 
 def batch(*images: NDArray[np.uint8], device: str = "cpu") -> Tensor:

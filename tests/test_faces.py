@@ -101,6 +101,27 @@ def test_nothing_outside_the_mask_changes(method: str, layout: str, device: str)
         assert changed.any() == (i != 2), "only a mouth with a NaN leaves its frame alone"
 
 
+@pytest.mark.parametrize("settings", [(0.6, 51), (0.4, 51), (0.1, 201), (1.0, 1), (0.1, 1), (1.0, 201)], ids=str)
+@pytest.mark.parametrize("sharpen", [False, True])
+@pytest.mark.parametrize("method", [name for name in BLENDS if name != "original"])
+def test_nothing_outside_the_mask_changes_whatever_the_flags(
+    method: str, sharpen: bool, settings: tuple[float, int], device: str
+) -> None:
+    region, feather = settings
+    config = BlendConfig(method=method, mouth_region_size=region, blur_intensity=feather, sharpen_mouth=sharpen)
+    full = 1080 if settings == (0.6, 51) or (method == "ellipse" and not sharpen) else 540  # seconds each otherwise
+    boxes = [(7, 5, 55, 53), (0, 0, full, full), (3, 9, 51, 509), (20, 1, 520, 49)]
+    drawn = pictures.face_like(full, full)
+    frames = torch.from_numpy(np.stack([drawn] * len(boxes))).permute(0, 3, 1, 2).to(device)
+    noise = torch.rand(len(boxes), 3, 96, 96, generator=torch.Generator().manual_seed(0)).to(device)
+    result = paste_faces(frames, noise, torch.tensor(boxes), config)
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
+        may_change = torch.zeros(frames.shape[2:], dtype=torch.bool, device=device)
+        may_change[y1:y2, x1:x2] = elliptical_mask(y2 - y1, x2 - x1, config, device)[0, 0] > 0
+        changed = (result[i] != frames[i]).any(0)
+        assert changed.any() and not (changed & ~may_change).any()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rows_are_written_alike_on_a_gpu(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """NumPy writes them on a CPU; here torch does, as on a GPU."""
@@ -168,8 +189,15 @@ def test_wrong_frames_and_boxes(error: type[Exception], message: str, frames: Te
 
 
 @pytest.mark.parametrize(
-    "mouths", [torch.zeros(2, 3, 96, 96), torch.zeros(1, 3, 96, 95), torch.zeros(1, 3, 96, 96).to("meta")]
+    ("error", "message", "mouths"),
+    [
+        (ValueError, r"\(2, 3, 96, 96\) on cpu", torch.zeros(2, 3, 96, 96)),
+        (ValueError, r"\(1, 3, 96, 95\) on cpu", torch.zeros(1, 3, 96, 95)),
+        (ValueError, r"\(1, 3, 96, 96\) on meta", torch.zeros(1, 3, 96, 96).to("meta")),
+        (TypeError, "torch.uint8", torch.zeros(1, 3, 96, 96, dtype=torch.uint8)),
+        (TypeError, "list", [0.0]),
+    ],
 )
-def test_wrong_mouths(mouths: Tensor) -> None:
-    with pytest.raises(ValueError, match="mouths must be .* got"):
+def test_wrong_mouths(error: type[Exception], message: str, mouths: Tensor) -> None:
+    with pytest.raises(error, match=f"mouths must be .* got {message}"):
         paste_faces(FRAMES, mouths, BOX, BlendConfig())
