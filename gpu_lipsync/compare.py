@@ -146,9 +146,10 @@ def _tracked(
         shown = timeline.showing(outputs, batch)
         where = [timeline.source[i] - sources.start for i in shown]
         seen = [k for k, box in enumerate(boxes[where].tolist()) if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX]
-        if seen:
-            picks = torch.tensor([where[k] + sources.start - batch.start for k in seen], device=frames.device)
-            yield [shown[k] for k in seen], frames[picks], boxes[[where[k] for k in seen]]
+        for first in range(0, len(seen), BATCH):  # a picture is one frame, shown as often as the sound is long
+            part = seen[first : first + BATCH]
+            picks = torch.tensor([where[k] + sources.start - batch.start for k in part], device=frames.device)
+            yield [shown[k] for k in part], frames[picks], boxes[[where[k] for k in part]]
 
 
 def _method(name: str) -> BlendMethod:

@@ -20,6 +20,19 @@ def media() -> Path:
     return MEDIA
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator of the smallest width, untrained."""
+    import torch
+
+    from gpu_lipsync.models.wav2lip import Wav2Lip
+
+    path = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.manual_seed(0)
+    torch.save(Wav2Lip(0.125).state_dict(), path)
+    return path
+
+
 @pytest.fixture(params=["cpu", "cuda"])
 def device(request: pytest.FixtureRequest) -> str:
     """Each device a test should pass on; CUDA is skipped where there is none, unless it was demanded."""

@@ -4,6 +4,7 @@ import base64
 import re
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from gpu_lipsync import compare
 from gpu_lipsync.blend_kernels import BLENDS
 from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.compare_page import page, png
-from gpu_lipsync.models.wav2lip import Wav2Lip
 from tests import pictures
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -73,13 +73,10 @@ def test_the_page_needs_nothing_beside_it() -> None:
     assert (cv2.imdecode(np.frombuffer(grey, np.uint8), cv2.IMREAD_COLOR) == 128).all(), "no difference is middle grey"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator of the smallest width, untrained."""
-    path = tmp_path_factory.mktemp("weights") / "small.pth"
-    torch.manual_seed(0)
-    torch.save(Wav2Lip(0.125).state_dict(), path)
-    return path
+def shown_in(text: str) -> list[np.ndarray]:
+    """A page's pictures, (H, W, 3), in order: for each moment the source, each mode, each difference."""
+    found = (np.frombuffer(base64.b64decode(data), np.uint8) for data in re.findall(r"base64,([^\"]+)", text))
+    return [cv2.imdecode(data, cv2.IMREAD_COLOR) for data in found]
 
 
 def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
@@ -89,9 +86,42 @@ def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
     text = out.read_text(encoding="utf-8")
     assert code == 0 and "face.mp4 with speech.wav" in text
     assert text.count("<section") == 2 and re.search(r"3[78] frames in every", text)
-    seams = {name: float(value) for name, value in re.findall(r"<tr><td>(\w+)</td><td>([+-][\d.]+)", text)}
-    assert set(seams) == set(BLENDS)
+    row = r"<tr><td>(\w+)</td><td>([+-][\d.]+)</td><td>(\d+)%</td><td>([\d.]+)</td></tr>"
+    figures = {name: tuple(map(float, rest)) for name, *rest in re.findall(row, text)}
+    assert set(figures) == set(BLENDS)
+    seams, details, times = ({name: values[i] for name, values in figures.items()} for i in range(3))
     assert seams["original"] > 5 * max(abs(seams["ellipse"]), 1), "untrained, the naive paste must show its box"
+    assert details["hd"] > details["ellipse"] >= 0, "what hd is for"
+    assert all(0 < ms < 1000 for ms in times.values()) and times["hd"] > times["ellipse"]
+    pictures_shown = shown_in(text)
+    assert len(pictures_shown) == 2 * (1 + 2 * len(BLENDS))
+    source, *modes = pictures_shown[: 1 + len(BLENDS)]
+    differences = pictures_shown[1 + len(BLENDS) : 1 + 2 * len(BLENDS)]
+    for name, mode, difference in zip(figures, modes, differences, strict=True):
+        changed = (mode != source).any(axis=2)
+        assert changed.any(), name
+        assert np.array_equal(changed, (difference != 128).any(axis=2)), f"{name}: grey where nothing changes"
+    assert len({mode.tobytes() for mode in modes}) == len(BLENDS), "each mode's own picture"
+
+
+def test_a_picture_is_compared_batch_by_batch(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One frame, shown as often as the sound is long: never all of them at once."""
+    face, sizes = tmp_path / "face.png", []
+    with av.open(str(SAMPLES / "face.mp4")) as clip:
+        next(clip.decode(video=0)).to_image().save(face)
+    paste = compare.paste_faces
+
+    def counted(frames: Tensor, *rest: object) -> Tensor:
+        sizes.append(len(frames))
+        return paste(frames, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compare, "paste_faces", counted)
+    arguments = ["--checkpoint_path", checkpoint, "--face", face, "--audio", SAMPLES / "speech.wav"]
+    arguments += ["--outfile", tmp_path / "page.html", "--max_seconds", "1.5", "--moments", "1"]
+    assert compare.main([*map(str, arguments)]) == 0
+    assert max(sizes) <= compare.BATCH < sum(sizes) / 2 / len(BLENDS)
 
 
 def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:
@@ -103,8 +133,7 @@ def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:
         assert compare.main([*map(str, arguments), "--mouth_region_size", region]) == 0
         text = out.read_text(encoding="utf-8")
         assert f"mouth region {region}, feather 51 px" in text
-        pictures_shown = [base64.b64decode(data) for data in re.findall(r"base64,([^\"]+)", text)]
-        source, ellipse = (cv2.imdecode(np.frombuffer(p, np.uint8), cv2.IMREAD_COLOR) for p in pictures_shown[:2])
+        source, ellipse = shown_in(text)[:2]
         changed.append(int((source != ellipse).any(axis=2).sum()))
     assert 0 < changed[0] < changed[1] / 2, "a third of the size is about a ninth of the pixels, feather aside"
 

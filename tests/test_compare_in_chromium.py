@@ -78,3 +78,32 @@ def test_slider_choices_and_zoom_show_what_they_say(browser: str, tmp_path: Path
         line = round(width * cut / 100)
         # All but the pixels beside the dividing line, and at the ends, which need not lie on whole pixels.
         assert (row[2 : line - 2] == COLOURS[near]).all() and (row[line + 3 : -2] == COLOURS[far]).all()
+
+
+def test_the_command_s_page_shows_its_pictures(browser: str, checkpoint: Path, tmp_path: Path) -> None:
+    """What `compare` writes of a real clip: all its pictures decode, at their own size, and the slider works."""
+    file = tmp_path / "page.html"
+    sample = Path(__file__).parent.parent / "samples"
+    arguments = ["--checkpoint_path", checkpoint, "--face", sample / "face.mp4", "--audio", sample / "speech.wav"]
+    arguments += ["--outfile", file, "--max_seconds", "0.5", "--moments", "1"]
+    assert compare.main([*map(str, arguments)]) == 0
+    look = """
+<script>
+window.onerror = message => { document.title = 'error: ' + message; };
+window.onload = () => {
+  const [pair] = document.querySelectorAll('.pair');
+  const slider = document.querySelector('input[type=range]');
+  const cut = () => getComputedStyle(pair.querySelectorAll('img')[1]).clipPath;
+  const before = cut(); slider.value = '10'; slider.dispatchEvent(new Event('input'));
+  document.title = JSON.stringify({sizes: [...document.images].map(i => [i.naturalWidth, i.naturalHeight]),
+    moved: before !== cut(), across: document.documentElement.scrollWidth});
+};
+</script>
+"""
+    file.write_text(file.read_text("utf-8") + look, "utf-8")
+    title = re.search(r"<title>(.*?)</title>", looked_at(browser, file, "--dump-dom"), re.DOTALL)
+    assert title is not None
+    seen = json.loads(title[1])
+    assert seen["across"] <= ROOM[0] and seen["moved"]
+    assert len(seen["sizes"]) == 2 + 1 + 2 * len(BLENDS) and len({tuple(size) for size in seen["sizes"]}) == 1
+    assert min(seen["sizes"][0]) > 100
