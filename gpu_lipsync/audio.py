@@ -148,12 +148,13 @@ def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Te
     Returns:
         (n_frames,) float32 in [0, 1]; 0 past the end of the sound.
     """
-    power = torch.cat([waveform.new_zeros(1), waveform.double().square().cumsum(0).to(waveform.dtype)])
+    # In double until after the difference: minutes of speech add up to where float32 has no room for a quiet frame.
+    power = torch.cat([waveform.new_zeros(1, dtype=torch.double), waveform.double().square().cumsum(0)])
     rate = exact_rate(fps)
     edges = [min(i * SAMPLE_RATE_HZ * rate.denominator // rate.numerator, len(waveform)) for i in range(n_frames + 1)]
     at = power[upload(torch.tensor(edges), waveform.device)]
     counts = torch.tensor([max(b - a, 1) for a, b in zip(edges, edges[1:], strict=False)])
-    return ((at[1:] - at[:-1]).clamp(min=0) / upload(counts, waveform.device)).sqrt()
+    return ((at[1:] - at[:-1]).clamp(min=0) / upload(counts, waveform.device)).sqrt().to(waveform.dtype)
 
 
 @lru_cache(maxsize=1)

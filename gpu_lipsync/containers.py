@@ -18,14 +18,14 @@ def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = Med
     """The path, if it is a file with something in it.
 
     Raises:
-        MediaError: it is missing, a folder, unreadable or empty; or another kind, as `error` says.
+        MediaError: it is missing, a folder, a pipe, unreadable or empty; or another kind, as `error` says.
     """
     file = Path(path)
     try:
         if not file.exists():
             raise error(f"{role} file {file} does not exist; check the path")
-        if not file.is_file() and not file.is_fifo():
-            raise error(f"{role} {file} is not a file; give the path of one")
+        if not file.is_file():  # a pipe would have to be read three times over
+            raise error(f"{role} {file} is not a regular file; give the path of one")
         with file.open("rb") as stream:
             if not stream.read(1):
                 raise error(f"{role} file {file} is empty (0 bytes); make it again")
@@ -38,8 +38,9 @@ def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = Med
 def open_container(path: Path, role: str) -> Iterator[Any]:
     import av
 
+    # Absolute: FFmpeg takes what stands before the colon of `12:30.mp4` for a protocol.
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             yield container
     except av.FFmpegError as error:
         raise MediaError(
@@ -73,6 +74,18 @@ def decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fraction) -> None:
+    """Compare what a file announces with what was read of it.
+
+    Args:
+        path: the file.
+        role: what it is for, for the message.
+        container: the file, opened.
+        stream: the one that was read.
+        end: when the last of it that was read ends, on the container's clock, seconds.
+
+    Raises:
+        MediaError: bytes are missing, or more than 2 % (at least 0.5 s) of the time.
+    """
     with path.open("rb") as file:
         head = file.read(8)
     announced_bytes = int.from_bytes(head[4:8], "little") + 8
@@ -87,7 +100,21 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
         announced = float(stream.duration * stream.time_base) + float((stream.start_time or 0) * stream.time_base)
     else:
         announced = (container.duration or 0) / 1e6
-    if float(end) < announced - max(0.5, 0.02 * announced):
+    tolerance = max(0.5, 0.02 * announced)
+    if float(end) >= announced - tolerance:
+        return
+    # The last picture may be held for long, and without a duration of the stream's own (Matroska) the announced one is
+    # that of the longest: a cut would end them all, since they are interleaved.
+    held = max(float(end), _last_moment(path, role, stream.index if stream.duration else None))
+    if held < announced - tolerance:
         raise MediaError(
-            f"{role} {path} is cut short: it announces {announced:.1f} s and holds {float(end):.1f} s; copy it again"
+            f"{role} {path} is cut short: it announces {announced:.1f} s and holds {held:.1f} s; copy it again"
         )
+
+
+def _last_moment(path: Path, role: str, stream_index: int | None) -> float:
+    """When the last packet of a stream, or of all of them, ends: seconds on the container's clock."""
+    with open_container(path, role) as container:
+        packets = container.demux() if stream_index is None else container.demux(container.streams[stream_index])
+        timed = ((p, p.dts if p.pts is None else p.pts) for p in packets if p.size)
+        return max((float((t + (p.duration or 0)) * p.time_base) for p, t in timed if t is not None), default=0.0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +32,8 @@ class Sound:
 def read_sound(path: str | Path) -> Sound:
     """Decode the first audio stream, all of its channels, silence in front for a late start.
 
+    What has another rate or other channels than the beginning (files joined byte by byte) is brought to those.
+
     Raises:
         MediaError: the file is missing, unreadable, without an audio stream, or without a sample.
     """
@@ -37,20 +42,38 @@ def read_sound(path: str | Path) -> Sound:
     file = require_file(path, "audio")
     with open_container(file, "audio") as container:
         stream = chosen_stream(file, container, "audio")
-        rate = stream.codec_context.sample_rate
-        resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
-        chunks, first = [], None
-        for frame in decoded(container, stream):
-            if first is None:
-                first = Fraction(frame.pts or 0) * frame.time_base
-            chunks += [part.to_ndarray() for part in resampler.resample(frame)]
-        if first is None:
+        frames = decoded(container, stream)
+        frame = next(frames, None)
+        if frame is None:
             raise MediaError(f"audio file {file} holds no sound; it is damaged or cut short, make it again")
-        chunks += [part.to_ndarray() for part in resampler.resample(None)]
+        first, rate, layout = Fraction(frame.pts or 0) * frame.time_base, frame.sample_rate, frame.layout
+        chunks = list(_alike(chain([frame], frames), rate_hz=rate, n_channels=layout.nb_channels))
         samples = np.nan_to_num(np.concatenate(chunks, axis=1), posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
         start = first - Fraction(container.start_time or 0, av.time_base)
         silence = round(start * rate) if start > 0 and len(container.streams) > 1 else 0
         samples = np.pad(samples, ((0, 0), (silence, 0)))
         end = first + Fraction(samples.shape[1] - silence, rate)
         refuse_truncated(file, "audio", container, stream, end)
-    return Sound(path=file, samples=samples, layout=resampler.layout.name, sample_rate_hz=rate)
+    return Sound(path=file, samples=samples, layout=layout.name, sample_rate_hz=rate)
+
+
+def _alike(frames: Iterable[Any], *, rate_hz: int, n_channels: int) -> Iterator[np.ndarray]:
+    """Samples (n_channels, n) float32 at rate_hz of frames whose format, channels and rate may change on the way."""
+    import av
+
+    for _, segment in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
+        resampler = None
+        for frame in segment:
+            # Interleaved: of eight or more channels in planes PyAV reads past the last, and the process dies.
+            resampler = resampler or av.AudioResampler(format="flt", layout=frame.layout, rate=rate_hz)
+            yield from (_planes(part, n_channels) for part in resampler.resample(frame))
+        if resampler:
+            yield from (_planes(part, n_channels) for part in resampler.resample(None))
+
+
+def _planes(frame: Any, n_channels: int) -> np.ndarray:
+    """An interleaved frame as (n_channels, n); of other channels than so many, their mean in each."""
+    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
+    if len(samples) != n_channels:  # the mean over all of them, which is what the generator hears, stays what it is
+        samples = np.repeat(samples.mean(0, keepdims=True), n_channels, axis=0)
+    return np.ascontiguousarray(samples)

@@ -14,6 +14,8 @@ from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_co
 from gpu_lipsync.errors import MediaError
 
 _MAX_FPS = 240
+_LEAST_FPS_OF_ONE_FRAME = 10  # less says how long the frame is held, not how often it could have changed
+_HDR_CURVES = {16: "PQ", 18: "HLG"}  # by AVColorTransferCharacteristic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class VideoInfo:
     """The video stream that counts: the default one, or else the first.
 
     Attributes:
-        path: the file.
+        path: the file, absolute: every decoder's FFmpeg takes `12:30.mp4` for a protocol.
         width: pixels as shown, rotation metadata applied.
         height: pixels as shown.
         fps: nominal frames a second, exact.
@@ -34,6 +36,7 @@ class VideoInfo:
         container: FFmpeg's names, such as mov,mp4,m4a,3gp,3g2,mj2.
         rotation: degrees counter-clockwise that the picture is to be turned for showing: 0, 90, 180 or 270.
         pixel_aspect: width of a pixel over its height, as shown.
+        hdr: name of the transfer curve, if it is one of high dynamic range: PQ or HLG.
     """
 
     path: Path
@@ -49,14 +52,19 @@ class VideoInfo:
     container: str
     rotation: int
     pixel_aspect: Fraction
+    hdr: str | None
 
     @property
     def n_frames(self) -> int:
         return len(self.shown_at)
 
 
-def probe_video(path: Path) -> VideoInfo:
+def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoInfo:
     """Read the timing of every frame from the packets; decodes one frame, for the rotation.
+
+    Args:
+        path: the file.
+        fps_of_still: the rate of a clip of one frame that states none, such as a GIF.
 
     Raises:
         MediaError: not a video, or one without a usable frame.
@@ -66,24 +74,22 @@ def probe_video(path: Path) -> VideoInfo:
     with open_container(path, "face") as container:
         stream = chosen_stream(path, container, "video")
         n_video = sum(not is_cover_art(s) for s in container.streams.video)
-        packets = [p for p in container.demux(stream) if p.size]
-        coded = sorted(
-            (p.dts if p.pts is None else p.pts, p.is_discard) for p in packets if p.pts is not None or p.dts is not None
-        )
+        coded = _timestamps(container, stream)
         shown = [t for t, hidden in coded if not hidden]
         if not shown:
             raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
         start = Fraction(container.start_time or 0, av.time_base)
         shown_at = tuple(t * stream.time_base - start for t in shown)
-        fps = _nominal_rate(stream, shown_at)
+        fps = _nominal_rate(stream, shown_at) if len(shown) > 1 else _stated_rate(stream) or fps_of_still
         refuse_truncated(path, "face video", container, stream, shown_at[-1] + start + 1 / fps)
-        rotation = round(_first_frame(path, container, stream).rotation / 90) * 90 % 360
-        width, height = stream.codec_context.width, stream.codec_context.height
+        frame = _first_frame(path, container, stream)
+        rotation = round(frame.rotation / 90) * 90 % 360
+        width, height = frame.width, frame.height
         pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
         if rotation % 180:
             width, height, pixel_aspect = height, width, 1 / (pixel_aspect or Fraction(1))
         return VideoInfo(
-            path=path,
+            path=path.absolute(),
             width=width,
             height=height,
             fps=fps,
@@ -96,6 +102,7 @@ def probe_video(path: Path) -> VideoInfo:
             container=container.format.name,
             rotation=rotation,
             pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
+            hdr=_HDR_CURVES.get(stream.codec_context.color_trc),
         )
 
 
@@ -114,11 +121,19 @@ def levels_too_dark(info: VideoInfo) -> int:
     return max(round(float((right.astype(np.int16) - fast).mean())), 0)
 
 
-def fast_rgb(frame: Any) -> np.ndarray:
-    """RGB (H, W, 3) uint8 of an av.VideoFrame by the fast path."""
+def fast_rgb(frame: Any, *, width: int = 0, height: int = 0) -> np.ndarray:
+    """RGB (H, W, 3) uint8 of an av.VideoFrame by the fast path, in its own size or in the one given."""
     from av.video.reformatter import Interpolation
 
-    return frame.reformat(format="rgb24", interpolation=Interpolation.BICUBIC, threads=1).to_ndarray()
+    size = {"width": width or frame.width, "height": height or frame.height}
+    return frame.reformat(**size, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1).to_ndarray()
+
+
+def _timestamps(container: Any, stream: Any) -> list[tuple[int, bool]]:
+    """When each coded frame is shown, in the stream's time base, in order, and whether an edit list hides it."""
+    # One packet at a time: together their payloads are the file.
+    seen = ((p.dts if p.pts is None else p.pts, p.is_discard) for p in container.demux(stream) if p.size)
+    return sorted((t, hidden) for t, hidden in seen if t is not None)
 
 
 def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
@@ -126,9 +141,7 @@ def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     # a variable rate): take the one that the usual distance between frames agrees with.
     guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
     steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
-    if not steps:
-        return guesses[0] if guesses else Fraction(25)
-    usual = statistics.median(steps)
+    usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
     measured = Fraction(1 / usual).limit_denominator(1001)
     best = min([*guesses, measured], key=lambda rate: abs(float(1 / rate) - usual))
     close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
@@ -136,6 +149,13 @@ def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     if not 0 < rate <= _MAX_FPS:
         raise MediaError(f"a frame rate of {float(rate):.1f} is out of range (0 to {_MAX_FPS}); re-encode the video")
     return rate
+
+
+def _stated_rate(stream: Any) -> Fraction | None:
+    """The rate of a clip of one frame, unless it is but the tick of its clock (100 in a GIF, 1000 in WebM)."""
+    rate = stream.average_rate
+    stated = rate and rate == stream.guessed_rate and _LEAST_FPS_OF_ONE_FRAME <= rate <= _MAX_FPS
+    return Fraction(rate) if stated else None
 
 
 def _is_constant(shown_at: tuple[Fraction, ...], fps: Fraction) -> bool:

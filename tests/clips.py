@@ -62,12 +62,12 @@ def write_clip(
 
 def write_sound(path: Path, samples: np.ndarray, *, rate: int = 16000, codec: str = "pcm_s16le") -> Path:
     """Encode samples (channels, n) in [-1, 1]; the container follows from the name."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(samples)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         for start in range(0, samples.shape[1], 4096):
-            part = np.ascontiguousarray(samples[:, start : start + 4096], dtype=np.float32)
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+            interleaved = samples[:, start : start + 4096].T.reshape(1, -1).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -77,3 +77,46 @@ def write_sound(path: Path, samples: np.ndarray, *, rate: int = 16000, codec: st
 def tone(seconds: float, rate: int = 16000, *, hertz: float = 220.0, channels: int = 1) -> np.ndarray:
     """A steady tone of amplitude 0.5: (channels, n)."""
     return np.tile(0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate), (channels, 1))
+
+
+def write_clip_of_two_sizes(path: Path, *, sizes: Sequence[tuple[int, int]] = ((96, 128), (144, 192))) -> Path:
+    """Ten frames of each size in one H.264 stream at 25 fps, brightness going on as in `write_clip`."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        (stream.height, stream.width), stream.pix_fmt = sizes[0], "yuv420p"
+        for part, (height, width) in enumerate(sizes):
+            coder = av.CodecContext.create("libx264", "w")
+            coder.width, coder.height, coder.pix_fmt = width, height, "yuv420p"
+            coder.framerate, coder.time_base, coder.options = 25, Fraction(1, 25), {"bf": "0", "crf": "8"}
+            frames = []
+            for i in range(10 * part, 10 * part + 10):
+                frame = av.VideoFrame.from_ndarray(gradient(i, height, width), format="rgb24")
+                frame.pts, frame.time_base = i, Fraction(1, 25)
+                frames.append(frame.reformat(format="yuv420p"))
+            for packet in [packet for frame in (*frames, None) for packet in coder.encode(frame)]:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def hold_last_frame(source: Path, target: Path, *, milliseconds: int) -> Path:
+    """Copy the pictures of a clip without B-frames, the last one shown for so long, as screen captures have it."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as write:
+        stream = write.add_stream_from_template(read.streams.video[0])
+        packets = [packet for packet in read.demux(video=0) if packet.size]
+        packets[-1].duration = round(Fraction(milliseconds, 1000) / packets[-1].time_base)
+        for packet in packets:
+            packet.stream = stream
+            write.mux(packet)
+    return target
+
+
+def blank_frames(path: Path, frames: slice) -> Path:
+    """Overwrite coded frames with zeros, in place: no decoder makes anything of them."""
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for position, size in places[frames]:
+        content[position + 4 : position + size] = bytes(size - 4)
+    path.write_bytes(content)
+    return path

@@ -84,8 +84,9 @@ def test_load_audio_reads_every_container(tmp_path: Path, name: str, codec: str,
     assert loaded[4000:12000].square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.05)
 
 
-def test_surround_is_averaged(tmp_path: Path) -> None:
-    centre = np.zeros((6, 16000))
+@pytest.mark.parametrize("channels", [6, 8])  # PyAV dies of eight channels in planes
+def test_surround_is_averaged(tmp_path: Path, channels: int) -> None:
+    centre = np.zeros((channels, 16000))
     centre[2] = tone(1.0)
     loaded = load_audio(write_sound(tmp_path / "a.wav", centre))
     np.testing.assert_allclose(loaded.numpy(), centre.mean(0), atol=1 / 32768)
@@ -126,6 +127,14 @@ def test_loudness_is_the_root_mean_square_of_each_frame() -> None:
     loudness = frame_loudness(waveform, 60, 25)
     np.testing.assert_allclose(loudness[:25], 0.25, rtol=1e-4)
     np.testing.assert_allclose(loudness[25:], 0, atol=1e-4)  # past the end too
+
+
+def test_loudness_after_minutes_of_speech_is_as_exact_as_at_the_start() -> None:
+    seconds = 20 * 60
+    waveform = torch.cat([torch.full((16000 * seconds,), 0.9), torch.full((16000,), 1e-3)])
+    quiet = frame_loudness(waveform, 25 * (seconds + 1), 25)[-25:]
+    assert quiet.dtype == torch.float32
+    np.testing.assert_allclose(quiet, 1e-3, rtol=1e-3)
 
 
 def test_bad_sound_is_a_media_error_that_names_the_file(tmp_path: Path) -> None:

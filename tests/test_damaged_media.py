@@ -1,0 +1,99 @@
+"""Files cut short or damaged are refused or bridged; whole ones that only look cut short are taken."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.errors import MediaError
+from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.video import open_video
+from gpu_lipsync.video_info import probe_video
+from tests.clips import blank_frames, hold_last_frame, tone, write_clip
+
+
+def noise(index: int, height: int, width: int) -> np.ndarray:
+    """A picture that shares nothing with its neighbours."""
+    return np.random.default_rng(index).integers(0, 255, (height, width, 3), np.uint8)
+
+
+def read_all(path: Path, decoder: str) -> torch.Tensor:
+    with open_video(path, FrameConfig(decoder=decoder)) as video:  # type: ignore[arg-type]
+        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 7)])
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_picture_and_sound_may_differ_in_length(tmp_path: Path, suffix: str) -> None:
+    long_sound = write_clip(tmp_path / f"a{suffix}", n_frames=75, sound=tone(6.0))
+    assert probe_video(long_sound).n_frames == 75
+    short_sound = write_clip(tmp_path / f"b{suffix}", n_frames=75, sound=tone(1.0))
+    assert read_sound(short_sound).duration_s == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_the_last_picture_may_be_held(tmp_path: Path, suffix: str) -> None:
+    plain = write_clip(tmp_path / f"a{suffix}", options={"bf": "0"})
+    held = hold_last_frame(plain, tmp_path / f"b{suffix}", milliseconds=5000)
+    assert probe_video(held).n_frames == 20
+
+
+def test_matroska_cut_short_is_refused_whichever_stream_is_the_longer(tmp_path: Path) -> None:
+    for name, seconds in (("a", 8.0), ("b", 3.0)):
+        whole = write_clip(tmp_path / f"{name}.mkv", n_frames=125, picture=noise, sound=tone(seconds))
+        cut = tmp_path / f"{name}_cut.mkv"
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        with pytest.raises(MediaError, match="cut short"):
+            probe_video(cut)
+    with pytest.raises(MediaError, match="cut short"):
+        read_sound(tmp_path / "a_cut.mkv")
+
+
+@pytest.mark.parametrize("lost", [slice(-1, None), slice(-5, None), slice(20, 22)])
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_lost_frames_show_the_one_before_them(tmp_path: Path, lost: slice, decoder: str) -> None:
+    path = write_clip(tmp_path / "a.mp4", n_frames=40, picture=noise, options={"bf": "0", "g": "10"})
+    whole = read_all(path, decoder)
+    frames = read_all(blank_frames(path, lost), decoder)
+    indices = range(40)[lost]
+    assert torch.equal(frames[: indices.start], whole[: indices.start])
+    assert all(torch.equal(frames[i], whole[indices.start - 1]) for i in indices)
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_more_lost_at_the_end_than_half_a_second_is_an_error(tmp_path: Path, decoder: str) -> None:
+    path = write_clip(tmp_path / "a.mp4", n_frames=40, picture=noise, options={"bf": "0", "g": "10"})
+    with pytest.raises(MediaError, match="decoding ends at frame 27 of 40"):
+        read_all(blank_frames(path, slice(27, None)), decoder)
+
+
+def test_decord_asked_for_by_name_does_not_call_another(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", n_frames=40, picture=noise, options={"bf": "0", "g": "10"})
+    with pytest.raises(MediaError, match="cannot be decoded from frame"):
+        read_all(blank_frames(path, slice(-1, None)), "decord")
+
+
+def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+
+    def unsupported(*_: Any) -> Any:
+        raise av.FFmpegError(-1163346256, "Not yet implemented in FFmpeg, patches welcome")
+
+    with open_video(path, FrameConfig(decoder="pyav")) as video:
+        monkeypatch.setattr("gpu_lipsync.decoders.decoded", unsupported)
+        with pytest.raises(MediaError, match=f"{path}.*patches welcome"):
+            next(video.batches(range(20), 7))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are made by POSIX systems only")
+def test_pipes_and_folders_are_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(MediaError, match=f"{path} is not a regular file"):
+            open_video(path, FrameConfig())
+        with pytest.raises(MediaError, match=f"{path} is not a regular file"):
+            read_sound(path)

@@ -1,0 +1,129 @@
+"""Files that are whole but out of the ordinary: names, sizes and channels that change, single frames, HDR."""
+
+import gc
+import os
+import shutil
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gpu_lipsync import video_info
+from gpu_lipsync.audio import load_audio
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.video import open_video
+from gpu_lipsync.video_info import probe_video
+from tests.clips import gradient, tone, write_clip, write_clip_of_two_sizes, write_sound
+
+
+def read_all(path: Path, decoder: str = "auto") -> torch.Tensor:
+    with open_video(path, FrameConfig(decoder=decoder)) as video:  # type: ignore[arg-type]
+        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 7)])
+
+
+NAMES = ["2024-05-01T12:30", "http:a", "a%03d", "100%", "a#b?c=d&e", 'two  words \'n "more"', "-i", "ä嘴🙂"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_names_may_contain_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, decoder: str) -> None:
+    write_clip(tmp_path / "face.mp4").rename(tmp_path / f"{name}.mp4")
+    write_sound(tmp_path / "speech.wav", tone(0.5)).rename(tmp_path / f"{name}.wav")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_all(Path(f"{name}.mp4"), decoder)) == 20
+    assert read_sound(f"{name}.wav").duration_s == 0.5
+
+
+def test_a_name_that_is_not_utf8_is_left_to_pyav(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    try:
+        shutil.copy(write_clip(tmp_path / "a.mp4", sound=tone(0.5)), path)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with open_video(path, FrameConfig()) as video:
+        assert video.decoder.startswith("PyAV")
+        assert "decord" in video.notes[0]
+    assert read_sound(path).duration_s > 0.4
+    with pytest.raises(ConfigError, match="--decoder decord cannot read"):
+        open_video(path, FrameConfig(decoder="decord"))
+
+
+@pytest.mark.parametrize(("name", "decoder"), [("a.ts", "auto"), ("a.mkv", "pyav"), ("a.mkv", "decord")])
+def test_a_change_of_size_is_brought_to_the_first(tmp_path: Path, name: str, decoder: str) -> None:
+    frames = read_all(write_clip_of_two_sizes(tmp_path / name), decoder)
+    expected = np.stack([gradient(i, 96, 128) for i in range(20)])
+    difference = (frames.float() - torch.from_numpy(expected).permute(0, 3, 1, 2).float()).abs()
+    assert difference.mean() < 2  # lossy; neighbours differ by 5 levels
+
+
+@pytest.mark.parametrize("channels", [(1, 2), (2, 1)])
+def test_sound_that_changes_its_channels_goes_on(tmp_path: Path, channels: tuple[int, int]) -> None:
+    parts = [
+        write_sound(tmp_path / f"{n}.mp3", tone(1.0, 44100, channels=n), rate=44100, codec="mp3") for n in channels
+    ]
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    sound = read_sound(path)
+    assert len(sound.samples) == channels[0]
+    assert_steady_tone(path)
+
+
+@pytest.mark.parametrize("rates", [(44100, 22050), (24000, 48000)])
+def test_sound_that_changes_its_rate_goes_on(tmp_path: Path, rates: tuple[int, int]) -> None:
+    parts = [write_sound(tmp_path / f"{r}.aac", tone(1.0, r), rate=r, codec="aac") for r in rates]
+    path = tmp_path / "joined.aac"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert read_sound(path).sample_rate_hz == rates[0]
+    assert_steady_tone(path)
+
+
+def assert_steady_tone(path: Path) -> None:
+    """Two seconds of the tone of `tests.clips`, but for what a codec adds where it begins and ends."""
+    loaded = load_audio(path)
+    assert loaded.shape[0] == pytest.approx(32000, abs=3200)
+    for seconds in (slice(4000, 12000), slice(22000, 28000)):
+        assert loaded[seconds].square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.05)
+        spectrum = torch.fft.rfft(loaded[seconds]).abs()
+        assert spectrum.argmax().item() * 16000 / len(loaded[seconds]) == pytest.approx(220, abs=3)
+
+
+def test_probing_lets_go_of_the_packets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = []
+
+    def counting(*arguments: Any) -> Any:
+        alive.append(sum(type(thing) is av.Packet for thing in gc.get_objects()))
+        return first_frame(*arguments)
+
+    first_frame = video_info._first_frame
+    monkeypatch.setattr(video_info, "_first_frame", counting)
+    probe_video(write_clip(tmp_path / "a.mp4", n_frames=60))
+    assert alive[0] <= 2  # all 60 would be the file in memory
+
+
+def test_the_rate_of_a_single_frame_is_asked_for_unless_it_says(tmp_path: Path) -> None:
+    for name, settings in (("a.gif", {}), ("b.gif", {"duration": 100})):  # clocks of 1/100 s
+        Image.fromarray(gradient(0, 96, 128)).save(tmp_path / name, **settings)
+    write_clip(tmp_path / "a.mkv", n_frames=1, pts=[0], fps=Fraction(1000))
+    for name in ("a.gif", "b.gif", "a.mkv"):
+        with open_video(tmp_path / name, FrameConfig(fps=30.0)) as video:
+            assert (video.n_frames, video.fps) == (1, 30)
+    with open_video(write_clip(tmp_path / "a.mp4", n_frames=1, fps=Fraction(50)), FrameConfig(fps=30.0)) as video:
+        assert (video.n_frames, video.fps) == (1, 50)
+
+
+@pytest.mark.parametrize(("curve", "name"), [(18, "HLG"), (16, "PQ"), (1, None)])
+def test_hdr_is_said(tmp_path: Path, curve: int, name: str | None) -> None:
+    names = {18: "arib-std-b67", 16: "smpte2084", 1: "bt709"}
+    options = {"x264-params": f"transfer={names[curve]}"}
+    path = write_clip(tmp_path / "a.mkv", pix_fmt="yuv420p10le", options=options)
+    with open_video(path, FrameConfig()) as video:
+        said = [note for note in video.notes if "HDR" in note]
+    assert len(said) == (name is not None)
+    assert name is None or (f"({name})" in said[0] and "convert" in said[0])
