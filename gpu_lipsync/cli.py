@@ -8,70 +8,127 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
-from gpu_lipsync import report as _clock  # noqa: F401 - starts it: what counts is the time the caller waits
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
 from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
+from gpu_lipsync.report import PROGRAM_START
 
-INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT or SIGTERM, as shells have it
-
-
-class _Terminated(KeyboardInterrupt):
-    """A supervisor ended the run: clean up as for Ctrl-C."""
+_STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+class _Stopped(KeyboardInterrupt):
+    """A signal ends the run: clean up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_STOPPING[signal.Signals(number)])
+        self.exit_code = 128 + number  # as shells have it
+
+
+class _Stops:
+    """The signals that end a run: the first raises _Stopped, and no other cuts the cleaning up short."""
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._stopped = False
+
+    def __enter__(self) -> _Stops:
+        for number in _STOPPING:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # as nohup has SIGHUP; a host program's own
+                self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._stopped:  # else the program is about to end, and no second signal is to change its exit code
+            self._set(self._before)
+
+    def ignore(self) -> None:
+        """From here on nothing is to be interrupted."""
+        self._set(dict.fromkeys(self._before, signal.SIG_IGN))
+
+    def _stop(self, number: int, _: object) -> None:
+        self._stopped = True
+        self.ignore()
+        raise _Stopped(number)
+
+    @staticmethod
+    def _set(handlers: dict[signal.Signals, Any]) -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit code: 0, or that of the LipSyncError's kind, or 130 when interrupted.
+        The exit code: 0, or that of the LipSyncError's kind, or 128 and the number of the signal that ended the run.
     """
-    arguments = vars(build_parser().parse_args(argv))
+    _fill_closed_descriptors()
     try:
-        config = LipSyncConfig(**arguments)
-        return _run(config)
+        arguments = vars(build_parser().parse_args(argv))
+        with _Stops() as stops:
+            return _answered(arguments, stops)
+    finally:
+        _flush()
+
+
+def _answered(arguments: dict[str, Any], stops: _Stops) -> int:
+    errors = TolerantStream(sys.stderr)
+    try:
+        _run(LipSyncConfig(**arguments), stops)
     except LipSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
+        errors.write(f"error: {error}\n")
         return error.exit_code
-    except _Terminated:
-        print("terminated: nothing was written", file=sys.stderr)
-        return TERMINATED
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        return INTERRUPTED
+    except _Stopped as stopped:
+        errors.write(f"{stopped}: nothing was written\n")
+        return stopped.exit_code
+    return 0
 
 
-def _run(config: LipSyncConfig) -> int:
+def _fill_closed_descriptors() -> None:
+    # The next file opened would get the number that `2>&-` has set free, and what libraries print would go into it.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:  # its reader has left; the interpreter's own flush at the end would fail the program for that
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(config: LipSyncConfig, stops: _Stops) -> None:
     # Read by libgomp when torch loads it. Decoding and encoding run beside the network, and threads that spin at its
     # barriers while those have their cores make a convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would spin too, with nothing to do
     gc.disable()  # to look through a million objects that all stay takes a tenth of a second
     from gpu_lipsync.pipeline import run
-    from gpu_lipsync.progress import Console, Silent
 
     gc.freeze()
     gc.enable()
-    observer = Silent() if config.quiet else Console()
+    observer: Observer = Silent() if config.quiet else Console()
     for warning in _warnings(config):
         observer.note(warning)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        outcome = run(config, observer)
+        outcome = run(config, observer, started=PROGRAM_START)
     finally:
         observer.end()
+    stops.ignore()  # the file is there: too late to say that nothing was written
     if config.report is not None:
         outcome.write(config.report)
     if not config.quiet:
-        print(outcome.summary())
-        print(f"Total processing time: {outcome.total_seconds:.2f}s")
-    return 0
+        summary = f"{outcome.summary()}\nTotal processing time: {outcome.total_seconds:.2f}s\n"
+        TolerantStream(sys.stdout).write(summary)
 
 
 def _warnings(config: LipSyncConfig) -> list[str]:

@@ -29,8 +29,8 @@ from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, FaceNotFoundError, LipSyncError
-from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.faces import MIN_BOX, crop_faces, paste_faces
+from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
+from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models import CenterFace, load_face_detector, load_wav2lip
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
@@ -145,7 +145,7 @@ def _tracked(
     for batch, frames in video.batches(sources, BATCH):  # again: boxes are final only at the end
         shown = timeline.showing(outputs, batch)
         where = [timeline.source[i] - sources.start for i in shown]
-        seen = [k for k, box in enumerate(boxes[where].tolist()) if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX]
+        seen = [k for k, box in enumerate(boxes[where].tolist()) if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX_PX]
         for first in range(0, len(seen), BATCH):  # a picture is one frame, shown as often as the sound is long
             part = seen[first : first + BATCH]
             picks = torch.tensor([where[k] + sources.start - batch.start for k in part], device=frames.device)

@@ -6,14 +6,16 @@ default stands in one place: the stage's configuration.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, EncodeError
 from gpu_lipsync.face_config import FaceConfig
 
 DecoderName = Literal["auto", "decord", "torchcodec", "pyav"]
@@ -78,7 +80,9 @@ class LipSyncConfig:
     """A whole run. Field names are the flag names; README.md says what each does.
 
     Raises:
-        ConfigError: a value is out of its range; the message has the value and the range.
+        ConfigError: a value is out of its range; the message has the value and the range. Or a file to write is one to
+            read, or the other one to write.
+        EncodeError: a file to write cannot be.
     """
 
     checkpoint_path: str | Path
@@ -124,10 +128,11 @@ class LipSyncConfig:
         outfile = Path(self.outfile)
         if outfile.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"outfile must end in one of {', '.join(SUFFIXES)}, got {str(outfile)!r}")
-        for role in ("face", "audio", "checkpoint_path"):
-            source = Path(getattr(self, role))
-            if outfile.exists() and source.exists() and outfile.samefile(source):
-                raise ConfigError(f"outfile {outfile} is the {role} file itself; give another --outfile")
+        inputs = {role: Path(getattr(self, role)) for role in ("face", "audio", "checkpoint_path")}
+        require_apart("outfile", outfile, inputs)
+        if self.report is not None:
+            require_apart("report", Path(self.report), inputs | {"outfile": outfile})
+            require_writable("report", Path(self.report))
 
     @cached_property
     def frames(self) -> FrameConfig:
@@ -169,6 +174,50 @@ class LipSyncConfig:
     @cached_property
     def encode(self) -> EncodeConfig:
         return EncodeConfig(encoder=self.encoder, crf=self.crf, preset=self.preset)
+
+
+def require_apart(name: str, path: Path, others: Mapping[str, Path]) -> None:
+    """Refuse to write a file that has another role too.
+
+    Raises:
+        ConfigError: `path` is one of `others`.
+        EncodeError: `path` cannot even be looked at.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # nothing to lose there yet
+    except OSError as error:
+        raise _unwritable(name, path, error.strerror or str(error)) from error
+    for role, other in others.items():
+        if _same_file(path, other):
+            raise ConfigError(f"{name} {path} and {role} are the same file; give another --{name}")
+
+
+def require_writable(name: str, path: Path) -> None:
+    """Ask, before the work that it is to hold, whether a file can be written in place. Makes nothing.
+
+    Raises:
+        EncodeError: the file or its folder cannot be written, or it is a folder.
+    """
+    if path.is_dir():
+        raise EncodeError(f"{name} {path} is a folder; give the name of a file in it")
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if nearest != path and not nearest.is_dir():
+        raise _unwritable(name, path, f"{nearest} is a file")
+    if not os.access(nearest, os.W_OK if nearest == path else os.W_OK | os.X_OK):
+        raise _unwritable(name, path, f"no permission to write {nearest}")
+
+
+def _unwritable(name: str, path: Path, reason: str) -> EncodeError:
+    return EncodeError(f"{name} {path} cannot be written ({reason}); choose another --{name}")
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:  # one is not there, yet or at all, or cannot be looked at: its reader or writer says so
+        return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _require(holds: bool, name: str, value: object, accepted: str) -> None:

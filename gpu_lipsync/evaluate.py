@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -23,9 +24,9 @@ from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
-from gpu_lipsync.config import DecoderName
+from gpu_lipsync.config import DecoderName, require_apart, require_writable
 from gpu_lipsync.device import resolve_device
-from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
 from gpu_lipsync.mouth_landmarks import lips_apart
 from gpu_lipsync.talking_clip import BATCH, Clip, read_clip
 
@@ -89,7 +90,8 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
 
         mouths = {"source": source, "own sound": own, "silence": still}
         openings = {"source": true_opening, "own sound": opening, "silence": rest}
-        draw_strips(picture, mouths, envelope=envelope, openings=openings)
+        with _written("picture", picture):
+            draw_strips(picture, mouths, envelope=envelope, openings=openings)
     return _rounded(report)
 
 
@@ -176,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
     arguments = parser.parse_args(argv)
     try:
+        _require_usable(arguments)
         from gpu_lipsync.models import load_wav2lip
 
         device = resolve_device(arguments.device)
@@ -184,15 +187,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         clip = read_clip(arguments.face, device, max_seconds=seconds, decoder=decoder)
         report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
         report |= evaluate(clip, generator, arguments.picture)
+        text = json.dumps(report, indent=2) + "\n"
+        if arguments.out is None:
+            sys.stdout.write(text)
+        else:
+            with _written("out", arguments.out):
+                arguments.out.write_text(text)
     except LipSyncError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    text = json.dumps(report, indent=2) + "\n"
-    if arguments.out is None:
-        sys.stdout.write(text)
-    else:
-        arguments.out.write_text(text)
     return 0
+
+
+def _require_usable(arguments: argparse.Namespace) -> None:
+    """Refuse before the work what would fail after it."""
+    if not 0 < arguments.max_seconds < 3600:
+        raise ConfigError(f"max_seconds must be above 0 and below 3600, got {arguments.max_seconds:g}")
+    if arguments.picture is not None and arguments.picture.suffix.lower() != ".png":
+        raise ConfigError(f"picture must end in .png, got {str(arguments.picture)!r}")
+    others = {role: Path(getattr(arguments, role)) for role in ("checkpoint_path", "face")}
+    for name in ("out", "picture"):
+        path = getattr(arguments, name)
+        if path is not None:
+            require_apart(name, path, others)
+            require_writable(name, path)
+            others[name] = path
+
+
+@contextmanager
+def _written(name: str, path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise EncodeError(f"{name} {path} cannot be written ({error.strerror}); choose another --{name}") from error
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from gpu_lipsync.errors import ConfigError
 HALF_WINDOW_S = 0.25
 MODE_FACTORS = {"light": 1.5, "medium": 2.0, "strong": 3.0}  # of the window, with temporal_smooth
 NO_BOX = (-1, -1, -1, -1)
+MIN_BOX_PX = 16  # a smaller face has no mouth to speak of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class FaceConfig:
             raise ConfigError(
                 f"box {self.box} holds nothing; give top bottom left right in pixels, bottom > top >= 0, "
                 "right > left >= 0"
+            )
+        if self.has_box and min(bottom - top, right - left) < MIN_BOX_PX:
+            raise ConfigError(
+                f"box {self.box} is {right - left}x{bottom - top} pixels; give the whole face, "
+                f"{MIN_BOX_PX}x{MIN_BOX_PX} or more, as top bottom left right"
             )
 
     @property

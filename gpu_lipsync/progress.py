@@ -5,9 +5,34 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, Protocol, TextIO
 
 _PLAIN_EVERY_S = 5.0
+
+
+class TolerantStream:
+    """Takes text for people to read; that nobody reads it, any more or ever, is no reason for a run to fail."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """`stream` is None where the caller closed it, as `2>&-` does."""
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> None:
+        # The name of a file may hold what no encoding has: bytes that are not UTF-8 come as lone surrogates.
+        printable = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.write(printable)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
 
 
 class Observer(Protocol):
@@ -42,6 +67,7 @@ class Console:
     """Frames done, rate and time left on stderr."""
 
     def __init__(self) -> None:
+        self._stream = TolerantStream(sys.stderr)
         self._bar: Any = None
         self._n_frames = self._n_done = 0
         self._start = self._said = 0.0
@@ -49,18 +75,20 @@ class Console:
     def note(self, line: str) -> None:
         if self._bar is not None:
             self._bar.clear()
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
     def begin(self, n_frames: int) -> None:
         self._n_frames, self._start = n_frames, time.monotonic()
         self._said = self._start
-        if sys.stderr.isatty():
+        if self._stream.isatty():
             from tqdm import tqdm
 
             # tqdm prints nothing on a terminal that does not know its size; this falls back to 80 x 24.
             columns, rows = shutil.get_terminal_size()
-            self._bar = tqdm(total=n_frames, unit="frame", desc="lip-sync", file=sys.stderr, ncols=columns, nrows=rows)
+            self._bar = tqdm(
+                total=n_frames, unit="frame", desc="lip-sync", file=self._stream, ncols=columns, nrows=rows
+            )
 
     def advance(self, n_frames: int) -> None:
         self._n_done += n_frames

@@ -18,7 +18,7 @@ from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.progress import Observer
 
 _PACKAGES = ("torch", "torchaudio", "kornia", "decord", "av", "torchcodec", "numpy")
-_PROCESS_START = time.perf_counter()
+PROGRAM_START = time.perf_counter()  # from which the command counts, since its caller waits for the imports too
 
 
 @dataclass(kw_only=True)
@@ -28,6 +28,7 @@ class Report:
     Attributes:
         n_frames_in_silence: frames that only show a resting mouth, with silence gating.
         n_generated: frames that the generator made; with silence gating fewer than were shown.
+        n_spoiled: frames left as they were because the generator's mouth was not a number somewhere.
         seconds: wall-clock time by stage. Decoding and following faces run beside the others, and `encode` is only
             what was waited for: the sum is not the total. On CUDA the network's work is queued, so its time shows up
             in the stage that first waits for it.
@@ -47,6 +48,7 @@ class Report:
     n_frames_without_face: int = 0
     n_frames_in_silence: int = 0
     n_generated: int = 0
+    n_spoiled: int = 0
     batch_size: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     total_seconds: float = 0.0
@@ -98,7 +100,10 @@ class Report:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise EncodeError(f"report {path} cannot be written ({error.strerror}); choose another --report") from error
+            raise EncodeError(
+                f"report {path} cannot be written ({error.strerror}), but {self.outfile} is complete; "
+                "choose another --report"
+            ) from error
 
 
 def rate_of(fps: str) -> float:
@@ -122,8 +127,3 @@ def peak_memory_mb() -> float:
     """Largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 if sys.platform != "darwin" else 1024**2)
-
-
-def seconds_since_start() -> float:
-    """Wall-clock time since this package was first imported, which is what a caller waits for."""
-    return time.perf_counter() - _PROCESS_START

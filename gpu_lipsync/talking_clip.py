@@ -12,8 +12,8 @@ from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import DecoderName, FrameConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.errors import FaceNotFoundError
-from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.faces import MIN_BOX, crop_faces
+from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
+from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.mouth_landmarks import Contexts, find_contexts
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
@@ -77,7 +77,9 @@ def read_clip(
             tracker.push(frames)
         tracker.finish()
         boxes = tracker.boxes(0, n)
-        seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX).all(dim=1) & torch.tensor([i in window_of for i in range(n)])
+        seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX_PX).all(dim=1) & torch.tensor(
+            [i in window_of for i in range(n)]
+        )
         if int(seen.sum()) < ENOUGH_FRAMES:
             raise FaceNotFoundError(
                 f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}"

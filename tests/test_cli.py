@@ -1,5 +1,7 @@
 """The command line: the predecessor's flags to the letter, ranges, and what answers before torch is there."""
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -7,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gpu_lipsync.cli import build_parser, main
+from gpu_lipsync.cli import _Stopped, _Stops, build_parser, main
 from gpu_lipsync.config import LipSyncConfig
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, EncodeError
 
 ROOT = Path(__file__).parent.parent
 REQUIRED = ["--checkpoint_path", "c.pth", "--face", "f.mp4", "--audio", "a.wav"]
@@ -106,6 +108,7 @@ def test_an_even_blur_becomes_odd() -> None:
         ("--fps 0", "above 0 and at most 240, got 0"),
         ("--fps nan", "above 0"),
         ("--box 100 50 0 10", "top bottom left right"),
+        ("--box 100 110 50 250", "200x10 pixels"),
         ("--crop 0 -5 0 0", "crop must be"),
         ("--crf 60", "0 to 51, got 60"),
         ("--device tpu", "auto, cpu, cuda or cuda:N, got 'tpu'"),
@@ -129,6 +132,74 @@ def test_an_outfile_that_is_an_input_is_refused(tmp_path: Path) -> None:
     clip.write_bytes(b"precious")
     assert main(["--checkpoint_path", "c", "--face", str(clip), "--audio", "a", "--outfile", str(clip)]) == 2
     assert clip.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("role", ["face", "audio", "checkpoint_path", "outfile"])
+def test_a_report_over_another_file_is_refused(
+    tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    precious = tmp_path / "clip.mp4"
+    if role != "outfile":  # which is not there yet
+        precious.write_bytes(b"precious")
+    flags = [*REQUIRED, f"--{role}", str(precious), "--report", "folder/../clip.mp4"]
+    (tmp_path / "folder").mkdir()
+    assert main(flags) == ConfigError.exit_code
+    assert f"report folder/../clip.mp4 and {role} are the same file" in capsys.readouterr().err
+    assert role == "outfile" or precious.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("flag", ["--outfile", "--report"])
+@pytest.mark.parametrize(("name", "reason"), [("x" * 300 + ".mp4", "too long"), ("locked/a.mp4", "Permission denied")])
+def test_a_path_that_cannot_be_looked_at_is_one_line(
+    tmp_path: Path,
+    flag: str,
+    name: str,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look = Path.stat
+
+    def stat(path: Path, **settings: bool) -> os.stat_result:  # root may look into any folder
+        if "locked" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **settings)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert main([*REQUIRED, flag, str(tmp_path / name)]) == EncodeError.exit_code
+    stderr = capsys.readouterr().err
+    assert reason in stderr and stderr.count("\n") == 1
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain").touch()
+    for path, reason in ((tmp_path / "plain" / "r.json", "plain is a file"), (tmp_path, "is a folder")):
+        assert main([*REQUIRED, "--report", str(path)]) == EncodeError.exit_code
+        assert reason in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert main([*REQUIRED, "--report", str(tmp_path / "new" / "r.json")]) == EncodeError.exit_code
+    assert f"no permission to write {tmp_path}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["plain"]
+
+
+def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with _Stops():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGINT) is not interrupt
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        with pytest.raises(_Stopped), _Stops():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # until the program ends
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("flags", [["--help"], [*REQUIRED, "--crf", "99"], ["--nonsense"]])

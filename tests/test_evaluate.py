@@ -137,6 +137,38 @@ def test_command_writes_its_report_or_one_line(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(report.read_text())["n_frames"] >= 100
 
 
+@pytest.mark.parametrize(
+    ("flags", "exit_code", "reason"),
+    [
+        (["--max_seconds", "0"], 2, "above 0"),
+        (["--max_seconds", "nan"], 2, "above 0"),
+        (["--out", "plain/report.json"], 6, "plain is a file"),
+        (["--out", "plain"], 2, "out plain and face are the same file"),
+        (["--picture", "plain/strips.png"], 6, "plain is a file"),
+        (["--picture", "strips.xyz"], 2, "must end in .png"),
+        (["--out", "a.png", "--picture", "a.png"], 2, "picture a.png and out are the same file"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path,
+    flags: list[str],
+    exit_code: int,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain").touch()
+    assert main(["--checkpoint_path", "missing", "--face", "plain", *flags]) == exit_code  # later it would be 5
+    stderr = capsys.readouterr().err
+    assert reason in stderr and stderr.count("\n") == 1
+
+
+def test_folders_are_made_for_what_is_written(talk: Clip, tmp_path: Path) -> None:
+    evaluate(talk, Copier(), tmp_path / "new" / "strips.png")
+    assert (tmp_path / "new" / "strips.png").stat().st_size > 0
+
+
 def join_samples(path: Path) -> None:
     """The sample face with the sample speech for its sound, streams copied."""
     import av

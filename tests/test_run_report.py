@@ -1,0 +1,70 @@
+"""What `run` tells a Python caller: its own time, and mouths that came to nothing."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpu_lipsync import LipSyncConfig, run
+from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.progress import Silent
+from gpu_lipsync.report import Report
+from tests.clips import tone, write_sound
+from tests.residency import fake_cuda, watched
+
+FACE = Path(__file__).parent.parent / "samples" / "face.mp4"
+
+
+def config_of(folder: Path, *, spoiled: bool = False) -> LipSyncConfig:
+    state = Wav2Lip(0.125).state_dict()
+    if spoiled:
+        state = {name: value * float("nan") if value.is_floating_point() else value for name, value in state.items()}
+    torch.save({"state_dict": state}, folder / "weights.pth")
+    sound = write_sound(folder / "a.wav", tone(0.3))
+    return LipSyncConfig(
+        checkpoint_path=folder / "weights.pth",
+        face=FACE,
+        audio=sound,
+        outfile=folder / "out.mp4",
+        box=(50, 250, 50, 250),
+    )
+
+
+def test_a_second_run_counts_its_own_time(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    for _ in range(2):
+        began = time.perf_counter()
+        report = run(config)
+        waited = time.perf_counter() - began
+        assert 0 < report.seconds["start-up"] < report.total_seconds <= waited
+
+
+def test_a_caller_may_have_waited_before(tmp_path: Path) -> None:
+    report = run(config_of(tmp_path), started=time.perf_counter() - 1000)
+    assert report.total_seconds > report.seconds["start-up"] > 1000
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_mouths_that_are_not_numbers_are_counted_and_told(tmp_path: Path, spoiled: bool) -> None:
+    report = run(config_of(tmp_path, spoiled=spoiled))
+    assert (report.n_frames, report.as_dict()["n_spoiled"]) == (5, 5 if spoiled else 0)
+    assert any(note.startswith("5 mouths were not numbers") for note in report.notes) is spoiled
+
+
+def test_counting_them_does_not_make_the_host_wait() -> None:
+    here = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)])
+    there, speaking = here + 30, [0.0] * 4
+    facts = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
+    with fake_cuda():
+        with torch.device("cuda"):
+            generator, mel = Wav2Lip(0.125).eval(), torch.zeros(4, 1, 80, 16)
+            frames = torch.zeros(4, 240, 320, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+        report = Report(**facts, width=320, height=240, batch_size=4)  # type: ignore[arg-type]
+        renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
+        renderer._sync(frames, mel, here, speaking)  # masks and the like are made once
+        seen = watched(lambda: renderer._sync(frames, mel, there, speaking))
+    assert seen.offences == []
+    assert isinstance(renderer._n_spoiled, torch.Tensor) and renderer._n_spoiled.device.type == "cuda"
