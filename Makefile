@@ -1,7 +1,8 @@
 # make demo: install, then lip-sync the sample clip.  make test: ruff, mypy, pytest.  make bench: the benchmark tables.
-# Everything lives in .venv; nothing is needed from the system but Python 3.11 or newer and git.
+# Everything lives in .venv, but for gpu-check; nothing is needed from the system but Python 3.11 or newer and git.
 
 PYTHON ?= python3
+GPU_PYTHON ?= python
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -38,9 +39,10 @@ bench: $(VENV)/.dev
 bench-quick: $(VENV)/.dev
 	$(BIN)/python -m bench --quick
 
-gpu-check: $(VENV)/.dev
-	GPU_LIPSYNC_REQUIRE_CUDA=1 $(BIN)/python -m pytest tests/test_residency.py
-	$(BIN)/python -m bench.gpu_check
+# With the Python of the environment that is active (environment.yml), which has what the GPU needs; .venv has not.
+gpu-check:
+	GPU_LIPSYNC_REQUIRE_CUDA=1 $(GPU_PYTHON) -m pytest tests/test_residency.py
+	$(GPU_PYTHON) -m bench.gpu_check
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,4 +54,4 @@ $(VENV)/.dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build results *.egg-info
+	rm -rf $(VENV) build $(DEMO) *.egg-info

@@ -5,25 +5,29 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from gpu_lipsync.audio import log_mel, waveform_of
+from gpu_lipsync import run
+from gpu_lipsync.audio import log_mel, mel_windows, waveform_of
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
-from gpu_lipsync.config import EncodeConfig, FrameConfig
-from gpu_lipsync.encode import StreamShape, open_writer
+from gpu_lipsync.config import EncodeConfig, EncoderName, FaceConfig, FrameConfig, LipSyncConfig
+from gpu_lipsync.device import arrived, staged
+from gpu_lipsync.encode import open_writer
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
 from gpu_lipsync.report import installed_versions
 from gpu_lipsync.sound_file import read_sound
-from gpu_lipsync.video import open_video
+from gpu_lipsync.streams import StreamShape
+from gpu_lipsync.tracking import track_faces
+from gpu_lipsync.video import Video, open_video
 
 ROOT = Path(__file__).parent.parent
 FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
@@ -34,7 +38,7 @@ ROUNDS = 10
 
 
 def main() -> int:
-    """Print the table; 1 where there is no CUDA device."""
+    """Print the table, line by line; 1 where there is no CUDA device or where a stage failed."""
     if not torch.cuda.is_available():
         print("gpu-check needs a CUDA device, and torch sees none here", file=sys.stderr)
         return 1
@@ -43,79 +47,110 @@ def main() -> int:
     print(f"{properties.name}, {properties.total_memory >> 20} MiB, CUDA {torch.version.cuda}")
     print(", ".join(f"{name} {version}" for name, version in installed_versions().items()))
     print(f"\n{'stage':44} {'ms/frame':>9}  note")
+    failed = 0
     for name, seconds_per_frame, note in every_stage(device):
         shown = f"{seconds_per_frame * 1000:9.3f}" if seconds_per_frame is not None else f"{'-':>9}"
-        print(f"{name:44} {shown}  {note}")
-    return 0
+        print(f"{name:44} {shown}  {note}", flush=True)
+        failed += note.startswith(FAILED)
+    return 1 if failed else 0
 
 
 Row = tuple[str, float | None, str]
+FAILED = "FAILED: "
 
 
-def every_stage(device: torch.device) -> list[Row]:
+def every_stage(device: torch.device) -> Iterator[Row]:
     """What each stage is called, its seconds a frame (None where it cannot run here), and what it ran with or why."""
-    return [*_network(device), *_decode(device), *_encode(device)]
+    for stages in (_network, _precision, _decode, _encode, _whole):
+        try:
+            yield from stages(device)
+        except Exception as error:  # noqa: BLE001 - the table is for finding out what fails; the rest is worth having
+            yield stages.__name__.strip("_"), None, f"{FAILED}{type(error).__name__}: {str(error).strip()[:300]}"
 
 
-def _network(device: torch.device) -> list[Row]:
-    frames = torch.randint(0, 255, (BATCH, 3, HEIGHT, WIDTH), dtype=torch.uint8, device=device)
-    frames = frames.contiguous(memory_format=torch.channels_last)
+def _frames(device: torch.device) -> Tensor:
+    """The sample's first frame at the checked size, (BATCH, 3, HEIGHT, WIDTH): encoders choke on noise."""
+    with open_video(FACE, FrameConfig(decoder="pyav"), "cpu") as video:
+        _, first = next(video.batches(range(1), 1))
+    larger = functional.interpolate(first, (HEIGHT, WIDTH), mode="bilinear")
+    return larger.expand(BATCH, -1, -1, -1).contiguous(memory_format=torch.channels_last).to(device)
+
+
+def _network(device: torch.device) -> Iterator[Row]:
+    frames = _frames(device)
     boxes = torch.tensor([BOX] * BATCH)
     mel = torch.zeros(BATCH, 1, 80, 16, device=device)
     mouths = torch.rand(BATCH, 3, 96, 96, device=device)
     waveform = waveform_of(read_sound(SPEECH), device)
     detector = load_face_detector(device)
-    rows: list[Row] = [
-        (f"detector, {len(frames)} x {WIDTH}x{HEIGHT}", _events(lambda: detector.candidates(frames)), ""),
-        ("mel, a whole clip (not per frame)", _events(lambda: log_mel(waveform)) * BATCH, ""),
-    ]
+    yield f"detector, {len(frames)} x {WIDTH}x{HEIGHT}", _events(lambda: detector.candidates(frames)), ""
+    yield "mel, a whole clip (not per frame)", _events(lambda: log_mel(waveform)) * BATCH, ""
+    faces = crop_faces(frames, boxes)
     for dtype in (torch.float32, torch.float16):
         generator = load_wav2lip(CHECKPOINT, device, dtype)
-        faces = crop_faces(frames, boxes)
-        rows.append((f"generator (demo), {dtype}", _events(lambda g=generator, f=faces: g(mel, f)), ""))  # type: ignore[misc]
-    rows.append(("crop", _events(lambda: crop_faces(frames, boxes)), ""))
+        yield f"generator (demo), {dtype}", _events(lambda g=generator: g(mel, faces)), ""  # type: ignore[misc]
+    yield "crop", _events(lambda: crop_faces(frames, boxes)), ""
     for method in BLENDS:
         config = BlendConfig(method=method)
-        rows.append((f"blend {method}", _events(lambda c=config: paste_faces(frames, mouths, boxes, c)), ""))  # type: ignore[misc]
-    rows.append(("RGB to 4:2:0", _events(lambda: rgb_to_yuv420(frames)), ""))
-    return rows
+        yield f"blend {method}", _events(lambda c=config: paste_faces(frames, mouths, boxes, c)), ""  # type: ignore[misc]
+    yield "RGB to 4:2:0", _events(lambda: rgb_to_yuv420(frames)), ""
 
 
-def _events(work: Callable[[], Tensor]) -> float:
-    """Median seconds a frame by CUDA events, after a warm-up."""
+def _precision(device: torch.device) -> Iterator[Row]:
+    """What half precision changes, and what the device does: mouths against those of a CPU in float32."""
+    with torch.inference_mode(), open_video(FACE, FrameConfig(decoder="pyav"), "cpu") as video:
+        _, frames = next(video.batches(range(8), 8))
+        faces = crop_faces(frames, track_faces([frames], load_face_detector(), FaceConfig()))
+        mel = mel_windows(waveform_of(read_sound(SPEECH), torch.device("cpu")), video.fps)[20:28]
+        exact = load_wav2lip(CHECKPOINT)(mel, faces)
+        for dtype in (torch.float32, torch.float16):
+            found = load_wav2lip(CHECKPOINT, device, dtype)(mel.to(device), faces.to(device)).cpu().float()
+            apart = float((found - exact).abs().mean()) * 255
+            verdict = "" if apart < 1 else FAILED
+            yield f"mouths in {dtype}", None, f"{verdict}{apart:.3f} levels from the CPU's in float32, in the mean"
+
+
+def _events(work: Callable[[], object], *, n_frames: int = 0, rounds: int = ROUNDS) -> float:
+    """Median seconds a frame by CUDA events, after a warm-up; of BATCH frames unless stated."""
     times = []
     with torch.inference_mode():
-        for _ in range(3):
+        for _ in range(min(3, rounds)):
             work()
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             start.record()
             work()
             stop.record()
             stop.synchronize()
             times.append(start.elapsed_time(stop) / 1000)
-    return statistics.median(times) / BATCH
+    return statistics.median(times) / (n_frames or BATCH)
 
 
-def _decode(device: torch.device) -> list[Row]:
-    rows: list[Row] = []
+def _decode(device: torch.device) -> Iterator[Row]:
+    """Through the stream of its own that decoding has in a run, against PyAV's frames."""
+    with open_video(FACE, FrameConfig(decoder="pyav"), "cpu") as video:
+        expected = torch.cat([frames for _, frames in video.batches(range(video.n_frames), BATCH)])
     for decoder in ("decord", "torchcodec", "pyav"):
+        name = f"decode to the device, {decoder}"
         try:
             with open_video(FACE, FrameConfig(decoder=decoder), device) as video:
-                start = time.perf_counter()
-                for _ in video.batches(range(video.n_frames), BATCH):
-                    pass
-                torch.cuda.synchronize()
-                spent = (time.perf_counter() - start) / video.n_frames
-                note = "; ".join([video.decoder, *video.notes])
-                rows.append((f"decode to the device, {decoder}, {video.size[1]}x{video.size[0]}", spent, note))
+                got: list[Tensor] = []
+
+                def decode(video: Video = video, got: list[Tensor] = got) -> None:
+                    got[:] = [f for _, f in arrived(staged(video.batches(range(video.n_frames), BATCH), video.device))]
+
+                spent = _events(decode, n_frames=video.n_frames, rounds=3)
+                apart = float((torch.cat(got).cpu().float() - expected.float()).abs().mean())
+                verdict = "" if apart < 3 else FAILED
+                note = "; ".join([f"{verdict}{video.decoder}, {apart:.2f} levels from PyAV", *video.notes])
+                yield f"{name}, {video.size[1]}x{video.size[0]}", spent, note
         except LipSyncError as error:
-            rows.append((f"decode to the device, {decoder}", None, str(error)))
-    return rows
+            yield name, None, str(error)
 
 
-def _encode(device: torch.device) -> list[Row]:
-    frames = torch.randint(0, 255, (BATCH, 3, HEIGHT, WIDTH), dtype=torch.uint8, device=device)
+def _encode(device: torch.device) -> Iterator[Row]:
+    """What the encoder wrote is decoded again and compared with what it was given."""
+    frames = _frames(device)
     shape = StreamShape(
         height=HEIGHT,
         width=WIDTH,
@@ -124,21 +159,49 @@ def _encode(device: torch.device) -> list[Row]:
         pixel_aspect=Fraction(1),
         sound=read_sound(SPEECH),
     )
-    rows: list[Row] = []
     for encoder in ("h264_nvenc", "libx264"):
+        name = f"encode from the device, {encoder}"
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                start = time.perf_counter()
-                config = EncodeConfig(encoder=encoder)
-                with open_writer(Path(folder) / "out.mp4", shape, config, device=device) as out:
+            path, used = Path(folder) / "out.mp4", [""]
+
+            def encode(path: Path = path, encoder: EncoderName = encoder, used: list[str] = used) -> None:  # type: ignore[assignment]
+                with open_writer(path, shape, EncodeConfig(encoder=encoder), device=device) as out:
                     out.write(frames)
                     out.write(frames)
                     out.finish()
-                spent = (time.perf_counter() - start) / shape.n_frames
-                rows.append((f"encode from the device, {WIDTH}x{HEIGHT}", spent, out.encoder))
+                    used[:] = [out.encoder]
+
+            try:
+                spent = _events(encode, n_frames=shape.n_frames, rounds=1)
+                with open_video(path, FrameConfig(decoder="pyav"), "cpu") as video:
+                    _, back = next(video.batches(range(video.n_frames), BATCH))
+                apart = float((back.float() - frames.cpu().float()).abs().mean())
+                verdict = "" if apart < 3 and video.n_frames == shape.n_frames else FAILED
+                yield name, spent, f"{verdict}{used[0]}, {apart:.2f} levels from what it was given"
             except LipSyncError as error:
-                rows.append((f"encode from the device, {encoder}", None, str(error)))
-    return rows
+                yield name, None, str(error)
+
+
+def _whole(device: torch.device) -> Iterator[Row]:
+    """The whole pipeline on the sample, on the device and on the CPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = []
+        for where in (str(device), "cpu"):
+            outfile = str(Path(folder) / f"{where.partition(':')[0]}.mp4")
+            config = LipSyncConfig(
+                checkpoint_path=str(CHECKPOINT), face=str(FACE), audio=str(SPEECH), outfile=outfile, device=where
+            )
+            outputs.append((run(config), outfile))
+        report = outputs[0][0]
+        pictures = []
+        for _, path in outputs:
+            with open_video(path, FrameConfig(decoder="pyav"), "cpu") as video:
+                pictures.append(torch.cat([frames for _, frames in video.batches(range(video.n_frames), BATCH)]))
+        apart = float((pictures[0].float() - pictures[1].float()).abs().mean())
+        note = (
+            f"{'' if apart < 2 else FAILED}{report.decoder}; {report.encoder}; {apart:.2f} levels from the CPU's file"
+        )
+        yield "the whole sample", report.total_seconds / report.n_frames, note
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ from torch import Tensor
 from bench.measure import DEVICES, PRECISIONS, measure
 from gpu_lipsync.audio import load_audio, log_mel
 from gpu_lipsync.config import EncodeConfig, FrameConfig
-from gpu_lipsync.encode import StreamShape, open_writer
+from gpu_lipsync.encode import open_writer
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.models.weights import load_wav2lip
 from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.video import open_video
 
 ROOT = Path(__file__).parent.parent

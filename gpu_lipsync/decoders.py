@@ -8,19 +8,24 @@ and PyAV return the same pixels; all three apply rotation metadata.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 from torch.utils.dlpack import from_dlpack
 
+from gpu_lipsync.containers import decoded, open_container
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.video_info import VideoInfo, fast_rgb, levels_too_dark
 
 _INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
+_HELD_AT_END_S = 0.5  # as much may be lost to damage at the end of a clip; its last picture stays instead
+# Levels: on the ten clips looked at, ways of converting differ by up to 3.7, BT.601 taken for BT.709 by 6.5 to 17.
+_SQUARE_PX, _COLOURS_APART = 16, 5.0
 _AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead
 
 
@@ -43,9 +48,17 @@ class DecordDecoder:
         info: the clip.
         device: where it decodes.
         max_ahead_bytes: refuse clips that take more memory than this once decoded; None: take any.
+        rescue: what goes on from a damaged frame, where decord stops for good; None: an error is raised.
     """
 
-    def __init__(self, info: VideoInfo, *, device: torch.device, max_ahead_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        info: VideoInfo,
+        *,
+        device: torch.device,
+        max_ahead_bytes: int | None = None,
+        rescue: Callable[[], Decoder] | None = None,
+    ) -> None:
         try:
             import decord
         except ImportError as error:
@@ -65,9 +78,9 @@ class DecordDecoder:
         self.name = f"decord {decord.__version__} on {device.type}"
         try:
             self._reader = decord.VideoReader(str(info.path), ctx=context)
-        except (decord.DECORDError, RuntimeError) as error:
+        except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # a name that is not UTF-8
             raise DecoderUnavailableError(f"decord on {device.type}: {_first_line(error)}") from error
-        self._info = info
+        self._info, self._rescue = info, rescue
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")
         self._too_dark = 0 if device.type == "cuda" else levels_too_dark(info)
@@ -79,15 +92,28 @@ class DecordDecoder:
             try:
                 pixels = self._reader.get_batch(range(first, min(first + size, stop)))
             except (decord.DECORDError, RuntimeError) as error:
-                raise _damaged(self._info.path, first, error) from error
-            frames = from_dlpack(pixels.to_dlpack()).permute(0, 3, 1, 2)
-            yield brighten(frames, self._too_dark)
+                if self._rescue is None:
+                    raise _damaged(self._info.path, first, error) from error
+                yield from self._rescue().batches(first, stop, size)
+                return
+            frames = from_dlpack(pixels.to_dlpack())
+            if frames.is_cuda:
+                # decord fills them on the default stream, and PyTorch does not know when its memory is free again.
+                torch.cuda.current_stream(frames.device).wait_stream(torch.cuda.default_stream(frames.device))
+                frames = frames.clone()
+            yield brighten(frames.permute(0, 3, 1, 2), self._too_dark)
 
 
 class TorchcodecDecoder:
-    """torchcodec.decoders.VideoDecoder on CUDA: NVDEC, with frames that are born on the device."""
+    """torchcodec.decoders.VideoDecoder on CUDA: NVDEC, with frames that are born on the device.
 
-    def __init__(self, info: VideoInfo, *, device: torch.device) -> None:
+    Args:
+        info: the clip.
+        device: where it decodes.
+        on_host: whether it may decode on the CPU what NVDEC does not take.
+    """
+
+    def __init__(self, info: VideoInfo, *, device: torch.device, on_host: bool = True) -> None:
         try:
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:  # its libraries want the system's FFmpeg
@@ -101,6 +127,8 @@ class TorchcodecDecoder:
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"torchcodec finds {len(self._reader)} frames of {info.n_frames}")
         fallback = getattr(self._reader, "cpu_fallback", None)
+        if fallback and not on_host:
+            raise DecoderUnavailableError(f"torchcodec would decode on the CPU ({fallback})")
         self.name = f"torchcodec on {device.type}" + (f" ({fallback})" if fallback else "")
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
@@ -120,6 +148,9 @@ class PyavDecoder:
         self.name = f"PyAV {av.__version__} on cpu"
         self._info = info
         self._too_dark = levels_too_dark(info)
+        # Some clips change their size on the way: all frames get that of the first.
+        turned = info.rotation % 180 != 0
+        self._coded_width, self._coded_height = (info.height, info.width) if turned else (info.width, info.height)
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
         frames = self._frames(start, stop)
@@ -139,31 +170,47 @@ class PyavDecoder:
         import av
 
         index, last = 0, None
-        with av.open(str(self._info.path)) as container:
+        with open_container(self._info.path, "face") as container:
             stream: Any = container.streams[self._info.stream_index]
             stream.thread_type = "AUTO"
             origin = (container.start_time or 0) / av.time_base
             half = 0.5 / float(self._info.fps)
-            for packet in container.demux(stream):
-                try:
-                    decoded = packet.decode()
-                except av.InvalidDataError:
-                    continue
-                for frame in decoded:
-                    moment = float(frame.pts * frame.time_base) - origin if frame.pts is not None else None
-                    # Frames lost to damage leave a gap in time: hold the picture through it.
-                    while last is not None and moment is not None and index < stop - 1:
-                        if float(self._info.shown_at[index]) >= moment - half:
-                            break
-                        if index >= start:
-                            yield last
-                        index += 1
-                    if index >= stop:
-                        return
-                    last = torch.from_numpy(fast_rgb(frame))
+            for frame in decoded(container, stream):
+                moment = float(frame.pts * frame.time_base) - origin if frame.pts is not None else None
+                # Frames lost to damage leave a gap in time: hold the picture through it.
+                while last is not None and moment is not None and index < stop - 1:
+                    if float(self._info.shown_at[index]) >= moment - half:
+                        break
                     if index >= start:
                         yield last
                     index += 1
+                if index >= stop:
+                    return
+                last = torch.from_numpy(fast_rgb(frame, width=self._coded_width, height=self._coded_height))
+                if index >= start:
+                    yield last
+                index += 1
+        # Frames lost at the very end leave no later one that would tell of the gap.
+        if last is not None and self._info.n_frames - index <= max(1, _HELD_AT_END_S * self._info.fps):
+            yield from (last for _ in range(max(index, start), stop))
+
+
+def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
+    """Compare a decoder's first frame with PyAV's.
+
+    Decoders on a device differ in what they do about rotation and colour matrices, by version and by build; none of
+    them says so.
+
+    Raises:
+        DecoderUnavailableError: it has another shape, or other colours.
+    """
+    ours, theirs = (next(d.batches(0, 1, 1))[0].cpu().float() for d in (decoder, PyavDecoder(info)))
+    if ours.shape != theirs.shape:
+        raise DecoderUnavailableError(f"{decoder.name} gives frames of {tuple(ours.shape)}, not {tuple(theirs.shape)}")
+    # Means over squares: what differs by ways of rounding and of enlarging chroma goes.
+    apart = float(avg_pool2d((ours - theirs)[None], _SQUARE_PX).abs().max())
+    if apart > _COLOURS_APART:
+        raise DecoderUnavailableError(f"{decoder.name} shows other colours than FFmpeg, by {apart:.0f} levels")
 
 
 def brighten(frames: Tensor, levels: int) -> Tensor:

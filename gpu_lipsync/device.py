@@ -87,6 +87,7 @@ def staged(batches: Iterable[Batch], device: torch.device) -> Iterator[Staged]:
             yield frames, batch, None
         return
     stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.default_stream(device))  # on which weights and constants were made
     iterator = iter(batches)
     while True:
         with torch.cuda.stream(stream):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.encoders import StreamShape, cannot_write, open_backend
+from gpu_lipsync.encoders import cannot_write, open_backend
 from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.threads import Sink
 
 _QUEUED_BATCHES = 2
@@ -24,10 +27,11 @@ class Writer:
     def __init__(self, target: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
         self.notes: list[str] = []
         self._target = target
-        self._made_folders = _make_folders(target)
-        self._partial = _partial_file(target)
+        self._size = f"{shape.width}x{shape.height}"
+        self._partial, self._made_folders = _reserve(target)
         try:
             self._backend = open_backend(self._partial, shape, config, device, self.notes)
+            self._encoder_errors = _encoder_errors()
         except BaseException:
             self._discard()
             raise
@@ -55,11 +59,9 @@ class Writer:
             EncodeError: something could not be written.
         """
         self._sink.close()
-        try:
+        with self._failure_named():
             self._backend.finish()
             os.replace(self._partial, self._target)
-        except OSError as error:
-            raise cannot_write(self._target, error) from error
         self._finished = True
 
     def __enter__(self) -> Writer:
@@ -67,31 +69,45 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         if not self._finished:
-            self._sink.abort()
-            self._backend.abandon()
-            self._discard()
+            try:
+                self._sink.abort()
+                with suppress(*self._encoder_errors):  # the error that led here is the one to tell
+                    self._backend.abandon()
+            finally:  # waiting for the encoder can be interrupted in its turn
+                self._discard()
 
     def _encode(self, item: tuple[Tensor, Any]) -> None:
         frames, rendered = item
+        if self._stream is None:
+            self._write(even_sided(frames))
+            return
+        # A stream of its own: converting and copying wait for this batch, not for the network's next one.
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(rendered)
+            frames.record_stream(self._stream)
+            self._write(even_sided(frames))
+
+    def _write(self, frames: Tensor) -> None:
+        with self._failure_named():
+            self._backend.write(frames)
+
+    @contextmanager
+    def _failure_named(self) -> Iterator[None]:
+        """Turn what an encoder raises into this program's error; around its calls only, or bugs of ours would pass."""
         try:
-            if self._stream is None:
-                self._backend.write(even_sided(frames))
-                return
-            # A stream of its own: converting and copying wait for this batch, not for the network's next one.
-            with torch.cuda.stream(self._stream):
-                self._stream.wait_event(rendered)
-                frames.record_stream(self._stream)
-                self._backend.write(even_sided(frames))
+            yield
         except OSError as error:
             raise cannot_write(self._target, error) from error
+        except self._encoder_errors as error:
+            reason = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
+            raise EncodeError(
+                f"{self._target} cannot be written: {self.encoder} failed on frames of {self._size} ({reason}); "
+                "make them smaller with --resize_factor 2 or --crop, or use another --encoder"
+            ) from error
 
     def _discard(self) -> None:
         self._partial.unlink(missing_ok=True)
-        for folder in reversed(self._made_folders):
-            try:
-                folder.rmdir()
-            except OSError:  # somebody else put something there meanwhile
-                break
+        _remove(self._made_folders)
 
 
 def open_writer(
@@ -115,26 +131,41 @@ def even_sided(frames: Tensor) -> Tensor:
     return frames
 
 
-def _make_folders(target: Path) -> list[Path]:
-    missing = [folder for folder in target.parents if not folder.exists()]
+def _encoder_errors() -> tuple[type[Exception], ...]:
+    """What FFmpeg's encoders and muxers raise in PyAV: OSErrors in part only."""
+    import av
+
+    return (OSError, av.FFmpegError)
+
+
+def _reserve(target: Path) -> tuple[Path, list[Path]]:
+    """Make an empty file beside the target, and the folders that are missing: which these are is the second value."""
+    missing: list[Path] = []
     try:
+        if target.is_dir():
+            raise EncodeError(f"outfile {target} is a folder; give the name of a file in it")
+        missing = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise EncodeError(
-            f"{target} cannot be written (one of its folders is a file); choose another --outfile"
-        ) from error
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    return missing[::-1]
+        return _partial_file(target), missing
+    except BaseException as error:
+        _remove(missing)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise EncodeError(
+                f"{target} cannot be written (one of its folders is a file); choose another --outfile"
+            ) from error
+        if isinstance(error, OSError):
+            raise cannot_write(target, error) from error
+        raise
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:  # the innermost first
+        with suppress(OSError):  # it was never made, or somebody else put something there meanwhile
+            folder.rmdir()
 
 
 def _partial_file(target: Path) -> Path:
-    if target.is_dir():
-        raise EncodeError(f"outfile {target} is a folder; give the name of a file in it")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-    except OSError as error:
-        raise cannot_write(target, error) from error
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
     umask = os.umask(0)
     os.umask(umask)
     os.fchmod(handle, 0o666 & ~umask)  # mkstemp makes it private; the result is an ordinary file

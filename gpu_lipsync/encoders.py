@@ -1,44 +1,22 @@
-"""The encoders behind `open_writer`: libx264 through PyAV, NVENC through torchcodec. Each muxes the sound along."""
+"""The encoders behind `open_writer`, libx264 and NVENC, both of PyAV's FFmpeg. Each muxes the sound along."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.errors import EncodeError
-from gpu_lipsync.ops.yuv import rgb_to_yuv420
-from gpu_lipsync.sound_file import Sound
+from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
+from gpu_lipsync.streams import SoundTrack, StreamShape
 
-_AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _BT709 = 1  # the number of that matrix, transfer and primaries in ITU-T H.273, which FFmpeg uses too
 _LIMITED_RANGE = 1
-_AAC_FRAME = 1024  # samples
-_AAC_BITS_PER_CHANNEL = 96_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamShape:
-    """What the written video looks like: frame size, rate, and the sound that goes with it."""
-
-    height: int
-    width: int
-    fps: Fraction
-    n_frames: int
-    pixel_aspect: Fraction
-    sound: Sound
-
-    @property
-    def n_samples(self) -> int:
-        """Samples of the sound that are heard while the frames are shown."""
-        return round(self.n_frames / self.fps * self.sound.sample_rate_hz)
+_NVENC_PITCH = 256  # bytes, as FFmpeg lays out its own frames for it
 
 
 class Backend(Protocol):
@@ -52,18 +30,21 @@ class Backend(Protocol):
 
 
 class PyavBackend:
-    """libx264 through PyAV."""
+    """An encoder of PyAV's FFmpeg, and the muxer."""
 
-    def __init__(self, path: Path, shape: StreamShape, config: EncodeConfig) -> None:
+    codec: str
+    pixel_format: str
+
+    def __init__(self, path: Path, shape: StreamShape, name: str, options: dict[str, str]) -> None:
         import av
 
-        self.name = f"libx264 {config.preset} crf {config.crf}"
-        self._container: Any = av.open(str(path), "w", format=_muxer(path), options=_muxer_options(path))
-        self._video: Any = self._container.add_stream("libx264", rate=shape.fps)
+        self.name = name
+        container: Any = av.open(str(path), "w", format=_muxer(path), options=_muxer_options(path))
+        self._container, self._video = container, container.add_stream(self.codec, rate=shape.fps)
         self._video.width = shape.width + shape.width % 2
         self._video.height = shape.height + shape.height % 2
-        self._video.pix_fmt = "yuv420p"
-        self._video.options = {"crf": str(config.crf), "preset": config.preset}
+        self._video.pix_fmt = self.pixel_format
+        self._video.options = options
         context = self._video.codec_context
         context.sample_aspect_ratio = shape.pixel_aspect
         context.time_base = 1 / shape.fps
@@ -74,7 +55,8 @@ class PyavBackend:
         self._n_written = 0
 
     def write(self, frames: Tensor) -> None:
-        for picture in _pictures(frames):
+        for picture in self._pictures(frames):
+            picture.colorspace, picture.color_range = _BT709, _LIMITED_RANGE
             picture.pts = self._n_written
             picture.time_base = self._video.codec_context.time_base
             self._container.mux(self._video.encode(picture))
@@ -92,115 +74,105 @@ class PyavBackend:
         except OSError:  # the disk that was full still is
             return
 
-
-class SoundTrack:
-    """The speech as AAC, cut to the length of the video, muxed along with it. More than two channels become stereo."""
-
-    def __init__(self, container: Any, shape: StreamShape) -> None:
-        self._sound = shape.sound
-        self._samples = shape.sound.samples[:, : shape.n_samples]
-        self._n_sent = 0
-        rate = next((r for r in _AAC_RATES_HZ if r >= shape.sound.sample_rate_hz), _AAC_RATES_HZ[-1])
-        n_channels = min(len(self._samples), 2)
-        self._stream = container.add_stream("aac", rate=rate, layout="mono" if n_channels == 1 else "stereo")
-        self._stream.bit_rate = _AAC_BITS_PER_CHANNEL * n_channels
-        self._container = container
-
-    def write_until(self, moment: Fraction) -> None:
-        """Send the sound up to a moment in seconds, so that the two streams interleave."""
-        upto = min(int(moment * self._sound.sample_rate_hz), self._samples.shape[1])
-        if upto - self._n_sent >= _AAC_FRAME:
-            self._send_until(upto)
-
-    def finish(self) -> None:
-        if self._n_sent < self._samples.shape[1]:
-            self._send_until(self._samples.shape[1])
-        self._container.mux(self._stream.encode(None))
-
-    def _send_until(self, stop: int) -> None:
-        import av
-
-        rate = self._sound.sample_rate_hz
-        part = np.ascontiguousarray(self._samples[:, self._n_sent : stop], dtype=np.float32)
-        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=self._sound.layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, self._n_sent, Fraction(1, rate)
-        self._n_sent = stop
-        # The stream resamples and regroups to what the encoder takes.
-        self._container.mux(self._stream.encode(frame))
+    def _pictures(self, frames: Tensor) -> Iterator[Any]:
+        raise NotImplementedError
 
 
-class TorchcodecBackend:
-    """NVENC through torchcodec: device tensors in, no copy to the host. Has not run on hardware yet."""
+class X264Backend(PyavBackend):
+    """libx264, on the CPU."""
+
+    codec, pixel_format = "libx264", "yuv420p"
+
+    def __init__(self, path: Path, shape: StreamShape, config: EncodeConfig) -> None:
+        name = f"libx264 {config.preset} crf {config.crf}"
+        super().__init__(path, shape, name, {"crf": str(config.crf), "preset": config.preset})
+
+    def _pictures(self, frames: Tensor) -> Iterator[Any]:
+        return _pictures_of_device(frames) if frames.is_cuda else _pictures_of_host(frames)
+
+
+class NvencBackend(PyavBackend):
+    """NVENC: frames go from the device's memory into the encoder. Has not run on hardware yet.
+
+    PyAV's own FFmpeg has it and takes tensors through DLPack: nothing is needed from the system but the driver.
+
+    Raises:
+        av.FFmpegError: no driver, or a GPU without an encoder (H100, A100).
+    """
+
+    codec, pixel_format = "h264_nvenc", "cuda"
 
     def __init__(self, path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
-        from torchcodec.encoders import Encoder
+        import av
 
-        self.name = f"h264_nvenc cq {config.crf}"
-        self._shape = shape
-        encoder = Encoder()
-        colours = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}
-        self._video = encoder.add_video(
-            height=shape.height + shape.height % 2,
-            width=shape.width + shape.width % 2,
-            frame_rate=float(shape.fps),
-            device=str(device),
-            codec="h264_nvenc",
-            extra_options={"rc": "vbr", "cq": config.crf, "b": 0, **colours},
-        )
-        self._audio = encoder.add_audio(
-            sample_rate=shape.sound.sample_rate_hz,
-            num_channels=shape.sound.samples.shape[0],
-            out_num_channels=min(shape.sound.samples.shape[0], 2),
-        )
-        self._file = encoder.open_file(path)
-        self._audio.add_samples(torch.from_numpy(np.ascontiguousarray(shape.sound.samples[:, : shape.n_samples])))
+        self._memory: Any = None
+        if device.type == "cuda":
+            # The context that PyTorch is in; FFmpeg would make one of its own otherwise.
+            index = torch.cuda.current_device() if device.index is None else device.index
+            self._memory = av.video.frame.CudaContext(device_id=index, primary_ctx=True)
+        options = self._options(config.crf)
+        self._try(shape, options, device)
+        name = f"{self.codec} cq {config.crf}" if config.crf else f"{self.codec} lossless"
+        super().__init__(path, shape, name, options)
 
-    def write(self, frames: Tensor) -> None:
-        self._video.add_frames(frames.contiguous())
+    def _options(self, crf: int) -> dict[str, str]:
+        # Its cq 0 means "choose yourself"; crf 0 means lossless.
+        return {"rc": "vbr", "cq": str(crf), "b": "0"} if crf else {"tune": "lossless"}
 
-    def finish(self) -> None:
-        self._file.close()
+    def _try(self, shape: StreamShape, options: dict[str, str], device: torch.device) -> None:
+        """Encode one black frame: whether NVENC opens is known only with the first, and then it is too late."""
+        import av
 
-    def abandon(self) -> None:
-        try:
-            self._file.close()
-        except RuntimeError:  # an unfinished file need not close cleanly
-            return
+        context: Any = av.CodecContext.create(self.codec, "w")
+        context.width, context.height = shape.width + shape.width % 2, shape.height + shape.height % 2
+        context.pix_fmt, context.time_base, context.options = self.pixel_format, 1 / shape.fps, options
+        black = torch.zeros((1, 3, context.height, context.width), dtype=torch.uint8, device=device)
+        for picture in self._pictures(black):
+            picture.pts = 0
+            context.encode(picture)
+        context.encode(None)
+
+    def _pictures(self, frames: Tensor) -> Iterator[Any]:
+        import av
+
+        height, width = frames.shape[2:]
+        planes = rgb_to_nv12(frames, pitch=_NVENC_PITCH)
+        if planes.is_cuda:  # the encoder reads them on a stream of its own
+            torch.cuda.current_stream(planes.device).synchronize()
+        for plane in planes.unbind():
+            luma, chroma = plane[:height, :width], plane[height:, :width]
+            yield av.VideoFrame.from_dlpack((luma, chroma), format="nv12", cuda_context=self._memory)
 
 
-def _pictures(frames: Tensor) -> Iterator[Any]:
+def _pictures_of_device(frames: Tensor) -> Iterator[Any]:
+    """Half the bytes of RGB cross to the host, in one pinned copy."""
+    import av
+
+    planes = rgb_to_yuv420(frames)
+    host = torch.empty(planes.shape, dtype=torch.uint8, pin_memory=True)
+    host.copy_(planes, non_blocking=True)
+    torch.cuda.current_stream(frames.device).synchronize()
+    for plane in host.numpy():
+        yield av.VideoFrame.from_ndarray(plane, format="yuv420p")
+
+
+def _pictures_of_host(frames: Tensor) -> Iterator[Any]:
+    """Converted by swscale, which is twice as fast as torch on a CPU."""
     import av
     from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-    if frames.device.type != "cpu":
-        # Half the bytes of RGB cross to the host, in one pinned copy.
-        planes = rgb_to_yuv420(frames)
-        host = torch.empty(planes.shape, dtype=torch.uint8, pin_memory=True)
-        host.copy_(planes, non_blocking=True)
-        torch.cuda.current_stream(frames.device).synchronize()
-        for plane in host.numpy():
-            yield _tagged(av.VideoFrame.from_ndarray(plane, format="yuv420p"))
-        return
-    # swscale converts twice as fast as torch on a CPU.
     reformatter = VideoReformatter()
     for pixels in frames.permute(0, 2, 3, 1).contiguous().numpy():
-        yield _tagged(
-            reformatter.reformat(
-                av.VideoFrame.from_numpy_buffer(pixels, format="rgb24"),  # as it lies, without a copy
-                format="yuv420p",
-                src_colorspace=Colorspace.ITU709,
-                dst_colorspace=Colorspace.ITU709,
-                src_color_range=ColorRange.JPEG,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
-                threads=1,
-            )
+        yield reformatter.reformat(
+            av.VideoFrame.from_numpy_buffer(pixels, format="rgb24"),  # as it lies, without a copy
+            format="yuv420p",
+            src_colorspace=Colorspace.ITU709,
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+            threads=1,
         )
-
-
-def _tagged(picture: Any) -> Any:
-    picture.colorspace, picture.color_range = _BT709, _LIMITED_RANGE
-    return picture
 
 
 def open_backend(
@@ -213,14 +185,14 @@ def open_backend(
         raise EncodeError(f"encoder h264_nvenc needs a CUDA device, got {device}; use --encoder auto or libx264")
     if wanted != "libx264" and device.type == "cuda":
         try:
-            return TorchcodecBackend(path, shape, config, device)
-        except (ImportError, OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0][:160]
+            return NvencBackend(path, shape, config, device)
+        except av.FFmpegError as error:
+            reason = (error.strerror or str(error)).strip().partition("\n")[0][:160]
             if wanted == "h264_nvenc":
                 raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
             notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")
     try:
-        return PyavBackend(path, shape, config)
+        return X264Backend(path, shape, config)
     except (av.FFmpegError, OSError) as error:
         raise cannot_write(path, error) from error
 

@@ -7,13 +7,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, place_blend, usable_mouths
+from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
 from gpu_lipsync.threads import map_on_cores
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache
 CPU_PIECE_BYTES = 1 << 22  # where floats are done with block by block, and only bytes are kept
-MIN_BOX = 16  # a smaller face has no mouth to speak of
 
 
 @dataclass(frozen=True)
@@ -190,9 +190,9 @@ def _layout(boxes: tuple[tuple[int, int, int, int], ...], height: int, width: in
     """Group boxes by size; one upload holds all that the device has to know about them."""
     sizes: dict[tuple[int, int], list[int]] = {}
     for i, (x1, y1, x2, y2) in enumerate(boxes):
-        if not (x1 >= 0 and x1 + MIN_BOX <= x2 <= width and y1 >= 0 and y1 + MIN_BOX <= y2 <= height):
+        if not (x1 >= 0 and x1 + MIN_BOX_PX <= x2 <= width and y1 >= 0 and y1 + MIN_BOX_PX <= y2 <= height):
             raise ValueError(
-                f"box {i} must be at least {MIN_BOX} x {MIN_BOX} and inside the {width} x {height} frame, "
+                f"box {i} must be at least {MIN_BOX_PX} x {MIN_BOX_PX} and inside the {width} x {height} frame, "
                 f"got {(x1, y1, x2, y2) = }"
             )
         sizes.setdefault((y2 - y1, x2 - x1), []).append(i)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from functools import partial
 
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import DeviceMemoryError
-from gpu_lipsync.faces import MIN_BOX, crop_faces, paste_faces
-from gpu_lipsync.mouth_window import mouth_window
+from gpu_lipsync.face_config import MIN_BOX_PX
+from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.models.wav2lip import Window
+from gpu_lipsync.mouth_window import NOWHERE, around, covers, mouth_window
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
@@ -38,6 +40,8 @@ class MouthRenderer:
         self._observer = observer
         self._rest_weights = rest_weights
         self._resting = RestingMouths()
+        self._window: Window | None = NOWHERE  # of the mouths, as far as silence gating has kept any
+        self._n_spoiled: Tensor | int = 0  # on the device: looking at it makes the host wait
 
     def render(self, frames: Tensor, mel: Tensor, boxes: Tensor) -> Tensor:
         """Give each frame the mouth that its sound asks for.
@@ -56,7 +60,7 @@ class MouthRenderer:
         n_frames, first = len(frames), self._report.n_frames
         self._report.n_frames += n_frames
         sides = boxes[:, 2:] - boxes[:, :2]
-        with_face = [i for i, side in enumerate(sides.tolist()) if min(side) >= MIN_BOX]
+        with_face = [i for i, side in enumerate(sides.tolist()) if min(side) >= MIN_BOX_PX]
         self._report.n_frames_without_face += n_frames - len(with_face)
         weights = [self._rest_weights[first + i] for i in with_face] if self._rest_weights else [0.0] * len(with_face)
         if len(with_face) == n_frames:
@@ -66,6 +70,16 @@ class MouthRenderer:
         chosen = upload(torch.tensor(with_face), frames.device)
         synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], weights)
         return frames.index_copy(0, chosen, synced)
+
+    def count_spoiled(self) -> None:
+        """Report the mouths that were not numbers, which blending leaves out; once, since the host waits for it."""
+        n_spoiled = self._report.n_spoiled = int(self._n_spoiled)
+        if n_spoiled:
+            self._report.note(
+                f"{n_spoiled} mouths were not numbers (NaN or infinite) and their frames are unchanged: "
+                "the checkpoint is damaged, or overflows with --fp16",
+                self._observer,
+            )
 
     def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
         synced: list[Tensor] = []
@@ -94,14 +108,21 @@ class MouthRenderer:
 
     def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
         with self._report.timed("generate"):
-            generator: Callable[..., Tensor] = self._generator
-            if self._rest_weights is None:  # resting mouths are kept for frames whose masks lie elsewhere
-                generator = partial(generator, window=mouth_window(boxes, self._blend, frames.device))
             resting = copy(self._resting)  # kept once the batch is done: memory may run out, and it is done again
+            window = mouth_window(boxes, self._blend, frames.device)
+            if self._rest_weights is not None and not covers(self._window, window):
+                # Resting mouths serve later frames too: the window only grows, and what was made in a smaller one
+                # is made anew.
+                self._window = window = around(self._window, window)
+                resting.forget()
+            elif self._rest_weights is not None:
+                window = self._window
+            generator = partial(self._generator, window=window)
             mouths, n_generated = resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
         with self._report.timed("blend"):
             synced = paste_faces(frames, mouths, boxes, self._blend)
         self._resting = resting
+        self._n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
         self._report.n_generated += n_generated
         self._report.n_frames_in_silence += sum(weight == 1 for weight in weights)
         return synced

@@ -11,6 +11,7 @@ from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
 
 # They enhance or show the whole patch.
 WHOLE_PATCH = ("hd", "original")
+NOWHERE: Window = (FACE_SIZE, 0, FACE_SIZE, 0)  # covers nothing, and adds nothing to a window around it
 BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a result falls
 
 
@@ -35,6 +36,18 @@ def mouth_window(boxes: Tensor, config: BlendConfig, device: torch.device) -> Wi
         windows.append((*rows, *_seen(place.left - reach, place.right + reach, width)))
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
     return min(tops), max(bottoms), min(lefts), max(rights)
+
+
+def covers(window: Window | None, other: Window | None) -> bool:
+    """Whether `other` lies in `window`; None is everything."""
+    return window is None or (other is not None and around(window, other) == window)
+
+
+def around(window: Window | None, other: Window | None) -> Window | None:
+    """The smallest window that covers both."""
+    if window is None or other is None:
+        return None
+    return min(window[0], other[0]), max(window[1], other[1]), min(window[2], other[2]), max(window[3], other[3])
 
 
 def _seen(start: int, stop: int, length: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -21,15 +22,16 @@ from gpu_lipsync.device import (
     staged,
     use_one_core,
 )
-from gpu_lipsync.encode import StreamShape, open_writer
+from gpu_lipsync.encode import open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models import CenterFace, Wav2Lip, load_face_detector, load_wav2lip
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, Silent
-from gpu_lipsync.report import Report, seconds_since_start
+from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.threads import prefetch
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
@@ -40,12 +42,13 @@ _CPU_BATCH, _CPU_BATCH_BYTES = 16, 48 << 20
 _CUDA_BATCH_BYTES = 256 << 20
 
 
-def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
+def run(config: LipSyncConfig, observer: Observer | None = None, *, started: float | None = None) -> Report:
     """Lip-sync one clip.
 
     Args:
         config: what to do.
         observer: told of progress and of what a user should know; nobody by default.
+        started: `time.perf_counter()` from which the report counts, where a caller has waited before this call.
 
     Returns:
         What was done; `config.outfile` is complete then.
@@ -55,6 +58,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
             existing output file is as it was.
     """
     observer = observer or Silent()
+    started = time.perf_counter() if started is None else started
     require_file(config.face, "face")
     require_file(config.audio, "audio")
     require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
@@ -64,7 +68,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
         lack_of_memory_named(device),
         open_video(config.face, config.frames, device) as video,
     ):
-        report = _open_report(config, device, video)
+        report = _open_report(config, device, video, started)
         sound = read_sound(config.audio)
         with report.timed("sound"):
             waveform = waveform_of(sound, device)
@@ -91,6 +95,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
             report.encoder = out.encoder
             if config.fp16 and device.type != "cuda":
                 report.note(f"fp16 is for CUDA devices: going on in {report.precision}", observer)
+            told = len(video.notes)
             for note in (*video.notes, *out.notes):
                 report.note(note, observer)
             observer.begin(len(timeline))
@@ -100,10 +105,13 @@ def run(config: LipSyncConfig, observer: Observer | None = None) -> Report:
                     with report.timed("encode"):
                         out.write(synced)
                     observer.advance(len(outputs))
+            for note in video.notes[told:]:  # what came up while decoding
+                report.note(note, observer)
             _require_faces(report, config)
+            renderer.count_spoiled()
             with report.timed("encode"):
                 out.finish()
-    report.total_seconds = seconds_since_start()
+    report.total_seconds = time.perf_counter() - started
     return report
 
 
@@ -197,7 +205,7 @@ def _require_faces(report: Report, config: LipSyncConfig) -> None:
         )
 
 
-def _open_report(config: LipSyncConfig, device: torch.device, video: Video) -> Report:
+def _open_report(config: LipSyncConfig, device: torch.device, video: Video, started: float) -> Report:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({torch.get_num_threads()} threads)"
     return Report(
         outfile=str(config.outfile),
@@ -209,5 +217,5 @@ def _open_report(config: LipSyncConfig, device: torch.device, video: Video) -> R
         width=video.size[1],
         fps=str(video.fps),
         batch_size=batch_size(config, video),
-        seconds={"start-up": seconds_since_start()},
+        seconds={"start-up": time.perf_counter() - started},
     )

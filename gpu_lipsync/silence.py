@@ -2,7 +2,7 @@
 
 In a pause the generator makes a closed mouth, from digital silence at the pose of that moment, only every fifth frame;
 the frames between reuse it. It is faded in over the last frames of speech, whose windows hold mostly silence already,
-and out over the last frames of the pause, which are generated, since their windows hold the coming sound already.
+and out over the first frames of the next, so that no frame of the pause is generated on their account.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rest_weights(loudness: Sequence[float], *, fps: Fraction, threshold: float) 
     Args:
         loudness: root mean square of the sound during each output frame.
         fps: frames a second.
-        threshold: a pause is at least 0.2 s below it; it ends with the first frame that is not.
+        threshold: a pause is at least 0.2 s below it; it ends with the first frame that is not, which is generated.
     """
     weights = [0.0] * len(loudness)
     start = 0
@@ -39,11 +39,9 @@ def rest_weights(loudness: Sequence[float], *, fps: Fraction, threshold: float) 
             weights[start:stop] = [1.0] * (stop - start)
             for step in range(1, FADE_FRAMES + 1):
                 share = 1 - step / (FADE_FRAMES + 1)
-                if start - step >= 0:
-                    weights[start - step] = max(weights[start - step], share)
-                if stop < len(loudness) and stop - (FADE_FRAMES + 1 - step) >= start:
-                    at = stop - (FADE_FRAMES + 1 - step)
-                    weights[at] = min(weights[at], share)
+                for at in (start - step, stop + step - 1):
+                    if 0 <= at < len(loudness):
+                        weights[at] = max(weights[at], share)
         start = stop
     return tuple(weights)
 
@@ -87,6 +85,10 @@ class RestingMouths:
 
     _state: PauseState = PauseState()
     _bank: Tensor | None = field(default=None, repr=False)
+
+    def forget(self) -> None:
+        """Make the next resting mouth anew, as if no pause had begun."""
+        self._state = PauseState()
 
     def plan(self, weights: Sequence[float]) -> tuple[BatchPlan, PauseState]:
         """Decide a batch from its frames' `rest_weights`, and the state after it; changes nothing yet."""

@@ -18,6 +18,7 @@ from gpu_lipsync.decoders import (
     DecordDecoder,
     PyavDecoder,
     TorchcodecDecoder,
+    require_same_picture,
 )
 from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.ops import upload
@@ -50,20 +51,26 @@ class Video:
         self.device = device
         self._decoder: Decoder | None = None
         self.is_still = is_still(path)
+        fps_of_still = Fraction(config.fps).limit_denominator(1001)
         if self.is_still:
             still = read_still(path)
             if still.had_alpha:
                 self.notes.append(f"{path.name} has transparent parts: shown on black")
             self._picture = torch.from_numpy(still.pixels).permute(2, 0, 1).unsqueeze(0)
             height, width = still.pixels.shape[:2]
-            self.fps = Fraction(config.fps).limit_denominator(1001)
+            self.fps = fps_of_still
             self._shown_at: tuple[Fraction, ...] = (Fraction(0),)
             self._constant_rate = True
             self.pixel_aspect, self.decoder = Fraction(1), "Pillow"
         else:
-            info = probe_video(path)
+            info = probe_video(path, fps_of_still=fps_of_still)
             height, width, self.fps, self.pixel_aspect = info.height, info.width, info.fps, info.pixel_aspect
             self._shown_at, self._constant_rate = info.shown_at, info.constant_rate
+            if info.hdr:
+                self.notes.append(
+                    f"{path.name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
+                    f"convert the clip to SDR (BT.709) first"
+                )
             self._decoder = _choose_decoder(info, config.decoder, device, self.notes)
             self.decoder = self._decoder.name
         self.n_frames = len(self._shown_at)
@@ -124,18 +131,32 @@ def open_video(path: str | Path, config: FrameConfig, device: torch.device | str
 
 def _choose_decoder(info: VideoInfo, wanted: DecoderName, device: torch.device, notes: list[str]) -> Decoder:
     cpu = torch.device("cpu")
+
+    def rescue() -> Decoder:
+        notes.append(f"{info.path.name} is damaged: PyAV goes on where decord stopped")
+        return PyavDecoder(info)
+
+    def on_device(build: Callable[[], Decoder]) -> Callable[[], Decoder]:
+        def compared() -> Decoder:
+            decoder = build()
+            require_same_picture(decoder, info)
+            return decoder
+
+        return compared
+
     builders: dict[str, list[Callable[[], Decoder]]] = {
         "decord": [lambda: DecordDecoder(info, device=cpu)],
-        "torchcodec": [lambda: TorchcodecDecoder(info, device=device)],
+        "torchcodec": [on_device(lambda: TorchcodecDecoder(info, device=device))],
         "pyav": [lambda: PyavDecoder(info)],
     }
     order: list[Callable[[], Decoder]] = [
-        lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=_DECORD_AHEAD_BYTES),
+        lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=_DECORD_AHEAD_BYTES, rescue=rescue),
         *builders["pyav"],
     ]
     if device.type == "cuda":
-        builders["decord"].insert(0, lambda: DecordDecoder(info, device=device))
-        order = [builders["decord"][0], *builders["torchcodec"], *order]
+        builders["decord"].insert(0, on_device(lambda: DecordDecoder(info, device=device)))
+        on_nvdec = on_device(lambda: TorchcodecDecoder(info, device=device, on_host=False))
+        order = [builders["decord"][0], on_nvdec, *order]
     reasons: list[str] = []
     for build in order if wanted == "auto" else builders[wanted]:
         try:

@@ -71,7 +71,7 @@ def test_a_batch_begun_again_finds_the_pause_as_it_was(monkeypatch: pytest.Monke
     """Out of memory while pasting: the resting mouths must not be those that the failed attempt had come to."""
 
     class Pose(nn.Module):
-        def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+        def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
             return faces + mel.mean((1, 2, 3))[:, None, None, None] / 100
 
     frames = torch.arange(16, dtype=torch.uint8)[:, None, None, None].expand(16, 3, 160, 160).contiguous() * 10
@@ -123,3 +123,33 @@ def test_a_batch_without_faces_costs_nothing() -> None:
     synced = MouthRenderer(generator, BlendConfig(), report, Silent()).render(frames, mel, torch.zeros(3, 4).long())
     assert torch.equal(synced, frames)
     assert generator.sizes == []
+
+
+class Windowed(nn.Module):
+    """Paints its window, and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, object]] = []
+
+    def forward(self, mel: Tensor, faces: Tensor, *, window: tuple[int, int, int, int] | None = None) -> Tensor:
+        self.seen.append((len(mel), window))
+        top, bottom, left, right = window or (0, 96, 0, 96)
+        made = torch.zeros_like(faces)
+        made[:, :, top:bottom, left:right] = 1.0
+        return made
+
+
+def test_in_pauses_too_only_the_part_that_shows_is_generated() -> None:
+    """And a face that grows, whose mask then shows more, never gets a resting mouth that lacks it."""
+    small, large = [40, 30, 100, 100], [20, 10, 150, 158]
+    boxes = torch.tensor([small] * 8 + [large] * 8)
+    generator, report, config = Windowed(), fresh_report(4), BlendConfig(mouth_region_size=0.4)
+    renderer = MouthRenderer(generator, config, report, Silent(), rest_weights=[1.0] * 16)
+    frames, mel = batch(16)
+    for i in range(0, 16, 4):
+        synced = renderer.render(frames[i : i + 4], mel[i : i + 4], boxes[i : i + 4])
+        expected = paste_faces(frames[i : i + 4], torch.ones(4, 3, 96, 96), boxes[i : i + 4], config)
+        assert torch.equal(synced, expected)
+    sizes = [(w[1] - w[0]) * (w[3] - w[2]) for _, w in generator.seen]  # type: ignore[index]
+    assert max(sizes) < 0.6 * 96 * 96 and report.n_generated < 8

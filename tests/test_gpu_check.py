@@ -1,7 +1,7 @@
 """What `make gpu-check` does on a GPU host, done here without its clock, so that it does not break unseen."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -18,33 +18,70 @@ STAGES = (
     "crop",
     *(f"blend {method}" for method in BLENDS),
     "RGB to 4:2:0",
+    "mouths in torch.float32",
+    "mouths in torch.float16",
     *(f"decode to the device, {decoder}" for decoder in ("decord", "torchcodec", "pyav")),
-    "encode from the device",
-    "encode from the device",
+    "encode from the device, h264_nvenc",
+    "encode from the device, libx264",
+    "the whole sample",
 )
 
 
-def _ran(work: Callable[[], Tensor]) -> float:
+def _ran(work: Callable[[], object], *, n_frames: int = 1, rounds: int = 1) -> float:
     """Instead of CUDA's events."""
     with torch.inference_mode():
-        assert work() is not None
+        work()
     return 0.001
 
 
-def test_every_stage_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"BATCH": 2, "HEIGHT": 720, "WIDTH": 1280, "BOX": [400, 100, 600, 350]}.items():
         monkeypatch.setattr(gpu_check, name, value)
     monkeypatch.setattr(gpu_check, "_events", _ran)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    rows = gpu_check.every_stage(torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("small")
+def test_every_stage_has_its_line() -> None:
+    rows = list(gpu_check.every_stage(torch.device("cpu")))
     assert len(rows) == len(STAGES)
     for (name, seconds, note), stage in zip(rows, STAGES, strict=True):
-        assert name.startswith(stage)
+        assert name.startswith(stage) and not note.startswith(gpu_check.FAILED), note
         # What is not on this machine has no time, and says why; PyAV and libx264 are everywhere.
         assert note if seconds is None else seconds > 0
-    missing = [name for name, seconds, _ in rows if seconds is None]
-    assert not [name for name in missing if re.search("blend|pyav|generator", name)]
-    assert "libx264" in rows[-1][2] and rows[-1][1] is not None
+    notes = {name: note for name, _, note in rows}
+    assert not [name for name, seconds, _ in rows if seconds is None and re.search("blend|pyav|generator|x264", name)]
+    assert re.match(r"0\.000 levels", notes["mouths in torch.float32"])
+    assert re.match(r"0\.[0-9]+ levels", notes["mouths in torch.float16"])
+    assert "libx264" in notes["encode from the device, libx264"] and "0.00 levels" in notes["the whole sample"]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_stage_that_fails_is_a_line_and_the_others_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nand more")
+
+    monkeypatch.setattr(gpu_check, "load_face_detector", broken)
+    rows = list(gpu_check.every_stage(torch.device("cpu")))
+    failed = [
+        name for name, _, note in rows if note.startswith(f"{gpu_check.FAILED}RuntimeError: CUDA error: an illegal")
+    ]
+    assert failed == ["network", "precision"]
+    assert any(name.startswith("the whole sample") for name, _, _ in rows)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_decoder_with_other_colours_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = gpu_check.Video.batches
+
+    def pale(video: gpu_check.Video, frames: range, size: int) -> Iterator[tuple[range, Tensor]]:
+        for where, batch in batches(video, frames, size):
+            yield where, batch if "PyAV" in video.decoder else batch // 2 + 64
+
+    monkeypatch.setattr(gpu_check.Video, "batches", pale)
+    notes = {name: note for name, _, note in gpu_check._decode(torch.device("cpu"))}
+    wrong = [name for name, note in notes.items() if note.startswith(gpu_check.FAILED)]
+    assert len(wrong) == 1 and "decord" in wrong[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device here: make gpu-check is the test")

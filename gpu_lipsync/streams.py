@@ -1,0 +1,69 @@
+"""The sound of the written file, and what the file's streams look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from gpu_lipsync.sound_file import Sound
+
+_AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_AAC_FRAME = 1024  # samples
+_AAC_BITS_PER_CHANNEL = 96_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamShape:
+    """What the written video looks like: frame size, rate, and the sound that goes with it."""
+
+    height: int
+    width: int
+    fps: Fraction
+    n_frames: int
+    pixel_aspect: Fraction
+    sound: Sound
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the sound that are heard while the frames are shown."""
+        return round(self.n_frames / self.fps * self.sound.sample_rate_hz)
+
+
+class SoundTrack:
+    """The speech as AAC, cut to the length of the video, muxed along with it. More than two channels become stereo."""
+
+    def __init__(self, container: Any, shape: StreamShape) -> None:
+        self._sound = shape.sound
+        self._samples = shape.sound.samples[:, : shape.n_samples]
+        self._n_sent = 0
+        rate = next((r for r in _AAC_RATES_HZ if r >= shape.sound.sample_rate_hz), _AAC_RATES_HZ[-1])
+        n_channels = min(len(self._samples), 2)
+        self._stream = container.add_stream("aac", rate=rate, layout="mono" if n_channels == 1 else "stereo")
+        self._stream.bit_rate = _AAC_BITS_PER_CHANNEL * n_channels
+        self._container = container
+
+    def write_until(self, moment: Fraction) -> None:
+        """Send the sound up to a moment in seconds, so that the two streams interleave."""
+        upto = min(int(moment * self._sound.sample_rate_hz), self._samples.shape[1])
+        if upto - self._n_sent >= _AAC_FRAME:
+            self._send_until(upto)
+
+    def finish(self) -> None:
+        if self._n_sent < self._samples.shape[1]:
+            self._send_until(self._samples.shape[1])
+        self._container.mux(self._stream.encode(None))
+
+    def _send_until(self, stop: int) -> None:
+        import av
+
+        rate = self._sound.sample_rate_hz
+        # Interleaved: PyAV reads beyond the eighth plane of a frame.
+        part = np.ascontiguousarray(self._samples[:, self._n_sent : stop].T, dtype=np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(part, format="flt", layout=self._sound.layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, self._n_sent, Fraction(1, rate)
+        self._n_sent = stop
+        # The stream resamples and regroups to what the encoder takes.
+        self._container.mux(self._stream.encode(frame))

@@ -1,0 +1,138 @@
+"""Decoders that have a GPU to decode on are believed once they show what FFmpeg shows: stand-ins, on the CPU."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync import video
+from gpu_lipsync.config import DecoderName
+from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, PyavDecoder, require_same_picture
+from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.video_info import VideoInfo, probe_video
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
+
+
+class StandIn:
+    """Frames of PyAV, changed."""
+
+    name = "stand-in on cuda"
+
+    def __init__(self, info: VideoInfo, change: Callable[[Tensor], Tensor]) -> None:
+        self._frames, self._change = PyavDecoder(info), change
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        for frames in self._frames.batches(start, stop, size):
+            yield self._change(frames)
+
+
+def other_matrix(frames: Tensor) -> Tensor:
+    """RGB of BT.709 made by BT.601's matrix: ITU-R BT.709 from RGB, BT.601 back."""
+    kr, kb = 0.2126, 0.0722
+    red, green, blue = frames.float().unbind(1)
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    cb, cr = (blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))
+    kr, kb = 0.299, 0.114
+    red, blue = luma + 2 * (1 - kr) * cr, luma + 2 * (1 - kb) * cb
+    green = (luma - kr * red - kb * blue) / (1 - kr - kb)
+    return torch.stack((red, green, blue), 1).round().clamp(0, 255).to(torch.uint8)
+
+
+FAITHFUL: dict[str, Callable[[Tensor], Tensor]] = {
+    "as it is": lambda frames: frames,
+    "rounded otherwise": lambda frames: frames.clamp(max=253) + 2,
+    "noisy": lambda frames: frames.clamp(4, 251) + (torch.arange(frames.shape[3]) % 2 * 8 - 4).to(torch.uint8),
+}
+UNFAITHFUL: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "turned": (lambda frames: frames.rot90(1, (2, 3)), "other colours|gives frames of"),
+    "cut": (lambda frames: frames[:, :, 8:], r"gives frames of \(3, 504, 512\), not \(3, 512, 512\)"),
+    "BGR": (lambda frames: frames.flip(1), "other colours"),
+    "of another matrix": (other_matrix, "other colours than FFmpeg, by [5-9]|other colours than FFmpeg, by 1[0-9]"),
+    "of another range": (lambda f: (f.float() * 219 / 255 + 16).to(torch.uint8), "other colours"),
+    "another frame's": (lambda frames: torch.zeros_like(frames), "other colours"),
+}
+
+
+@pytest.mark.parametrize("change", FAITHFUL)
+def test_ways_of_rounding_pass(change: str) -> None:
+    info = probe_video(SAMPLE)
+    require_same_picture(StandIn(info, FAITHFUL[change]), info)
+
+
+@pytest.mark.parametrize("change", UNFAITHFUL)
+def test_another_picture_does_not(change: str) -> None:
+    info = probe_video(SAMPLE)
+    fault, message = UNFAITHFUL[change]
+    with pytest.raises(DecoderUnavailableError, match=f"stand-in on cuda .*({message})"):
+        require_same_picture(StandIn(info, fault), info)
+
+
+def chosen(
+    wanted: DecoderName, monkeypatch: pytest.MonkeyPatch, **makers: Callable[..., Decoder]
+) -> tuple[str, list[str]]:
+    """Which decoder is taken for a CUDA device, and what is said about it."""
+    for name, maker in makers.items():
+        monkeypatch.setattr(video, name, maker)
+    notes: list[str] = []
+    info = probe_video(SAMPLE)
+    decoder = video._choose_decoder(info, wanted, torch.device("cuda"), notes)
+    return decoder.name, notes
+
+
+def missing(info: VideoInfo, *, device: torch.device, **_: object) -> Decoder:
+    raise DecoderUnavailableError(f"nothing for {device.type}")
+
+
+def test_decord_s_own_gpu_build_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decord(info: VideoInfo, *, device: torch.device, **_: object) -> Decoder:
+        assert device.type == "cuda"
+        return StandIn(info, FAITHFUL["as it is"])
+
+    assert chosen("auto", monkeypatch, DecordDecoder=decord) == ("stand-in on cuda", [])
+
+
+def test_then_torchcodec_if_it_decodes_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def torchcodec(info: VideoInfo, *, device: torch.device, on_host: bool = True) -> Decoder:
+        asked.append(on_host)
+        return StandIn(info, FAITHFUL["rounded otherwise"])
+
+    name, notes = chosen("auto", monkeypatch, DecordDecoder=missing, TorchcodecDecoder=torchcodec)
+    assert name == "stand-in on cuda" and notes == ["decoding with stand-in on cuda: nothing for cuda"]
+    assert asked == [False], "what would be decoded on the CPU, decord decodes there"
+    assert chosen("torchcodec", monkeypatch, TorchcodecDecoder=torchcodec)[0] == "stand-in on cuda"
+    assert asked == [False, True]
+
+
+def test_one_that_shows_other_colours_is_passed_over_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = video.DecordDecoder
+
+    def decord(info: VideoInfo, *, device: torch.device, **how: object) -> Decoder:
+        if device.type == "cpu":
+            return real(info, device=device, **how)  # type: ignore[arg-type]
+        return StandIn(info, other_matrix)
+
+    name, notes = chosen("auto", monkeypatch, DecordDecoder=decord, TorchcodecDecoder=missing)
+    assert name.startswith("decord") and name.endswith("on cpu")
+    assert len(notes) == 1 and "stand-in on cuda shows other colours" in notes[0] and "nothing for cuda" in notes[0]
+
+
+def test_asked_for_by_name_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def torchcodec(info: VideoInfo, *, device: torch.device, on_host: bool = True) -> Decoder:
+        return StandIn(info, UNFAITHFUL["turned"][0])
+
+    with pytest.raises(ConfigError, match="--decoder torchcodec cannot read .*; use --decoder auto"):
+        chosen("torchcodec", monkeypatch, TorchcodecDecoder=torchcodec)
+
+
+def test_on_this_machine_auto_says_why_no_gpu_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel of decord and torchcodec themselves, which have no GPU here."""
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device here")
+    name, notes = chosen("auto", monkeypatch)
+    assert name.startswith("decord") and len(notes) == 1
+    assert "decord on cuda" in notes[0] and "torchcodec" in notes[0]

@@ -1,0 +1,80 @@
+"""What is left behind, and what is said, where encoding does not come to its end."""
+
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+from gpu_lipsync.config import EncodeConfig
+from gpu_lipsync.encode import open_writer
+from gpu_lipsync.encoders import PyavBackend
+from gpu_lipsync.errors import EncodeError
+from tests.test_encode import encode, pictures, shape_of
+
+
+def test_an_interrupt_while_the_encoder_is_waited_for_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig()) as out:
+        abort = out._sink.abort
+
+        def interrupted() -> None:
+            abort()
+            raise KeyboardInterrupt
+
+        out._sink.abort = interrupted  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_larger_than_the_encoder_takes(tmp_path: Path) -> None:
+    with pytest.raises(EncodeError, match="libx264 .* failed on frames of 16500x16 .*--resize_factor"):
+        encode(tmp_path / "out.mp4", shape_of(16, 16500), pictures(8, 16, 16500))
+    assert list(tmp_path.iterdir()) == []
+
+
+class FailingBackend:
+    name = "h264_nvenc cq 18"
+
+    def __init__(self, error: Exception) -> None:
+        self._failure = error
+
+    def write(self, frames: torch.Tensor) -> None:
+        raise self._failure
+
+    def abandon(self) -> None:
+        raise av.ExternalError(542398533, "Generic error in an external library")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (av.ExternalError(542398533, "Generic error in an external library"), EncodeError),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),  # smaller batches may help
+        (TypeError("a bug"), TypeError),
+        (RuntimeError("a bug"), RuntimeError),
+    ],
+)
+def test_what_encoders_raise_and_what_they_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
+) -> None:
+    monkeypatch.setattr("gpu_lipsync.encode.open_backend", lambda *_: FailingBackend(error))
+    with pytest.raises(raised, match="external library" if raised is EncodeError else str(error)) as caught:
+        encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(8, 64, 64))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_of_ours_while_encoding_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(PyavBackend, "write", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(8, 64, 64))
+
+
+def test_folders_made_for_a_name_that_is_too_long_are_removed(tmp_path: Path) -> None:
+    for name in ("x" * 250 + ".mp4", "x" * 300 + ".mp4", "x" * 300 + "/out.mp4"):
+        with pytest.raises(EncodeError, match="File name too long"):
+            open_writer(tmp_path / "new" / "folder" / name, shape_of(64, 64), EncodeConfig())
+        assert list(tmp_path.iterdir()) == []
