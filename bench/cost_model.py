@@ -154,6 +154,16 @@ def table(stages: list[Stage], height: int, width: int) -> Iterator[str]:
     yield f"| frames per second, at most | | | | {' | '.join(f'{1 / seconds:.0f}' for seconds in totals)} |"
 
 
+def limits() -> Iterator[str]:
+    """What is assumed of each GPU, in Markdown."""
+    yield "| | float32, TFLOP/s | TF32 | float16 | memory, GB/s | bus, GB/s |"
+    yield "|---|---|---|---|---|---|"
+    for gpu in GPUS:
+        numbers = (gpu.single_flops / 1e12, gpu.tf32_flops / 1e12, gpu.half_flops / 1e12)
+        speeds = (gpu.bytes_per_s / 1e9, gpu.bus_bytes_per_s / 1e9)
+        yield f"| {gpu.name} | {' | '.join(f'{value:g}' for value in (*numbers, *speeds))} |"
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -161,6 +171,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="frames at a time (default: 32)")
     options = parser.parse_args()
     precision = "float16" if options.half else "float32"
+    print("The limits, by the makers' data sheets; a kernel starts every 5 microseconds at most:\n")
+    print("\n".join(limits()))
     for name, (height, width) in SIZES.items():
         print(
             f"\n{name}, networks in {precision}, batches of {options.batch}: PREDICTED milliseconds a frame, at least,"

@@ -68,6 +68,11 @@ class Report:
         self.notes.append(line)
         observer.note(line)
 
+    @property
+    def n_skipped(self) -> int:
+        """Frames that the generator was spared, with silence gating."""
+        return self.n_frames - self.n_frames_without_face - self.n_generated if self.n_frames_in_silence else 0
+
     def summary(self) -> str:
         """A few lines for people, the time per stage last."""
         stages = "  ".join(f"{name} {spent:.2f}" for name, spent in self.seconds.items())
@@ -77,15 +82,15 @@ class Report:
         ]
         if self.n_frames_without_face:
             lines.append(f"{self.n_frames_without_face} frames without a face passed through unchanged")
-        n_spoken = self.n_frames - self.n_frames_without_face
         if self.n_frames_in_silence:
-            gated = f"{self.n_generated} mouths generated instead of {n_spoken}"
+            gated = f"{self.n_generated} mouths generated, {self.n_skipped} skipped"
             lines.append(f"{self.n_frames_in_silence} frames in silence: {gated}")
         return "\n".join([*lines, f"seconds: {stages}"])
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, with the versions of what ran, as plain data."""
         return asdict(self) | {
+            "n_skipped": self.n_skipped,
             "versions": {"python": platform.python_version(), **installed_versions()},
             "peak_memory_mb": round(peak_memory_mb(), 1),
         }

@@ -85,4 +85,5 @@ def test_the_table_says_that_it_is_predicted(
     printed = capsys.readouterr().out
     assert "PREDICTED" in printed and "measured" not in printed
     assert all(gpu.name in printed for gpu in GPUS)
-    assert len({line.count("|") for line in printed.splitlines() if line.startswith("|")}) == 1
+    tables = [part.splitlines() for part in printed.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 2 and all(len({line.count("|") for line in lines}) == 1 for lines in tables)

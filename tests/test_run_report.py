@@ -1,8 +1,10 @@
 """What `run` tells a Python caller: its own time, and mouths that came to nothing."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,10 +14,12 @@ from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
+from gpu_lipsync.sound_file import read_sound
 from tests.clips import tone, write_sound
 from tests.residency import fake_cuda, watched
 
-FACE = Path(__file__).parent.parent / "samples" / "face.mp4"
+SAMPLES = Path(__file__).parent.parent / "samples"
+FACE, SPEECH = SAMPLES / "face.mp4", SAMPLES / "speech.wav"
 
 
 def config_of(folder: Path, *, spoiled: bool = False) -> LipSyncConfig:
@@ -68,3 +72,19 @@ def test_counting_them_does_not_make_the_host_wait() -> None:
         seen = watched(lambda: renderer._sync(frames, mel, there, speaking))
     assert seen.offences == []
     assert isinstance(renderer._n_spoiled, torch.Tensor) and renderer._n_spoiled.device.type == "cuda"
+
+
+def test_silence_gating_says_what_it_skipped(checkpoint: Path, tmp_path: Path) -> None:
+    """The sample's speech with pauses of a second, two fifths of it, through the whole pipeline."""
+    sound = read_sound(SPEECH)
+    rate, speech = sound.sample_rate_hz, sound.samples[:1]
+    loud = int(np.abs(speech[0]).argmax())
+    phrase = speech[:, max(0, loud - int(0.75 * rate)) :][:, : int(1.5 * rate)]
+    pause = np.zeros((1, rate), np.float32)
+    spoken = write_sound(tmp_path / "a.wav", np.concatenate([phrase, pause, phrase, pause], axis=1), rate=rate)
+    config = LipSyncConfig(checkpoint_path=checkpoint, face=FACE, audio=spoken, outfile=tmp_path / "out.mp4")
+    plain, gated = run(config), run(replace(config, silence_gating=True))
+    assert (plain.n_skipped, plain.n_frames_in_silence) == (0, 0) and "in silence" not in plain.summary()
+    n_skipped = gated.n_frames - gated.n_generated
+    assert gated.n_skipped == gated.as_dict()["n_skipped"] == n_skipped > 0.3 * gated.n_frames
+    assert f"{gated.n_generated} mouths generated, {n_skipped} skipped" in gated.summary()
