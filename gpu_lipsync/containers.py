@@ -35,12 +35,12 @@ def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = Med
 
 
 @contextmanager
-def open_container(path: Path, role: str) -> Iterator[Any]:
+def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]:
     import av
 
     # Absolute: FFmpeg takes what stands before the colon of `12:30.mp4` for a protocol.
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
+        with av.open(str(path.absolute()), metadata_errors="replace", hwaccel=hardware) as container:
             yield container
     except av.FFmpegError as error:
         raise MediaError(

@@ -1,9 +1,9 @@
 """The decoders behind `open_video`, each a stream of frames in display order.
 
-decord is the decoder of choice; a build with NVDEC decodes on the device. torchcodec does on CUDA where decord cannot.
-PyAV, whose FFmpeg is years younger than decord's, reads what the others refuse (AV1, several video streams) and long
-clips: decord's CPU decoder runs ahead of its caller without bound, until the whole clip lies decoded in memory. decord
-and PyAV return the same pixels; all three apply rotation metadata.
+decord is the decoder of choice; a build with NVDEC decodes on the device. Where it cannot, PyAV does (nvdec.py), or
+torchcodec. On the CPU PyAV, whose FFmpeg is years younger than decord's, reads what decord refuses (AV1, several video
+streams) and long clips: decord runs ahead of its caller without bound, until the whole clip lies decoded in memory. The
+two return the same pixels there; all apply rotation metadata, or are found out (`require_same_picture`).
 """
 
 from __future__ import annotations
@@ -147,6 +147,7 @@ class PyavDecoder:
 
         self.name = f"PyAV {av.__version__} on cpu"
         self._info = info
+        self._hardware: Any = None
         self._too_dark = levels_too_dark(info)
         # Some clips change their size on the way: all frames get that of the first.
         turned = info.rotation % 180 != 0
@@ -162,15 +163,14 @@ class PyavDecoder:
                     f"{self._info.path} is damaged: decoding ends at frame {first + len(batch)} of "
                     f"{self._info.n_frames}; copy or re-encode it"
                 )
-            pixels = brighten(torch.stack(batch), self._too_dark)
-            yield torch.rot90(pixels, self._info.rotation // 90, dims=(1, 2)).permute(0, 3, 1, 2)
+            yield torch.rot90(self._rgb(torch.stack(batch)), self._info.rotation // 90, dims=(2, 3))
 
     def _frames(self, start: int, stop: int) -> Iterator[Tensor]:
-        """Frames (H, W, 3), not yet rotated; one that cannot be decoded is replaced by the one before it."""
+        """Frames as `_kept`; one that cannot be decoded is replaced by the one before it."""
         import av
 
         index, last = 0, None
-        with open_container(self._info.path, "face") as container:
+        with open_container(self._info.path, "face", self._hardware) as container:
             stream: Any = container.streams[self._info.stream_index]
             stream.thread_type = "AUTO"
             origin = (container.start_time or 0) / av.time_base
@@ -186,13 +186,21 @@ class PyavDecoder:
                     index += 1
                 if index >= stop:
                     return
-                last = torch.from_numpy(fast_rgb(frame, width=self._coded_width, height=self._coded_height))
+                last = self._kept(frame)
                 if index >= start:
                     yield last
                 index += 1
         # Frames lost at the very end leave no later one that would tell of the gap.
         if last is not None and self._info.n_frames - index <= max(1, _HELD_AT_END_S * self._info.fps):
             yield from (last for _ in range(max(index, start), stop))
+
+    def _kept(self, frame: Any) -> Tensor:
+        """What is kept of an av.VideoFrame until its batch is full; all of one shape."""
+        return torch.from_numpy(fast_rgb(frame, width=self._coded_width, height=self._coded_height))
+
+    def _rgb(self, kept: Tensor) -> Tensor:
+        """(n, 3, H, W) uint8, not yet rotated, of a batch of what was kept."""
+        return brighten(kept, self._too_dark).permute(0, 3, 1, 2)
 
 
 def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:

@@ -21,6 +21,7 @@ from gpu_lipsync.decoders import (
     require_same_picture,
 )
 from gpu_lipsync.errors import ConfigError, MediaError
+from gpu_lipsync.nvdec import NvdecDecoder
 from gpu_lipsync.ops import upload
 from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
@@ -155,8 +156,9 @@ def _choose_decoder(info: VideoInfo, wanted: DecoderName, device: torch.device, 
     ]
     if device.type == "cuda":
         builders["decord"].insert(0, on_device(lambda: DecordDecoder(info, device=device)))
-        on_nvdec = on_device(lambda: TorchcodecDecoder(info, device=device, on_host=False))
-        order = [builders["decord"][0], on_nvdec, *order]
+        builders["pyav"].insert(0, on_device(lambda: NvdecDecoder(info, device)))
+        torchcodec = on_device(lambda: TorchcodecDecoder(info, device=device, on_host=False))
+        order = [builders["decord"][0], builders["pyav"][0], torchcodec, *order]
     reasons: list[str] = []
     for build in order if wanted == "auto" else builders[wanted]:
         try:

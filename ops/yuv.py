@@ -1,4 +1,6 @@
-"""RGB to the planes that video encoders take."""
+"""Between RGB and the planes that video encoders take and decoders give."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -67,6 +69,62 @@ def rgb_to_nv12(frames: Tensor, *, pitch: int = 1) -> Tensor:
     out[:, :height, :width] = luma.view(n, height, width)
     out[:, height:, :width] = chroma.view(n, height // 2, width)
     return out
+
+
+YuvMatrix = Literal["bt601", "bt709", "bt2020"]
+_LUMA_SHARES: dict[YuvMatrix, tuple[float, float]] = {  # of red and blue, by the ITU-R recommendations
+    "bt601": (0.299, 0.114),
+    "bt709": (_KR, _KB),
+    "bt2020": (0.2627, 0.0593),
+}
+
+
+def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) -> Tensor:
+    """Convert what hardware decoders give, 4:2:0 with Cb and Cr side by side, to RGB.
+
+    Chroma lies in the middle of its four pixels, as swscale takes it and `rgb_to_nv12` makes it.
+
+    Args:
+        planes: (B, H * 3 // 2, W) uint8, as `rgb_to_nv12` makes it without a pitch.
+        matrix: of the clip.
+        full_range: Y, Cb and Cr take 0 to 255 instead of 16 to 235 and 240.
+
+    Returns:
+        (B, 3, H, W) uint8, interleaved.
+
+    Raises:
+        TypeError: `planes` is not uint8.
+        ValueError: not (B, H * 3 // 2, W) with even sides, or an unknown matrix.
+
+    Reference: swscale's nv12 to rgb24, bilinear, with accurate_rnd and full_chroma_int; within 1 level.
+    """
+    if not isinstance(planes, Tensor) or planes.dtype != torch.uint8:
+        raise TypeError(f"planes must be uint8, got {getattr(planes, 'dtype', type(planes).__name__)}")
+    if planes.ndim != 3 or planes.shape[1] % 3 or planes.shape[2] % 2 or planes.numel() == 0:
+        raise ValueError(f"planes must be (B, H * 3 // 2, W) of an even H and W, got {tuple(planes.shape) = }")
+    if matrix not in _LUMA_SHARES:
+        raise ValueError(f"matrix must be one of {', '.join(_LUMA_SHARES)}, got {matrix!r}")
+    n, rows, width = planes.shape
+    height = rows * 2 // 3
+    chroma = planes[:, height:].reshape(n, height // 2, width // 2, 2).permute(0, 3, 1, 2).float().sub_(128.0)
+    chroma = functional.interpolate(chroma, size=(height, width), mode="bilinear", align_corners=False).flatten(2)
+    luma = planes[:, :height].reshape(n, 1, -1).float()
+    to_rgb, offset, gain = _to_rgb(matrix, full_range, planes.device)
+    rgb = torch.baddbmm(luma.sub_(offset).mul_(gain), to_rgb.expand(n, -1, -1), chroma)
+    out = rgb.round_().clamp_(0, 255).to(torch.uint8).view(n, 3, height, width)
+    return out.contiguous(memory_format=torch.channels_last)
+
+
+@device_constant
+def _to_rgb(matrix: YuvMatrix, full_range: bool, device: torch.device) -> tuple[Tensor, float, float]:
+    """What Cb and Cr give to each colour (3, 2), and where luma begins and how much it is stretched."""
+    red, blue = _LUMA_SHARES[matrix]
+    green = 1.0 - red - blue
+    of_blue, of_red = 2 * (1 - blue), 2 * (1 - red)
+    shares = torch.tensor([[0.0, of_red], [-of_blue * blue / green, -of_red * red / green], [of_blue, 0.0]])
+    if full_range:
+        return upload(shares, device), 0.0, 1.0
+    return upload(shares * (255 / 224), device), 16.0, 255 / 219
 
 
 def _checked(frames: Tensor) -> tuple[int, int, int]:

@@ -94,6 +94,16 @@ def test_decord_s_own_gpu_build_comes_first(monkeypatch: pytest.MonkeyPatch) -> 
     assert chosen("auto", monkeypatch, DecordDecoder=decord) == ("stand-in on cuda", [])
 
 
+def test_then_pyav_s_nvdec(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nvdec(info: VideoInfo, device: torch.device) -> Decoder:
+        assert device.type == "cuda"
+        return StandIn(info, FAITHFUL["as it is"])
+
+    name, notes = chosen("auto", monkeypatch, DecordDecoder=missing, NvdecDecoder=nvdec)
+    assert name == "stand-in on cuda" and notes == ["decoding with stand-in on cuda: nothing for cuda"]
+    assert chosen("pyav", monkeypatch, NvdecDecoder=nvdec) == ("stand-in on cuda", [])
+
+
 def test_then_torchcodec_if_it_decodes_there(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
@@ -102,7 +112,8 @@ def test_then_torchcodec_if_it_decodes_there(monkeypatch: pytest.MonkeyPatch) ->
         return StandIn(info, FAITHFUL["rounded otherwise"])
 
     name, notes = chosen("auto", monkeypatch, DecordDecoder=missing, TorchcodecDecoder=torchcodec)
-    assert name == "stand-in on cuda" and notes == ["decoding with stand-in on cuda: nothing for cuda"]
+    assert name == "stand-in on cuda" and len(notes) == 1
+    assert notes[0].startswith("decoding with stand-in on cuda: nothing for cuda; NVDEC through PyAV on cuda: ")
     assert asked == [False], "what would be decoded on the CPU, decord decodes there"
     assert chosen("torchcodec", monkeypatch, TorchcodecDecoder=torchcodec)[0] == "stand-in on cuda"
     assert asked == [False, True]
@@ -135,4 +146,4 @@ def test_on_this_machine_auto_says_why_no_gpu_decodes(monkeypatch: pytest.Monkey
         pytest.skip("a CUDA device here")
     name, notes = chosen("auto", monkeypatch)
     assert name.startswith("decord") and len(notes) == 1
-    assert "decord on cuda" in notes[0] and "torchcodec" in notes[0]
+    assert all(name in notes[0] for name in ("decord on cuda", "NVDEC through PyAV on cuda", "torchcodec"))

@@ -19,7 +19,7 @@ from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.mouth_window import mouth_window
 from gpu_lipsync.ops import to_float, to_uint8
-from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.ops.yuv import nv12_to_rgb, rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.scene_cuts import SceneChanges
 from gpu_lipsync.silence import RestingMouths
 from tests.residency import Residency, fake_cuda, no_waiting, watched
@@ -60,6 +60,16 @@ def before_the_encoder(n: int) -> Run:
     return lambda _: rgb_to_yuv420(frames)
 
 
+def after_the_decoder(n: int) -> Run:
+    planes = torch.zeros((n, HEIGHT * 3 // 2, WIDTH), dtype=torch.uint8, device="cuda")
+    return lambda _: nv12_to_rgb(planes, matrix="bt709")
+
+
+def for_nvenc(n: int) -> Run:
+    frames = frames_of(n)
+    return lambda _: rgb_to_nv12(frames, pitch=256)
+
+
 def detector(n: int) -> Run:
     with torch.device("cuda"):
         network = CenterFace(LONG_SIDE_PX).eval()
@@ -89,6 +99,8 @@ def silence(n: int) -> Run:
 STAGES: dict[str, Stage] = {
     **{f"blend {method}": lambda n, method=method: batch(n, method) for method in BLENDS},
     "yuv420": before_the_encoder,
+    "nv12 for NVENC": for_nvenc,
+    "nv12 of NVDEC": after_the_decoder,
     "detector": detector,
     "scene changes": scene_changes,
     "sound": sound,

@@ -1,0 +1,112 @@
+"""NVDEC's way through PyAV, with pictures that the CPU decodes: FFmpeg and its layouts are the same."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from torch import Tensor
+
+from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, PyavDecoder, require_same_picture
+from gpu_lipsync.nvdec import NvdecDecoder
+from gpu_lipsync.ops.yuv import YuvMatrix, nv12_to_rgb, rgb_to_nv12
+from gpu_lipsync.video_info import VideoInfo, probe_video
+from tests.clips import write_clip
+from tests.pictures import face_like
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
+SPACES: dict[YuvMatrix, Colorspace] = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709}
+
+
+class OnTheHost(NvdecDecoder):
+    """Pictures of FFmpeg's CPU decoder, laid out as NVDEC has them."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        super().__init__(info, torch.device("cpu"))
+
+    def _kept(self, frame: Any) -> Tensor:
+        return super()._kept(frame.reformat(format="nv12"))
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", SPACES)
+@pytest.mark.parametrize("size", [(96, 128), (70, 102)])
+def test_nv12_to_rgb_matches_swscale(size: tuple[int, int], matrix: YuvMatrix, full_range: bool, device: str) -> None:
+    import av
+
+    picture = av.VideoFrame.from_ndarray(face_like(*size), format="rgb24")
+    space, spread = SPACES[matrix], ColorRange.JPEG if full_range else ColorRange.MPEG
+    planar = picture.reformat(format="nv12", dst_colorspace=space, dst_color_range=spread)
+    exact = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    expected = planar.reformat(
+        format="rgb24",
+        src_colorspace=space,
+        src_color_range=spread,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=exact,
+    ).to_ndarray()
+    planes = torch.from_numpy(planar.to_ndarray())[None].to(device)
+    result = nv12_to_rgb(planes, matrix=matrix, full_range=full_range)
+    assert result.shape == (1, 3, *size) and result.is_contiguous(memory_format=torch.channels_last)
+    difference = np.abs(result[0].permute(1, 2, 0).cpu().numpy().astype(int) - expected)
+    assert difference.max() <= 1 and difference.mean() < 0.02  # ties in rounding
+
+
+def test_there_and_back(device: str) -> None:
+    """Colours without detail survive 4:2:0 but for rounding."""
+    colours = torch.randint(0, 256, (6, 3, 1, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames = colours.expand(6, 3, 32, 48).contiguous().to(device)
+    back = nv12_to_rgb(rgb_to_nv12(frames), matrix="bt709")
+    assert (back.int() - frames.int()).abs().max() <= 2  # three channels in 220 steps
+
+
+@pytest.mark.parametrize(
+    ("planes", "matrix", "error", "message"),
+    [
+        (torch.zeros(1, 48, 32), "bt709", TypeError, "float32"),
+        (torch.zeros(1, 47, 32, dtype=torch.uint8), "bt709", ValueError, r"\(1, 47, 32\)"),
+        (torch.zeros(48, 32, dtype=torch.uint8), "bt709", ValueError, r"\(48, 32\)"),
+        (torch.zeros(1, 48, 32, dtype=torch.uint8), "rec709", ValueError, "'rec709'"),
+    ],
+)
+def test_what_cannot_become_rgb(planes: Tensor, matrix: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        nv12_to_rgb(planes, matrix=matrix)
+
+
+def frames_of(decoder: Decoder, start: int, stop: int) -> Tensor:
+    return torch.cat(list(decoder.batches(start, stop, 4)))
+
+
+def test_the_same_frames_as_on_the_cpu(media: Path) -> None:
+    for name in ("vretalk_3_woman_flag.mp4", "latentsync_demo1_woman_seated_portrait.mp4"):  # BT.601 and BT.709
+        info = probe_video(media / "video" / name)
+        decoder = OnTheHost(info)
+        require_same_picture(decoder, info)
+        ours, theirs = (frames_of(d, 3, 9).float() for d in (decoder, PyavDecoder(info)))
+        assert ours.shape == theirs.shape and (ours - theirs).abs().mean() < 0.8  # swscale's fast path, brightened
+        apart = (ours[:, None] - theirs[None]).abs().mean((2, 3, 4))
+        assert torch.equal(apart.argmin(1), torch.arange(6)), "each frame is itself"
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
+    path = write_clip(tmp_path / "turned.mp4", n_frames=6, size=(96, 128), rotation=rotation)
+    info = probe_video(path)
+    ours, theirs = (frames_of(d, 0, 6).float() for d in (OnTheHost(info), PyavDecoder(info)))
+    assert ours.shape == theirs.shape and (ours - theirs).abs().mean() < 2
+
+
+def test_no_driver_no_decoder() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device here: it may open")
+    with pytest.raises(DecoderUnavailableError, match="NVDEC through PyAV on cuda: .*"):
+        NvdecDecoder(probe_video(SAMPLE), torch.device("cuda", 0))
+
+
+def test_what_is_not_nv12_is_left_to_others() -> None:
+    """Ten bits, for instance: here the CPU's yuv420p stands for what is not NV12."""
+    with pytest.raises(DecoderUnavailableError, match="yuv420p, not nv12"):
+        NvdecDecoder(probe_video(SAMPLE), torch.device("cpu"))
