@@ -150,8 +150,7 @@ class PyavDecoder:
         self._hardware: Any = None
         self._too_dark = levels_too_dark(info)
         # Some clips change their size on the way: all frames get that of the first.
-        turned = info.rotation % 180 != 0
-        self._coded_width, self._coded_height = (info.height, info.width) if turned else (info.width, info.height)
+        self._coded_width, self._coded_height = coded_size(info)
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
         frames = self._frames(start, stop)
@@ -219,6 +218,11 @@ def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
     apart = float(avg_pool2d((ours - theirs)[None], _SQUARE_PX).abs().max())
     if apart > _COLOURS_APART:
         raise DecoderUnavailableError(f"{decoder.name} shows other colours than FFmpeg, by {apart:.0f} levels")
+
+
+def coded_size(info: VideoInfo) -> tuple[int, int]:
+    """Width and height of the first frame before rotation."""
+    return (info.height, info.width) if info.rotation % 180 else (info.width, info.height)
 
 
 def brighten(frames: Tensor, levels: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from gpu_lipsync.decoders import DecoderUnavailableError, PyavDecoder
+from gpu_lipsync.decoders import DecoderUnavailableError, PyavDecoder, coded_size
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.ops.yuv import YuvMatrix, nv12_to_rgb
 from gpu_lipsync.video_info import VideoInfo
@@ -28,7 +28,7 @@ class NvdecDecoder(PyavDecoder):
         device: where it decodes.
 
     Raises:
-        DecoderUnavailableError: no driver, or a codec or bit depth that this GPU does not decode to NV12.
+        DecoderUnavailableError: no driver, a codec or bit depth that this GPU does not decode to NV12, or an odd side.
     """
 
     def __init__(self, info: VideoInfo, device: torch.device) -> None:
@@ -38,6 +38,9 @@ class NvdecDecoder(PyavDecoder):
         self._device = device
         self._info = info
         self._hardware: Any = None
+        self._coded_width, self._coded_height = coded_size(info)
+        if self._coded_width % 2 or self._coded_height % 2:
+            raise DecoderUnavailableError(f"NVDEC through PyAV: no odd sides ({info.width}x{info.height})")
         try:
             if device.type == "cuda":
                 index = torch.cuda.current_device() if device.index is None else device.index
@@ -52,8 +55,12 @@ class NvdecDecoder(PyavDecoder):
 
     def _kept(self, frame: Any) -> Tensor:
         """NV12 (H * 3 // 2, W) of a decoded picture, copied: the decoder writes the next one over it."""
-        if (frame.sw_format or frame.format).name != "nv12":
-            raise DecoderUnavailableError(f"NVDEC gives {(frame.sw_format or frame.format).name}, not nv12")
+        kind = (frame.sw_format or frame.format).name
+        if kind != "nv12" or (frame.width, frame.height) != (self._coded_width, self._coded_height):
+            raise MediaError(
+                f"{self._info.path} becomes {frame.width}x{frame.height} {kind} on the way, where NVDEC has to stay "
+                f"with {self._coded_width}x{self._coded_height} nv12; pass --decoder decord, or re-encode it"
+            )
         self._matrix = _MATRICES.get(frame.colorspace, "bt601")
         self._full_range = frame.color_range == _FULL_RANGE
         kept = torch.empty((frame.height * 3 // 2, frame.width), dtype=torch.uint8, device=self._device)

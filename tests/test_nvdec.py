@@ -10,6 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
 from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, PyavDecoder, require_same_picture
+from gpu_lipsync.errors import MediaError
 from gpu_lipsync.nvdec import NvdecDecoder
 from gpu_lipsync.ops.yuv import YuvMatrix, nv12_to_rgb, rgb_to_nv12
 from gpu_lipsync.video_info import VideoInfo, probe_video
@@ -108,5 +109,12 @@ def test_no_driver_no_decoder() -> None:
 
 def test_what_is_not_nv12_is_left_to_others() -> None:
     """Ten bits, for instance: here the CPU's yuv420p stands for what is not NV12."""
-    with pytest.raises(DecoderUnavailableError, match="yuv420p, not nv12"):
+    with pytest.raises(DecoderUnavailableError, match="512x512 yuv420p on the way"):
         NvdecDecoder(probe_video(SAMPLE), torch.device("cpu"))
+
+
+def test_a_change_of_size_is_an_error_with_a_way_out() -> None:
+    decoder = OnTheHost(probe_video(SAMPLE))
+    decoder._coded_width = 640
+    with pytest.raises(MediaError, match="becomes 512x512 nv12 on the way.* 640x512 nv12; pass --decoder decord"):
+        list(decoder.batches(0, 4, 4))
