@@ -84,11 +84,18 @@ def _connected(strong: Tensor, weak: Tensor) -> Tensor:
     both = pad(torch.stack([strong, weak]).view(2, n, height, width), (1, 1, 1, 1)).flatten(2)
     edges, allowed = to_bytes(pack @ both).unbind()
     inside, allowed = edges[:, inner], allowed[:, inner]
+    # Slices are taken once: in so short operations taking them costs more than the work.
+    pairs, rows, columns = (torch.empty_like(edges[:, : edges.shape[1] - n]) for n in (1, 2, 2 + row))
+    left, right = edges[:, 1:], edges[:, :-1]
+    first, second = pairs[:, 1:], pairs[:, :-1]
+    upper, lower = rows[:, row:], rows[:, :-row]
+    above, below = columns[:, row:], columns[:, :-row]
     for _ in range(HYSTERESIS_STEPS):
-        rows = edges[:, 1:] | edges[:, :-1]
-        rows = rows[:, 1:] | rows[:, :-1]
-        grown = rows[:, row:] | rows[:, :-row]
-        torch.bitwise_and(grown[:, row:] | grown[:, :-row], allowed, out=inside)
+        torch.bitwise_or(left, right, out=pairs)
+        torch.bitwise_or(first, second, out=rows)
+        torch.bitwise_or(upper, lower, out=columns)
+        torch.bitwise_or(above, below, out=inside)
+        inside.bitwise_and_(allowed)
     found = edges.index_select(0, group).bitwise_and_(bit).float().clamp_max_(1.0)
     return found.view(n, 1, height + 2, row)[:, :, 1:-1, 1:-1]
 
