@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -15,48 +14,7 @@ from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig,
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
 from gpu_lipsync.report import PROGRAM_START
-
-_STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
-
-
-class _Stopped(KeyboardInterrupt):
-    """A signal ends the run: clean up."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(_STOPPING[signal.Signals(number)])
-        self.exit_code = 128 + number  # as shells have it
-
-
-class _Stops:
-    """The signals that end a run: the first raises _Stopped, and no other cuts the cleaning up short."""
-
-    def __init__(self) -> None:
-        self._before: dict[signal.Signals, Any] = {}
-        self._stopped = False
-
-    def __enter__(self) -> _Stops:
-        for number in _STOPPING:
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # as nohup has SIGHUP; a host program's own
-                self._before[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._stopped:  # else the program is about to end, and no second signal is to change its exit code
-            self._set(self._before)
-
-    def ignore(self) -> None:
-        """From here on nothing is to be interrupted."""
-        self._set(dict.fromkeys(self._before, signal.SIG_IGN))
-
-    def _stop(self, number: int, _: object) -> None:
-        self._stopped = True
-        self.ignore()
-        raise _Stopped(number)
-
-    @staticmethod
-    def _set(handlers: dict[signal.Signals, Any]) -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+from gpu_lipsync.stopping import Stopped, Stops
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,20 +26,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     _fill_closed_descriptors()
     try:
         arguments = vars(build_parser().parse_args(argv))
-        with _Stops() as stops:
+        with Stops() as stops:
             return _answered(arguments, stops)
     finally:
         _flush()
 
 
-def _answered(arguments: dict[str, Any], stops: _Stops) -> int:
+def _answered(arguments: dict[str, Any], stops: Stops) -> int:
     errors = TolerantStream(sys.stderr)
     try:
         _run(LipSyncConfig(**arguments), stops)
     except LipSyncError as error:
         errors.write(f"error: {error}\n")
         return error.exit_code
-    except _Stopped as stopped:
+    except Stopped as stopped:
         errors.write(f"{stopped}: nothing was written\n")
         return stopped.exit_code
     return 0
@@ -106,7 +64,7 @@ def _flush() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _run(config: LipSyncConfig, stops: _Stops) -> None:
+def _run(config: LipSyncConfig, stops: Stops) -> None:
     # Read by libgomp when torch loads it. Decoding and encoding run beside the network, and threads that spin at its
     # barriers while those have their cores make a convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -122,8 +122,7 @@ class LipSyncConfig:
     def __post_init__(self) -> None:
         _require(self.wav2lip_batch_size >= 1, "wav2lip_batch_size", self.wav2lip_batch_size, "1 or more")
         _require(0 <= self.silence_threshold <= 1, "silence_threshold", self.silence_threshold, "0 to 1")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+        require_device_name(self.device)
         _ = self.frames, self.faces, self.blend, self.encode  # each checks its share
         outfile = Path(self.outfile)
         if outfile.suffix.lower() not in SUFFIXES:
@@ -174,6 +173,12 @@ class LipSyncConfig:
     @cached_property
     def encode(self) -> EncodeConfig:
         return EncodeConfig(encoder=self.encoder, crf=self.crf, preset=self.preset)
+
+
+def require_device_name(name: str) -> None:
+    """Raise ConfigError unless `name` is auto, cpu, cuda or cuda:N."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
 
 
 def require_apart(name: str, path: Path, others: Mapping[str, Path]) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from gpu_lipsync.config import require_device_name
 from gpu_lipsync.errors import ConfigError, DeviceMemoryError
 
 
@@ -15,8 +16,9 @@ def resolve_device(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for.
 
     Raises:
-        ConfigError: CUDA is asked for by name and not there. Never a silent fallback to the CPU.
+        ConfigError: another name, or CUDA is asked for by name and not there. Never a silent fallback to the CPU.
     """
+    require_device_name(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)

@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from gpu_lipsync.cli import _Stopped, _Stops, build_parser, main
+from gpu_lipsync.cli import build_parser, main
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.errors import ConfigError, EncodeError
+from gpu_lipsync.stopping import Stopped, Stops
 
 ROOT = Path(__file__).parent.parent
 REQUIRED = ["--checkpoint_path", "c.pth", "--face", "f.mp4", "--audio", "a.wav"]
@@ -189,17 +191,33 @@ def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        with _Stops():
+        with Stops():
             os.kill(os.getpid(), signal.SIGHUP)
             assert signal.getsignal(signal.SIGINT) is not interrupt
         assert signal.getsignal(signal.SIGINT) is interrupt
-        with pytest.raises(_Stopped), _Stops():
+        with pytest.raises(Stopped), Stops():
             os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # until the program ends
     finally:
         signal.signal(signal.SIGHUP, before)
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_the_command_can_be_called_from_any_thread() -> None:
+    """Python lets the main thread alone take signals."""
+    before = signal.getsignal(signal.SIGTERM)
+    codes: list[object] = []
+
+    def call() -> None:
+        with Stops() as stops:
+            stops.ignore()
+        codes.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert codes == [before] and signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("flags", [["--help"], [*REQUIRED, "--crf", "99"], ["--nonsense"]])

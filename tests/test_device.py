@@ -26,6 +26,12 @@ def test_a_device_that_is_not_there_is_no_silent_cpu() -> None:
         resolve_device("cuda:97")
 
 
+@pytest.mark.parametrize("name", ["nonsense", "mps", "cuda:x", "meta", ""])
+def test_other_devices_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"auto, cpu, cuda or cuda:N, got '{name}'"):
+        resolve_device(name)
+
+
 def test_half_precision_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert network_dtype(cuda, fp16=True) == torch.float16

@@ -1,0 +1,51 @@
+"""How signals end a run of the command: cleanly, and once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+_STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ends the run: clean up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_STOPPING[signal.Signals(number)])
+        self.exit_code = 128 + number  # as shells have it
+
+
+class Stops:
+    """The signals that end a run: the first raises Stopped, and no other cuts the cleaning up short."""
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._stopped = False
+
+    def __enter__(self) -> Stops:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # there alone Python takes signals; what called us from a thread has its own ways to stop us
+        for number in _STOPPING:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # as nohup has SIGHUP; a host program's own
+                self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._stopped:  # else the program is about to end, and no second signal is to change its exit code
+            self._set(self._before)
+
+    def ignore(self) -> None:
+        """From here on nothing is to be interrupted."""
+        self._set(dict.fromkeys(self._before, signal.SIG_IGN))
+
+    def _stop(self, number: int, _: object) -> None:
+        self._stopped = True
+        self.ignore()
+        raise Stopped(number)
+
+    @staticmethod
+    def _set(handlers: dict[signal.Signals, Any]) -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
