@@ -108,20 +108,19 @@ class MouthRenderer:
 
     def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
         with self._report.timed("generate"):
-            resting = copy(self._resting)  # kept once the batch is done: memory may run out, and it is done again
-            window = mouth_window(boxes, self._blend, frames.device)
-            if self._rest_weights is not None and not covers(self._window, window):
-                # Resting mouths serve later frames too: the window only grows, and what was made in a smaller one
-                # is made anew.
-                self._window = window = around(self._window, window)
-                resting.forget()
-            elif self._rest_weights is not None:
-                window = self._window
+            # Both are kept once the batch is done: memory may run out, and it is done again.
+            resting, window = copy(self._resting), mouth_window(boxes, self._blend, frames.device)
+            if self._rest_weights is not None:
+                # Resting mouths serve later frames too: the window only grows, and what was made in a smaller one is
+                # made anew.
+                if not covers(self._window, window):
+                    resting.forget()
+                window = around(self._window, window)
             generator = partial(self._generator, window=window)
             mouths, n_generated = resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
         with self._report.timed("blend"):
             synced = paste_faces(frames, mouths, boxes, self._blend)
-        self._resting = resting
+        self._resting, self._window = resting, window
         self._n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
         self._report.n_generated += n_generated
         self._report.n_frames_in_silence += sum(weight == 1 for weight in weights)

@@ -12,6 +12,8 @@ from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 
 BOX = [40, 30, 120, 130]
+NEAR, FAR = [20, 10, 150, 158], [40, 30, 88, 78]  # as large a feather is more of a smaller face
+FEATHERED = BlendConfig(mouth_region_size=0.4, blur_intensity=9)
 
 
 class Red(nn.Module):
@@ -141,15 +143,35 @@ class Windowed(nn.Module):
 
 
 def test_in_pauses_too_only_the_part_that_shows_is_generated() -> None:
-    """And a face that grows, whose mask then shows more, never gets a resting mouth that lacks it."""
-    small, large = [40, 30, 100, 100], [20, 10, 150, 158]
-    boxes = torch.tensor([small] * 8 + [large] * 8)
-    generator, report, config = Windowed(), fresh_report(4), BlendConfig(mouth_region_size=0.4)
+    """And a face that shrinks, of which the feather then shows more, never gets a resting mouth that lacks it."""
+    boxes = torch.tensor([NEAR] * 8 + [FAR] * 8)
+    generator, report, config = Windowed(), fresh_report(4), FEATHERED
     renderer = MouthRenderer(generator, config, report, Silent(), rest_weights=[1.0] * 16)
     frames, mel = batch(16)
     for i in range(0, 16, 4):
         synced = renderer.render(frames[i : i + 4], mel[i : i + 4], boxes[i : i + 4])
         expected = paste_faces(frames[i : i + 4], torch.ones(4, 3, 96, 96), boxes[i : i + 4], config)
         assert torch.equal(synced, expected)
+    assert len({window for _, window in generator.seen}) == 2, "it has grown"
     sizes = [(w[1] - w[0]) * (w[3] - w[2]) for _, w in generator.seen]  # type: ignore[index]
     assert max(sizes) < 0.6 * 96 * 96 and report.n_generated < 8
+
+
+def test_a_window_that_has_grown_when_memory_runs_out_grows_again() -> None:
+    """The batch is done again with the resting mouths as they were, which lack what the larger window shows."""
+
+    class Short(Windowed):
+        def forward(self, mel: Tensor, faces: Tensor, *, window: tuple[int, int, int, int] | None = None) -> Tensor:
+            if len(self.seen) == 1:  # after the first batch, once
+                self.seen.append((0, None))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(mel, faces, window=window)
+
+    config, listener = FEATHERED, Listener()
+    renderer = MouthRenderer(Short(), config, fresh_report(2), listener, rest_weights=[1.0] * 4)
+    frames, mel = batch(4)
+    boxes = torch.tensor([NEAR] * 2 + [FAR] * 2)
+    for i in (0, 2):
+        synced = renderer.render(frames[i : i + 2], mel[i : i + 2], boxes[i : i + 2])
+        assert torch.equal(synced, paste_faces(frames[i : i + 2], torch.ones(2, 3, 96, 96), boxes[i : i + 2], config))
+    assert len(listener.lines) == 1
