@@ -9,6 +9,7 @@ two return the same pixels there; all apply rotation metadata, or are found out 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -147,7 +148,6 @@ class PyavDecoder:
 
         self.name = f"PyAV {av.__version__} on cpu"
         self._info = info
-        self._hardware: Any = None
         self._too_dark = levels_too_dark(info)
         # Some clips change their size on the way: all frames get that of the first.
         self._coded_width, self._coded_height = coded_size(info)
@@ -169,9 +169,10 @@ class PyavDecoder:
         import av
 
         index, last = 0, None
-        with open_container(self._info.path, "face", self._hardware) as container:
+        with self._opened() as container:
             stream: Any = container.streams[self._info.stream_index]
-            stream.thread_type = "AUTO"
+            # Of frames decoded side by side none comes out before all of those threads are fed.
+            stream.thread_type = "AUTO" if stop - start > 1 else "SLICE"
             origin = (container.start_time or 0) / av.time_base
             half = 0.5 / float(self._info.fps)
             for frame in decoded(container, stream):
@@ -192,6 +193,9 @@ class PyavDecoder:
         # Frames lost at the very end leave no later one that would tell of the gap.
         if last is not None and self._info.n_frames - index <= max(1, _HELD_AT_END_S * self._info.fps):
             yield from (last for _ in range(max(index, start), stop))
+
+    def _opened(self) -> AbstractContextManager[Any]:
+        return open_container(self._info.path, "face")
 
     def _kept(self, frame: Any) -> Tensor:
         """What is kept of an av.VideoFrame until its batch is full; all of one shape."""

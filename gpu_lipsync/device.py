@@ -66,6 +66,18 @@ def lack_of_memory_named(device: torch.device) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def current_context(device: torch.device) -> Iterator[int]:
+    """PyTorch's CUDA context, current on the calling thread, for FFmpeg to work in; gives the device's number.
+
+    FFmpeg's other ways do not do: it refuses the primary context once PyTorch has initialised it, for its flags differ
+    from what FFmpeg wants, and memory of a context of its own is not PyTorch's to read.
+    """
+    with torch.cuda.device(device):
+        torch.zeros(1, device=device)  # a kernel: before one has run there may be no context on this thread
+        yield torch.cuda.current_device()
+
+
 def use_one_core() -> None:
     """Keep the operations of the calling thread on its own core; those of threads already at work stay as they are.
 

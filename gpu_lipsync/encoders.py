@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
+from gpu_lipsync.device import current_context
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.streams import SoundTrack, StreamShape
@@ -106,12 +109,13 @@ class NvencBackend(PyavBackend):
         import av
 
         self._memory: Any = None
-        if device.type == "cuda":
-            # The context that PyTorch is in; FFmpeg would make one of its own otherwise.
-            index = torch.cuda.current_device() if device.index is None else device.index
-            self._memory = av.video.frame.CudaContext(device_id=index, primary_ctx=True)
         options = self._options(config.crf)
-        self._try(shape, options, device)
+        if device.type == "cuda":
+            with current_context(device) as index:  # which FFmpeg asks for with the first picture
+                self._memory = av.video.frame.CudaContext(device_id=index, primary_ctx=False, current_ctx=True)
+                self._try(shape, options, device)
+        else:
+            self._try(shape, options, device)
         name = f"{self.codec} cq {config.crf}" if config.crf else f"{self.codec} lossless"
         super().__init__(path, shape, name, options)
 
@@ -146,14 +150,21 @@ class NvencBackend(PyavBackend):
 
 def _pictures_of_device(frames: Tensor) -> Iterator[Any]:
     """Half the bytes of RGB cross to the host, in one pinned copy."""
-    import av
-
     planes = rgb_to_yuv420(frames)
     host = torch.empty(planes.shape, dtype=torch.uint8, pin_memory=True)
     host.copy_(planes, non_blocking=True)
     torch.cuda.current_stream(frames.device).synchronize()
-    for plane in host.numpy():
-        yield av.VideoFrame.from_ndarray(plane, format="yuv420p")
+    return pictures_of_planes(host.numpy())
+
+
+def pictures_of_planes(planes: NDArray[np.uint8]) -> Iterator[Any]:
+    """A yuv420p av.VideoFrame of each of (B, H * 3 // 2, W), where possible as it lies, without a copy."""
+    import av
+
+    # Of a buffer PyAV 18.1 takes only those heights that are whole fours; others would lose two rows.
+    in_place = planes.shape[1] % 6 == 0
+    picture_of = av.VideoFrame.from_numpy_buffer if in_place else av.VideoFrame.from_ndarray
+    return (picture_of(plane, format="yuv420p") for plane in planes)
 
 
 def _pictures_of_host(frames: Tensor) -> Iterator[Any]:

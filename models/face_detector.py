@@ -36,7 +36,13 @@ PYRAMID_CHANNELS = 24
 
 
 class Convolution(nn.Conv2d):
-    """A convolution that keeps the size but for its stride, then a sum if there is what to add, ReLU if wanted."""
+    """A convolution that keeps the size but for its stride, then a sum if there is what to add, ReLU if wanted.
+
+    One that filters each channel for itself runs in float32 on CUDA, whatever the precision around it: PyTorch has a
+    kernel of its own for that, on planes. In half precision, or on interleaved channels, cuDNN takes over and plans
+    each layer anew for every thread and every batch size, 0.14 s a time on an H100: 1.5 s for the network where all
+    else takes 0.05 s and the work itself 0.005 s.
+    """
 
     def __init__(
         self, n_in: int, n_out: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, relu: bool = True
@@ -45,7 +51,11 @@ class Convolution(nn.Conv2d):
         self.relu = relu
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
-        out = super().forward(features)
+        if features.is_cuda and self.groups > 1 and features.dtype != torch.float32:
+            assert self.bias is not None
+            out = self._conv_forward(features.float(), self.weight.float(), self.bias.float()).to(features.dtype)
+        else:
+            out = super().forward(features)
         if added is not None:
             out.add_(added)
         return F.relu_(out) if self.relu else out
@@ -158,13 +168,14 @@ class CenterFace(nn.Module):
         return vote(self.candidates(frames).cpu())
 
     def _shrink(self, frames: Tensor, long_side_px: int) -> Tensor:
-        """Reduce to at most `long_side_px` and to multiples of 32, in the module's precision and memory format."""
+        """Reduce to at most `long_side_px` and to multiples of 32, in the module's precision and layout."""
         height, width = frames.shape[2:]
         scale = min(1.0, long_side_px / max(height, width))
         size = [max(SIZE_MULTIPLE, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in (height, width)]
         if not frames.is_cuda:  # the CPU has a fast antialiased resize for bytes, CUDA has none
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
-        images = frames.to(self.stem.weight.dtype, memory_format=torch.channels_last)
+        layout = _layout(frames.device)
+        images = frames.to(self.stem.weight.dtype, memory_format=layout)
         return F.interpolate(images, size, mode="bilinear", antialias=True) if frames.is_cuda else images
 
 
@@ -195,8 +206,14 @@ def load_face_detector(
             f"{path or WEIGHTS_NAME} holds another network than CenterFace; pass weights made by "
             "tools/convert_centerface.py"
         ) from error
-    detector = detector.to(dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore
+    layout = _layout(torch.device(device))
+    detector = detector.to(dtype=dtype, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]
     return _fused(detector) if torch.device(device).type == "cpu" and dtype == torch.bfloat16 else detector
+
+
+def _layout(device: torch.device) -> torch.memory_format:
+    """Planes on CUDA, for the sake of the depthwise filters; interleaved channels on a CPU, where they are faster."""
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
 
 def _fused(detector: CenterFace) -> CenterFace:

@@ -111,9 +111,14 @@ def test_then_torchcodec_if_it_decodes_there(monkeypatch: pytest.MonkeyPatch) ->
         asked.append(on_host)
         return StandIn(info, FAITHFUL["rounded otherwise"])
 
-    name, notes = chosen("auto", monkeypatch, DecordDecoder=missing, TorchcodecDecoder=torchcodec)
-    assert name == "stand-in on cuda" and len(notes) == 1
-    assert notes[0].startswith("decoding with stand-in on cuda: nothing for cuda; NVDEC through PyAV on cuda: ")
+    def no_nvdec(info: VideoInfo, device: torch.device) -> Decoder:
+        raise DecoderUnavailableError("no NVDEC")
+
+    name, notes = chosen(
+        "auto", monkeypatch, DecordDecoder=missing, NvdecDecoder=no_nvdec, TorchcodecDecoder=torchcodec
+    )
+    assert name == "stand-in on cuda"
+    assert notes == ["decoding with stand-in on cuda: nothing for cuda; no NVDEC"]
     assert asked == [False], "what would be decoded on the CPU, decord decodes there"
     assert chosen("torchcodec", monkeypatch, TorchcodecDecoder=torchcodec)[0] == "stand-in on cuda"
     assert asked == [False, True]
@@ -127,7 +132,10 @@ def test_one_that_shows_other_colours_is_passed_over_and_named(monkeypatch: pyte
             return real(info, device=device, **how)  # type: ignore[arg-type]
         return StandIn(info, other_matrix)
 
-    name, notes = chosen("auto", monkeypatch, DecordDecoder=decord, TorchcodecDecoder=missing)
+    def nvdec(info: VideoInfo, device: torch.device) -> Decoder:
+        return StandIn(info, UNFAITHFUL["BGR"][0])
+
+    name, notes = chosen("auto", monkeypatch, DecordDecoder=decord, NvdecDecoder=nvdec, TorchcodecDecoder=missing)
     assert name.startswith("decord") and name.endswith("on cpu")
     assert len(notes) == 1 and "stand-in on cuda shows other colours" in notes[0] and "nothing for cuda" in notes[0]
 

@@ -13,7 +13,7 @@ import torch
 
 from gpu_lipsync.config import EncodeConfig, FrameConfig
 from gpu_lipsync.encode import open_writer
-from gpu_lipsync.encoders import NvencBackend, PyavBackend, X264Backend, open_backend
+from gpu_lipsync.encoders import NvencBackend, PyavBackend, X264Backend, open_backend, pictures_of_planes
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.sound_file import Sound, read_sound
@@ -124,6 +124,14 @@ def test_yuv420_matches_swscale(media: Path, device: str) -> None:
     assert difference[:height].max() <= 1  # rounding
     assert difference[height:].mean() < 0.5  # swscale averages chroma in fixed point, pairs first
     assert difference[height:].max() <= 3
+
+
+@pytest.mark.parametrize("height", [72, 70])  # whole fours, and not
+def test_planes_become_pictures_of_their_size(height: int) -> None:
+    planes = rgb_to_yuv420(pictures(2, height, 102)).numpy()
+    made = list(pictures_of_planes(planes))
+    assert [(p.width, p.height, p.format.name) for p in made] == [(102, height, "yuv420p")] * 2
+    assert all(np.array_equal(p.to_ndarray(), plane) for p, plane in zip(made, planes, strict=True))
 
 
 def test_nv12_is_yuv420_in_another_order(device: str) -> None:

@@ -31,6 +31,14 @@ class OnTheHost(NvdecDecoder):
         return super()._kept(frame.reformat(format="nv12"))
 
 
+def nvdec_on(device: str, info: VideoInfo) -> NvdecDecoder:
+    """The real one where there is a GPU, whose context PyTorch is in already: FFmpeg has to join it there."""
+    if device == "cpu":
+        return OnTheHost(info)
+    torch.zeros(1, device=device)
+    return NvdecDecoder(info, torch.device(device))
+
+
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("matrix", SPACES)
 @pytest.mark.parametrize("size", [(96, 128), (70, 102)])
@@ -78,25 +86,45 @@ def test_what_cannot_become_rgb(planes: Tensor, matrix: Any, error: type[Excepti
 
 
 def frames_of(decoder: Decoder, start: int, stop: int) -> Tensor:
-    return torch.cat(list(decoder.batches(start, stop, 4)))
+    return torch.cat(list(decoder.batches(start, stop, 4))).cpu()
 
 
-def test_the_same_frames_as_on_the_cpu(media: Path) -> None:
-    for name in ("vretalk_3_woman_flag.mp4", "latentsync_demo1_woman_seated_portrait.mp4"):  # BT.601 and BT.709
-        info = probe_video(media / "video" / name)
-        decoder = OnTheHost(info)
-        require_same_picture(decoder, info)
-        ours, theirs = (frames_of(d, 3, 9).float() for d in (decoder, PyavDecoder(info)))
-        assert ours.shape == theirs.shape and (ours - theirs).abs().mean() < 0.8  # swscale's fast path, brightened
-        apart = (ours[:, None] - theirs[None]).abs().mean((2, 3, 4))
-        assert torch.equal(apart.argmin(1), torch.arange(6)), "each frame is itself"
+def require_same_frames(info: VideoInfo, device: str) -> None:
+    decoder = nvdec_on(device, info)
+    require_same_picture(decoder, info)
+    ours, theirs = (frames_of(d, 3, 9).float() for d in (decoder, PyavDecoder(info)))
+    assert ours.shape == theirs.shape and (ours - theirs).abs().mean() < 0.8  # swscale's fast path, brightened
+    apart = (ours[:, None] - theirs[None]).abs().mean((2, 3, 4))
+    assert torch.equal(apart.argmin(1), torch.arange(6)), "each frame is itself"
+
+
+def test_the_same_frames_as_on_the_cpu(device: str) -> None:
+    require_same_frames(probe_video(SAMPLE), device)
+
+
+@pytest.mark.parametrize("name", ["vretalk_3_woman_flag.mp4", "latentsync_demo1_woman_seated_portrait.mp4"])
+def test_the_same_frames_of_real_clips(media: Path, name: str, device: str) -> None:
+    """BT.601 and H.264; BT.709 and HEVC."""
+    require_same_frames(probe_video(media / "video" / name), device)
+
+
+def test_a_look_at_the_first_frame_opens_the_clip_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    real = OnTheHost._opened
+    monkeypatch.setattr(OnTheHost, "_opened", lambda self: opened.append(self) or real(self))
+    decoder = OnTheHost(probe_video(SAMPLE))
+    first = frames_of(decoder, 0, 1)
+    whole = frames_of(decoder, 0, 12)
+    assert len(opened) == 1 and torch.equal(first, whole[:1]) and len(whole) == 12
+    assert torch.equal(frames_of(decoder, 0, 12), whole) and len(opened) == 2, "a second pass opens it again"
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
-    path = write_clip(tmp_path / "turned.mp4", n_frames=6, size=(96, 128), rotation=rotation)
+def test_rotation_is_applied(tmp_path: Path, rotation: int, device: str) -> None:
+    # NVDEC's smallest picture on any of its codecs is larger than most tests' clips.
+    path = write_clip(tmp_path / "turned.mp4", n_frames=6, size=(192, 256), rotation=rotation)
     info = probe_video(path)
-    ours, theirs = (frames_of(d, 0, 6).float() for d in (OnTheHost(info), PyavDecoder(info)))
+    ours, theirs = (frames_of(d, 0, 6).float() for d in (nvdec_on(device, info), PyavDecoder(info)))
     assert ours.shape == theirs.shape and (ours - theirs).abs().mean() < 2
 
 

@@ -235,7 +235,9 @@ def test_lab_matches_opencv(picture: np.ndarray, device: str) -> None:
 def test_another_lightness_is_another_first_channel_of_lab(picture: np.ndarray, device: str) -> None:
     image = pictures.batch(picture, device=device)
     lab = ops.rgb_to_lab(image)
-    torch.testing.assert_close(ops.lightness(image), lab[:, :1] / 100, atol=1e-6, rtol=0)
+    # On CUDA one row of sums is not rounded as three are: here and there a value is a step of the root's table further.
+    atol = 1e-6 if device == "cpu" else 1e-4
+    torch.testing.assert_close(ops.lightness(image), lab[:, :1] / 100, atol=atol, rtol=0)
     lab[:, :1] = (lab[:, :1] * 1.2 - 5).clamp(0, 100)
     result = ops.with_lightness(image, lab[:, :1] / 100)
     assert (result - ops.lab_to_rgb(lab)).abs().max() <= 0.5 / 255  # a step of the display curve's table

@@ -1,5 +1,6 @@
 """Training batches for the demo generator: real clips and animated stills, no two alike."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,8 @@ AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really
 MADE_UP = 0.5  # of the animated stills
 HAIRY = 0.35  # of them: with a moustache, a beard or both
 STRETCHED = 0.6  # of those references
+MIXED = 0.7  # of the other animated stills: two people's
+BEND = 0.045  # of half a box, standard deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,26 +57,80 @@ def loss_weights(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return (weights / weights.mean())[None, None].to(device), mouth[None, None].to(device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Talks:
+    """Sounds end to end, and the mouths that go with them.
+
+    Attributes:
+        mel: (80, all columns).
+        mouth: (4, all moments), at TRACK_HZ.
+        columns: (2, n): where each talk begins in `mel`, and how many columns it has.
+        moments: (2, n), likewise in `mouth`.
+    """
+
+    mel: Tensor
+    mouth: Tensor
+    columns: Tensor
+    moments: Tensor
+
+    @staticmethod
+    def joined(talks: list[tuple[Tensor, Tensor]]) -> "Talks":
+        """One of talks (80, T), (4, m)."""
+        mels, mouths = ([part.float() for part in parts] for parts in zip(*talks, strict=True))
+        return Talks(
+            mel=torch.cat(mels, dim=1), mouth=torch.cat(mouths, dim=1), columns=_spans(mels), moments=_spans(mouths)
+        )
+
+    def windows(self, talk: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Sound (n, 1, 80, 16) of talks (n,) from that `share` (n,) of theirs on, and the mouths then (n, 4, 4)."""
+        first, n_columns = self.columns[:, talk]
+        column = (share * (n_columns - MEL_COLUMNS)).long()
+        mel = self.mel[:, (first + column)[:, None] + torch.arange(MEL_COLUMNS)].permute(1, 0, 2)[:, None]
+        first, n_moments = self.moments[:, talk]
+        moment = ((column / COLUMNS_PER_S)[:, None] + torch.tensor(MOMENTS_S)) * TRACK_HZ
+        moment = torch.minimum(moment.long().clamp(min=0), n_moments[:, None] - 1)
+        return mel, self.mouth[:, first[:, None] + moment].permute(1, 2, 0)
+
+
+def _spans(parts: list[Tensor]) -> Tensor:
+    """(2, n): where each part begins once all are joined along their last dimension, and how long it is."""
+    lengths = torch.tensor([part.shape[-1] for part in parts])
+    return torch.stack((lengths.cumsum(0) - lengths, lengths))
+
+
+def _evenly(labels: list[str]) -> Tensor:
+    """Chance of each item, so that every label is as likely as any other."""
+    counts = Counter(labels)
+    return torch.tensor([1 / counts[label] for label in labels])
+
+
 class BatchMaker:
-    """Draws batches from material that demo_material wrote."""
+    """Draws batches from material that demo_material wrote; all of it is on the device, and so is the work."""
 
     def __init__(self, material: dict[str, Any], *, device: torch.device) -> None:
         self.device = device
-        self.random = torch.Generator()
-        self.clips = [clip for clip in material["clips"] if not clip["held_out"]]
-        people = sorted({clip["person"] for clip in self.clips})
-        self.by_person = [[clip for clip in self.clips if clip["person"] == person] for person in people]
+        self.random = torch.Generator(device)
+        clips = [clip for clip in material["clips"] if not clip["held_out"]]
+        self.clip_chances = _evenly([clip["person"] for clip in clips]).to(device)
+        counts = torch.tensor([len(clip["crops"]) for clip in clips])
+        self.clip_spans = torch.stack((counts.cumsum(0) - counts, counts)).to(device)
+        self.crops, self.mel = (torch.cat([clip[name] for clip in clips]).to(device) for name in ("crops", "mel"))
+        lips = torch.cat([clip["landmarks"] for clip in clips])[:, (UPPER_LIP, LOWER_LIP), 1]
+        self.gaps = (lips[:, 1] - lips[:, 0]).to(device)
         self.stills, self.originals = (  # the originals: before their lips were closed
-            Faces(**{name: value.float() for name, value in material[kind].items()}) for kind in ("stills", "originals")
+            Faces(**{name: value.to(device, torch.float32) for name, value in material[kind].items()})
+            for kind in ("stills", "originals")
         )
-        people = material["people"]
-        self.stills_of = [
-            torch.tensor([i for i, other in enumerate(people) if other == person]) for person in sorted(set(people))
-        ]
         # Open mouths more often than shut ones: bringing lips together is what a network is slowest to learn.
-        self.chances_of = [material["gaps"][of] + SHUT_CHANCE for of in self.stills_of]
+        chances = material["gaps"] + SHUT_CHANCE
+        people = material["people"]
+        of_person = {
+            person: sum(float(c) for c, p in zip(chances, people, strict=True) if p == person) for person in people
+        }
+        self.still_chances = (chances / torch.tensor([of_person[person] for person in people])).to(device)
         self.talks, self.real_talks = (
-            [(mel.float(), mouth.float()) for mel, mouth in material[kind]] for kind in ("talks", "real_talks")
+            Talks(**{name: value.to(device) for name, value in vars(Talks.joined(material[kind])).items()})
+            for kind in ("talks", "real_talks")
         )
 
     def seed(self, seed: int) -> None:
@@ -81,35 +138,35 @@ class BatchMaker:
 
     def speech(self, n: int) -> tuple[Tensor, Tensor]:
         """Sound windows (n, 1, 80, 16), roughened, and the mouths that go with them (n, 4, 4), open first."""
-        mels, mouths = [], []
-        for real in (self._uniform(n) < REAL_SPEECH_SHARE).tolist():
-            talks = self.real_talks if real else self.talks
-            mel, mouth = talks[int(self._integers(len(talks), 1))]
-            column = int(self._integers(mel.shape[1] - MEL_COLUMNS, 1))
-            mels.append(mel[:, column : column + MEL_COLUMNS])
-            moments = (column / COLUMNS_PER_S + torch.tensor(MOMENTS_S)) * TRACK_HZ
-            mouths.append(mouth[:, moments.long().clamp(0, mouth.shape[1] - 1)].T)
-        mel, mouth = self.roughened(torch.stack(mels)[:, None]), torch.stack(mouths)
-        silent = self._uniform(n) < SILENT_SHARE
-        mel[silent], mouth[silent] = self._silence(int(silent.sum())), 0.0
-        return mel.to(self.device), mouth.to(self.device)
+        with self.device:
+            real = self._uniform(n) < REAL_SPEECH_SHARE
+            share = self._uniform(n)
+            made, recorded = (
+                talks.windows(self._integers(talks.columns.shape[1], n), share)
+                for talks in (self.talks, self.real_talks)
+            )
+            mel = torch.where(real[:, None, None, None], recorded[0], made[0])
+            mouth = torch.where(real[:, None, None], recorded[1], made[1])
+            silent = self._uniform(n) < SILENT_SHARE
+            mel = torch.where(silent[:, None, None, None], self._silence(n), self.roughened(mel))
+            return mel, mouth * ~silent[:, None, None]
 
     def batch(self, n: int) -> Batch:
         """A batch, shuffled between real and animated faces only by its own order, which batch norm does not mind."""
         n_real = round(n * REAL_SHARE)
-        mel, mouth = self.speech(n - n_real)
-        faces, reference = self._animated(mouth[:, 1].cpu())
-        real_mel, real_faces, real_reference = self._real(n_real)
-        known = torch.cat((torch.ones(n - n_real), torch.zeros(n_real)))
-        pictures = torch.stack((torch.cat((faces, real_faces)), torch.cat((reference, real_reference))), dim=1)
-        pictures = self._recoloured(pictures).to(self.device)
-        return Batch(
-            mel=torch.cat((mel, real_mel.to(self.device))),
-            faces=pictures[:, 0],
-            reference=pictures[:, 1],
-            mouth=F.pad(mouth, (0, 0, 0, 0, 0, n_real)),
-            mouth_known=known.to(self.device),
-        )
+        with self.device:
+            mel, mouth = self.speech(n - n_real)
+            faces, reference = self._animated(mouth[:, 1])
+            real_mel, real_faces, real_reference = self._real(n_real)
+            pictures = torch.stack((torch.cat((faces, real_faces)), torch.cat((reference, real_reference))), dim=1)
+            pictures = self._recoloured(pictures)
+            return Batch(
+                mel=torch.cat((mel, real_mel)),
+                faces=pictures[:, 0],
+                reference=pictures[:, 1],
+                mouth=F.pad(mouth, (0, 0, 0, 0, 0, n_real)),
+                mouth_known=torch.cat((torch.ones(n - n_real), torch.zeros(n_real))),
+            )
 
     def _animated(self, mouth: Tensor) -> tuple[Tensor, Tensor]:
         """Stills that say `mouth` (n, 4), and the references: other mouths of theirs, or the pictures as they were."""
@@ -117,7 +174,7 @@ class BatchMaker:
         chosen, other = self._stills(n), self._stills(n)
         stills, others = self.stills[chosen], self.stills[other]
         as_it_was = self._uniform(n) < AS_IT_WAS
-        share = self._uniform(n) * 0.5 * (self._uniform(n) < 0.5) * ~as_it_was
+        share = self._uniform(n) * 0.5 * (self._uniform(n) < MIXED) * ~as_it_was
         stills = morphed(stills, others, share)
         stills, originals = self._with_hair(*self._made_up(stills, self.originals[chosen]))
         points, moved = self._views(n)
@@ -171,38 +228,30 @@ class BatchMaker:
 
     def _stills(self, n: int) -> Tensor:
         """Indices of stills (n,): any person, then any picture of theirs."""
-        people = self._integers(len(self.stills_of), n).tolist()
-        picks = (torch.multinomial(self.chances_of[p], 1, generator=self.random) for p in people)
-        return torch.cat([self.stills_of[p][pick] for p, pick in zip(people, picks, strict=True)])
+        return torch.multinomial(self.still_chances, n, replacement=True, generator=self.random)
 
     def _shown(self, mouth: Tensor) -> Tensor:
         """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut, mostly smiling, else any."""
         n = len(mouth)
         _, elsewhere = self.speech(n)
         smile = torch.stack((0.1 + 0.9 * self._uniform(n), self._uniform(n), torch.zeros(n), torch.ones(n)), dim=1)
-        shown = elsewhere[:, 1].cpu()
+        shown = elsewhere[:, 1]
         chance = self._uniform(n)[:, None]
         for below, choice in ((0.75, smile), (0.25, torch.zeros(1)), (0.05, mouth)):
             shown = torch.where(chance < below, choice, shown)
         return shown
 
     def _real(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        mels, crops, references = [], [], []
-        for person in self._integers(len(self.by_person), n).tolist():
-            clips = self.by_person[person]
-            clip = clips[int(self._integers(len(clips), 1))]
-            n_frames = len(clip["crops"])
-            frame = int(self._integers(n_frames, 1))
-            near = frame + self._integers(2 * NEAR_FRAMES + 1, 2) - NEAR_FRAMES  # the head has hardly moved
-            near = near.clamp(0, n_frames - 1)
-            gaps = clip["landmarks"][:, (UPPER_LIP, LOWER_LIP), 1].diff(dim=1)[:, 0]
-            other = int(near[(gaps[near] - gaps[frame]).abs().argmax()])  # of two, the mouth that is less like it
-            mels.append(clip["mel"][frame])
-            crops.append(clip["crops"][frame])
-            references.append(clip["crops"][other])
+        first, n_frames = self.clip_spans[:, torch.multinomial(self.clip_chances, n, True, generator=self.random)]
+        frame = (self._uniform(n) * n_frames).long()
+        near = frame + self._integers(2 * NEAR_FRAMES + 1, 2, n) - NEAR_FRAMES  # the head has hardly moved
+        near = first + torch.minimum(near.clamp(min=0), n_frames - 1)
+        frame = first + frame
+        unlike = (self.gaps[near] - self.gaps[frame]).abs()
+        other = torch.where(unlike[0] > unlike[1], near[0], near[1])  # of two, the mouth that is less like it
         points, moved = self._views(n)
-        faces = sample(torch.stack(crops).float() / 255, points)
-        return self.roughened(torch.stack(mels)), faces, sample(torch.stack(references).float() / 255, moved)
+        faces, references = (self.crops[chosen].float() / 255 for chosen in (frame, other))
+        return self.roughened(self.mel[frame]), sample(faces, points), sample(references, moved)
 
     def _views(self, n: int) -> tuple[Tensor, Tensor]:
         """Crop coordinates (n, 96, 96, 2) of the target's pixels and of the reference's.
@@ -213,10 +262,11 @@ class BatchMaker:
         at = ((torch.arange(FACE_PX) + 0.5) / FACE_PX - 0.5) * 2
         y, x = torch.meshgrid(at, at, indexing="ij")
         plain = torch.stack((x, y), dim=2)[None]
-        bend = F.interpolate(self._normal(n, 2, 5, 5) * 0.035, FACE_PX, mode="bicubic", align_corners=True)
+        bend = F.interpolate(self._normal(n, 2, 5, 5) * BEND, FACE_PX, mode="bicubic", align_corners=True)
         mirror = torch.where(self._uniform(n) < 0.5, -1.0, 1.0).view(-1, 1, 1)
         first = self._affine(n, 1.0)
-        beside = torch.where((self._uniform(n) < 0.9).view(-1, 1, 1), torch.zeros(1), self._affine(n, 0.35) - _EYE)
+        eye = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+        beside = torch.where((self._uniform(n) < 0.9).view(-1, 1, 1), torch.zeros(1), self._affine(n, 0.35) - eye)
         views = []
         for affine in (first, first + beside):
             homogeneous = torch.cat((plain, torch.ones_like(plain[..., :1])), dim=3)
@@ -272,8 +322,5 @@ class BatchMaker:
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.random)
 
-    def _integers(self, below: int, n: int) -> Tensor:
-        return torch.randint(below, (n,), generator=self.random)
-
-
-_EYE = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    def _integers(self, below: int, *shape: int) -> Tensor:
+        return torch.randint(below, shape, generator=self.random)

@@ -164,6 +164,7 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
         start_as_copier(learner.generator)
     else:
         learner.generator.load_state_dict(load_file(arguments.start, device=str(device)), strict=False)  # no counters
+    torch.backends.cudnn.benchmark = True  # shapes never change
     optimizer = torch.optim.AdamW(learner.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
     critic = MouthCritic(N_PARAMETERS).to(device).to(memory_format=torch.channels_last)
     critic_optimizer = torch.optim.AdamW(critic.parameters(), 1e-3, betas=(0.5, 0.99), weight_decay=1e-3)
@@ -216,8 +217,10 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
         optimizer.step()
         if step % EMA_EVERY == 0:
             keep = min(0.99, 1 - 10 / (step - plan.audio + 20)) if step > plan.audio else 0.0
-            for name, tensor in learner.generator.state_dict().items():
-                average[name].lerp_(tensor, 1 - keep) if tensor.is_floating_point() else average[name].copy_(tensor)
+            now = learner.generator.state_dict()
+            weights = [name for name, tensor in now.items() if tensor.is_floating_point()]
+            torch._foreach_lerp_([average[name] for name in weights], [now[name] for name in weights], 1 - keep)
+            average |= {name: tensor.clone() for name, tensor in now.items() if not tensor.is_floating_point()}
         if step % 20 == 19:
             record = {"step": step + 1, "seconds": round(time.monotonic() - began, 1), "rate": plan.rate(step)}
             record |= {name: round(float(value.detach()), 5) for name, value in parts.items()}
