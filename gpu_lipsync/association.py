@@ -10,8 +10,9 @@ STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detection
 STEADY_ZOOM = 1.25
 
 Array = NDArray[np.float32]
-Box = NDArray[np.float64]  # centre x, centre y, width, height, in pixels
-NO_BOX: Box = np.zeros(4)
+Box = NDArray[np.float64]  # centre x, centre y, width, height, and the x of the mouth's middle, in pixels
+NO_BOX: Box = np.zeros(5)
+MOUTH_CORNERS_X = (11, 13)  # in a detection
 
 
 class FaceFollower:
@@ -21,7 +22,7 @@ class FaceFollower:
     back within `max_gap` frames; otherwise the segment ends before them, and they are looked at afresh.
 
     Attributes:
-        boxes: centre and size for each decided frame, from frame 0 on; zeros where there is no face.
+        boxes: centre, size and mouth for each decided frame, from frame 0 on; zeros where there is no face.
         segments: for each decided frame the number of its segment, from 1 on; 0 where there is no face.
         n_cuts: scene changes so far.
     """
@@ -41,7 +42,7 @@ class FaceFollower:
         return self._last is not None
 
     def agrees(self, frame: int, faces: Array) -> bool:
-        """Whether `faces`, (n, 5 or more), go on from the last ones so that no frame between needs a look."""
+        """Whether `faces`, (n, 15), go on from the last ones so that no frame between needs a look."""
         if self._last is None:
             return not _likely(faces).any()
         if self._missed:
@@ -50,7 +51,7 @@ class FaceFollower:
         if best is None:
             return False
         last = self._last[1]
-        zoom = np.abs(np.log(best[2:] / last[2:])).max()
+        zoom = np.abs(np.log(best[2:4] / last[2:4])).max()
         return bool(_shift(last, best) < STEADY_SHIFT and zoom < np.log(STEADY_ZOOM))
 
     def feed(self, frame: int, faces: Array, *, cut: bool = False) -> None:
@@ -121,7 +122,7 @@ class FaceFollower:
         last_frame, last = self._last
         candidates = _centred(faces)
         shift = np.array([_shift(last, box) for box in candidates])
-        zoom = np.exp(np.abs(np.log(candidates[:, 2:] / last[2:])).max(1))
+        zoom = np.exp(np.abs(np.log(candidates[:, 2:4] / last[2:4])).max(1))
         at_once, per_frame, at_most = SAME_SCENE_SHIFT
         limit = min(at_once + per_frame * (frame - last_frame), at_most)
         shift[(zoom > SAME_FACE_ZOOM) | (shift > limit)] = np.inf
@@ -135,7 +136,8 @@ def _likely(faces: Array) -> NDArray[np.bool_]:
 
 def _centred(faces: Array) -> Box:
     corners = faces[:, :4].astype(np.float64)
-    return np.concatenate(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]), axis=1)
+    mouth = faces[:, MOUTH_CORNERS_X].astype(np.float64).mean(axis=1, keepdims=True)
+    return np.concatenate(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2], mouth), axis=1)
 
 
 def _shift(box: Box, other: Box) -> float:

@@ -30,7 +30,7 @@ from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, FaceNotFoundError, LipSyncError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
-from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.faces import crop_faces, mask_moves, paste_faces
 from gpu_lipsync.models import CenterFace, load_face_detector, load_wav2lip
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
@@ -108,18 +108,20 @@ def compare(
     figures: dict[str, ModeFigures] = {method: ModeFigures() for method in BLENDS}
     stills: list[Still] = []
     n_frames = 0
-    for outputs, frames, boxes in _tracked(video, len(mel), detector, max_seconds):
+    for outputs, frames, boxes, shifts in _tracked(video, len(mel), detector, max_seconds):
         mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, boxes))
         n_frames += len(outputs)
         results: dict[str, Tensor] = {}
         for method, figure in figures.items():
+            config = replace(settings, method=_method(method))
             if not figure.seconds:  # masks and filters are made once, at the first batch
-                paste_faces(frames, mouths, boxes, replace(settings, method=_method(method)))
+                paste_faces(frames, mouths, boxes, config, shifts=shifts)
             started = _clock(video.device)
-            results[method] = paste_faces(frames, mouths, boxes, replace(settings, method=_method(method)))
+            results[method] = paste_faces(frames, mouths, boxes, config, shifts=shifts)
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
-        stills.append(_still(outputs[middle], frames[middle], boxes[middle], results, middle, figures, settings))
+        face = boxes[middle], shifts[middle]
+        stills.append(_still(outputs[middle], frames[middle], face, results, middle, figures, settings))
     if not stills:
         raise FaceNotFoundError(
             f"no face to compare modes on in the first {max_seconds:g} s; use a clip that shows one"
@@ -131,8 +133,8 @@ def compare(
 
 def _tracked(
     video: Video, n_windows: int, detector: CenterFace, max_seconds: float
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Batches of output frames that show a face: their indices, frames and boxes."""
+) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
+    """Batches of output frames that show a face: their indices, frames, boxes and the shifts of their masks."""
     timeline = video.timeline(n_windows)
     outputs = next(timeline.passes())
     outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
@@ -141,7 +143,7 @@ def _tracked(
     for _, frames in video.batches(sources, BATCH):
         tracker.push(frames)
     tracker.finish()
-    boxes = tracker.boxes(0, len(sources))
+    boxes, shifts = tracker.boxes(0, len(sources)), tracker.shifts(0, len(sources))
     for batch, frames in video.batches(sources, BATCH):  # again: boxes are final only at the end
         shown = timeline.showing(outputs, batch)
         where = [timeline.source[i] - sources.start for i in shown]
@@ -149,7 +151,8 @@ def _tracked(
         for first in range(0, len(seen), BATCH):  # a picture is one frame, shown as often as the sound is long
             part = seen[first : first + BATCH]
             picks = torch.tensor([where[k] + sources.start - batch.start for k in part], device=frames.device)
-            yield [shown[k] for k in part], frames[picks], boxes[[where[k] for k in part]]
+            known = [where[k] for k in part]
+            yield [shown[k] for k in part], frames[picks], boxes[known], shifts[known]
 
 
 def _method(name: str) -> BlendMethod:
@@ -165,21 +168,24 @@ def _clock(device: torch.device) -> float:
 def _still(
     output: int,
     frame: Tensor,
-    box: Tensor,
+    face: tuple[Tensor, Tensor],
     results: dict[str, Tensor],
     index: int,
     figures: dict[str, ModeFigures],
     settings: BlendConfig,
 ) -> Still:
-    """Cut the face out of one frame in every mode, and measure it there."""
+    """Cut the face (its box, the shift of its mask) out of one frame in every mode, and measure it there."""
+    box, shift = face
     x1, y1, x2, y2 = box.tolist()
+    ((_, move),) = mask_moves(box[None], shift[None], replace(settings, method="ellipse"), frame.device)
     margin = round(MARGIN * (y2 - y1))
     left, top = max(0, x1 - margin), max(0, y1 - margin)
     right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)
     inner = (x1 - left, right - x2, y1 - top, bottom - y2)
     source = frame[:, top:bottom, left:right]
     modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
-    mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device), inner)
+    moved = (inner[0] + move, inner[1] - move, *inner[2:])
+    mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device), moved)
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
     for name, picture in modes.items():
         edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline

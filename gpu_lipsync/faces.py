@@ -1,6 +1,6 @@
 """Faces out of the frames and mouths back in: boxes of any size in one batch, by index, on the frames' device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, place_blend, usable_mouths
 from gpu_lipsync.face_config import MIN_BOX_PX
+from gpu_lipsync.mouth_shift import Move, fitting_move
 from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
 from gpu_lipsync.threads import map_on_cores
 
@@ -65,7 +66,9 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
     return faces[0] if len(faces) == 1 else torch.cat(faces)[layout.inverse]
 
 
-def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConfig) -> Tensor:
+def paste_faces(
+    frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConfig, *, shifts: Tensor | None = None
+) -> Tensor:
     """Blend each generated mouth into its frame.
 
     Args:
@@ -73,6 +76,8 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
         mouths: (B, 3, 96, 96) float RGB in [0, 1], as the generator made them.
         boxes: (B, 4) int64, as for `crop_faces`.
         config: the mode and its settings.
+        shifts: (B,) int64 on the host, as `FaceTracker.shifts` gives them: by how many of the mouth's 96 px the mask
+            moves to the right in each box, as far as there is room; none by default.
 
     Returns:
         Like `frames`, which stay as they are; what lies outside the mask (for `original`, which has none, outside the
@@ -81,7 +86,7 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
     Raises:
         TypeError, ValueError: as `crop_faces`; mouths of the wrong type, shape or device.
     """
-    layout = _layout_of(frames, boxes)
+    layout, moves = _layout_of(frames, boxes), mask_moves(boxes, shifts, config, frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
         raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
     if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
@@ -91,9 +96,13 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
         )
     mouths = mouths.float()
     pixels = _Pixels(frames, copy=True)
+    moved = upload(torch.tensor(moves), frames.device).unbind(1) if any(shift for shift, _ in moves) else None
     for crops in layout.crops:
         place = place_blend(crops.height, crops.width, config, frames.device)
         chosen = mouths if len(layout.crops) == 1 else mouths[crops.frames]
+        if moved is not None:
+            patch_px, crop_px = (part[crops.frames] for part in moved)
+            chosen, crops = _shifted(chosen, patch_px), replace(crops, starts=crops.starts + crop_px)
         size = _piece_size(place, config, len(chosen), frames.device)
 
         def blend(piece: tuple[Crops, Tensor], place: Placement = place) -> None:
@@ -103,6 +112,32 @@ def paste_faces(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConf
 
         map_on_cores(blend, zip(crops.pieces(size), chosen.split(size), strict=True))
     return pixels.frames
+
+
+def mask_moves(boxes: Tensor, shifts: Tensor | None, config: BlendConfig, device: torch.device) -> list[Move]:
+    """How far the mask goes aside in each box: as far as `shifts` say, or there is room.
+
+    Raises:
+        TypeError: `shifts` is not int64.
+        ValueError: `shifts` is not one for each box, or not on the host.
+    """
+    if shifts is None:
+        return [(0, 0)] * len(boxes)
+    if not isinstance(shifts, Tensor) or shifts.dtype != torch.int64:
+        raise TypeError(f"shifts must be an int64 tensor, got {getattr(shifts, 'dtype', type(shifts).__name__)}")
+    if shifts.device.type != "cpu" or shifts.shape != (len(boxes),):
+        raise ValueError(f"shifts must be ({len(boxes)},) on the host, got {tuple(shifts.shape)} on {shifts.device}")
+    wanted = zip(boxes.tolist(), shifts.tolist(), strict=True)
+    return [
+        fitting_move(shift, place_blend(y2 - y1, x2 - x1, config, device)) if shift else (0, 0)
+        for (x1, y1, x2, y2), shift in wanted
+    ]
+
+
+def _shifted(mouths: Tensor, shifts: Tensor) -> Tensor:
+    """Mouths (n, 3, 96, 96) moved to the left by `shifts` (n,), their edges repeated: what is to lie under the mask."""
+    columns = (torch.arange(FACE_SIZE, device=mouths.device) + shifts[:, None]).clamp_(0, FACE_SIZE - 1)
+    return mouths.gather(3, columns[:, None, None].expand(mouths.shape))
 
 
 def _piece_size(place: Placement, config: BlendConfig, n_frames: int, device: torch.device) -> int:

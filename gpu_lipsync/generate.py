@@ -43,13 +43,14 @@ class MouthRenderer:
         self._window: Window | None = NOWHERE  # of the mouths, as far as silence gating has kept any
         self._n_spoiled: Tensor | int = 0  # on the device: looking at it makes the host wait
 
-    def render(self, frames: Tensor, mel: Tensor, boxes: Tensor) -> Tensor:
+    def render(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor | None = None) -> Tensor:
         """Give each frame the mouth that its sound asks for.
 
         Args:
             frames: (B, 3, H, W) uint8 RGB.
             mel: (B, 1, 80, 16).
             boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
+            shifts: (B,) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
 
         Returns:
             Like `frames`.
@@ -57,6 +58,7 @@ class MouthRenderer:
         Raises:
             DeviceMemoryError: not even one frame fits.
         """
+        shifts = torch.zeros(len(boxes), dtype=torch.int64) if shifts is None else shifts
         n_frames, first = len(frames), self._report.n_frames
         self._report.n_frames += n_frames
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -64,11 +66,11 @@ class MouthRenderer:
         self._report.n_frames_without_face += n_frames - len(with_face)
         weights = [self._rest_weights[first + i] for i in with_face] if self._rest_weights else [0.0] * len(with_face)
         if len(with_face) == n_frames:
-            return self._within_memory(frames, mel, boxes, weights)
+            return self._within_memory(frames, mel, boxes, shifts, weights)
         if not with_face:
             return frames
         chosen = upload(torch.tensor(with_face), frames.device)
-        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], weights)
+        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], shifts[with_face], weights)
         return frames.index_copy(0, chosen, synced)
 
     def count_spoiled(self) -> None:
@@ -81,13 +83,15 @@ class MouthRenderer:
                 self._observer,
             )
 
-    def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
+    def _within_memory(
+        self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, weights: list[float]
+    ) -> Tensor:
         synced: list[Tensor] = []
         done = 0
         while done < len(frames):
             part = slice(done, done + self._report.batch_size)
             try:
-                synced.append(self._sync(frames[part], mel[part], boxes[part], weights[part]))
+                synced.append(self._sync(frames[part], mel[part], boxes[part], shifts[part], weights[part]))
                 done += len(synced[-1])
                 continue
             except torch.OutOfMemoryError as error:
@@ -106,10 +110,11 @@ class MouthRenderer:
         self._report.batch_size = size // 2
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
-    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, weights: list[float]) -> Tensor:
+    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, weights: list[float]) -> Tensor:
         with self._report.timed("generate"):
             # Both are kept once the batch is done: memory may run out, and it is done again.
-            resting, window = copy(self._resting), mouth_window(boxes, self._blend, frames.device)
+            resting = copy(self._resting)
+            window = mouth_window(boxes, self._blend, frames.device, shifts=shifts)
             if self._rest_weights is not None:
                 # Resting mouths serve later frames too: the window only grows, and what was made in a smaller one is
                 # made anew.
@@ -119,7 +124,7 @@ class MouthRenderer:
             generator = partial(self._generator, window=window)
             mouths, n_generated = resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
         with self._report.timed("blend"):
-            synced = paste_faces(frames, mouths, boxes, self._blend)
+            synced = paste_faces(frames, mouths, boxes, self._blend, shifts=shifts)
         self._resting, self._window = resting, window
         self._n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
         self._report.n_generated += n_generated

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig, place_blend
 from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
+from gpu_lipsync.faces import mask_moves
 from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
 
 # They enhance or show the whole patch.
@@ -15,13 +16,16 @@ NOWHERE: Window = (FACE_SIZE, 0, FACE_SIZE, 0)  # covers nothing, and adds nothi
 BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a result falls
 
 
-def mouth_window(boxes: Tensor, config: BlendConfig, device: torch.device) -> Window | None:
+def mouth_window(
+    boxes: Tensor, config: BlendConfig, device: torch.device, *, shifts: Tensor | None = None
+) -> Window | None:
     """The part of 96 x 96 mouths that blending them into these boxes reads.
 
     Args:
         boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
         config: mode and mask.
         device: where the masks are.
+        shifts: of the masks, as `paste_faces` takes them.
 
     Returns:
         One window for all of them; None: everything.
@@ -30,10 +34,13 @@ def mouth_window(boxes: Tensor, config: BlendConfig, device: torch.device) -> Wi
         return None
     reach = SHARPEN_REACH if config.sharpen_mouth else 0
     windows: list[Window] = []
-    for width, height in {(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist()}:
+    moves = mask_moves(boxes, shifts, config, device)
+    sizes = ((x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist())
+    for (width, height), shift in {(size, shift) for size, (shift, _) in zip(sizes, moves, strict=True)}:
         place = place_blend(height, width, config, device)
-        rows = _seen(place.top - reach, place.bottom + reach, height)
-        windows.append((*rows, *_seen(place.left - reach, place.right + reach, width)))
+        top, bottom = _seen(place.top - reach, place.bottom + reach, height)
+        left, right = _seen(place.left - reach, place.right + reach, width)
+        windows.append((top, bottom, max(0, left + shift), min(FACE_SIZE, right + shift)))
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
     return min(tops), max(bottoms), min(lefts), max(rights)
 

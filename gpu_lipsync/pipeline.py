@@ -100,8 +100,8 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
                 report.note(note, observer)
             observer.begin(len(timeline))
             with closing(tracked_frames(video, timeline, tracker, report)) as batches:
-                for outputs, frames, boxes in batches:
-                    synced = renderer.render(frames, mel[outputs.start : outputs.stop], boxes)
+                for outputs, frames, boxes, shifts in batches:
+                    synced = renderer.render(frames, mel[outputs.start : outputs.stop], boxes, shifts)
                     with report.timed("encode"):
                         out.write(synced)
                     observer.advance(len(outputs))
@@ -132,12 +132,12 @@ def batch_size(config: LipSyncConfig, video: Video) -> int:
 
 def tracked_frames(
     video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
-) -> Generator[tuple[range, Tensor, Tensor], None, None]:
+) -> Generator[tuple[range, Tensor, Tensor, Tensor], None, None]:
     """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
 
     Yields:
-        Consecutive output frames, at most a batch: their indices, frames (n, 3, H, W) uint8 and boxes (n, 4), all
-        zeros where there is no face.
+        Consecutive output frames, at most a batch: their indices, frames (n, 3, H, W) uint8, boxes (n, 4), all
+        zeros where there is no face, and the shifts (n,) of their masks.
     """
     first, size = timeline.source[0], report.batch_size
     for i, outputs in enumerate(timeline.passes()):
@@ -146,12 +146,13 @@ def tracked_frames(
         ready = _track(decoded, tracker, report, first) if i == 0 else decoded
         coming = prefetch(staged(ready, video.device), depth=_READY_AHEAD, initializer=use_one_core)
         for batch, frames in arrived(_ahead(coming, report)):
-            boxes = tracker.boxes(batch.start - first, batch.stop - first)
+            tracked = batch.start - first, batch.stop - first
+            boxes, shifts = tracker.boxes(*tracked), tracker.shifts(*tracked)
             shown = timeline.showing(outputs, batch)
             for start in range(shown.start, shown.stop, size):
                 part = range(start, min(start + size, shown.stop))
                 picks = [timeline.source[k] - batch.start for k in part]
-                yield part, _pick(frames, picks), boxes[picks]
+                yield part, _pick(frames, picks), boxes[picks], shifts[picks]
         report.n_source_frames = max(report.n_source_frames, len(sources))
 
 

@@ -6,7 +6,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Box = NDArray[np.float64]  # centre x, centre y, width, height, in pixels
+Box = NDArray[np.float64]  # centre x, centre y, width, height, and the x of the mouth's middle, in pixels
+Corners = tuple[int, int, int, int]  # x1 y1 x2 y2
 SIZE_HOLD = 1.1  # the size is kept while the face's is within this factor of it
 SIZE_REUSE = 1.04  # a size used before is used again when it is within this factor of the one wanted
 POSITION_HOLD_PX = 0.75  # an edge moves when its place is farther than this from where it is
@@ -46,29 +47,31 @@ class BoxSmoother:
         self._corner = np.zeros(2)
         self._used_sizes: list[Box] = []
 
-    def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> tuple[int, int, int, int]:
-        """Final box of a frame: x1 y1 x2 y2 in whole pixels, end exclusive. Called for the frames in order.
+    def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> tuple[Corners, float]:
+        """Final box of a frame, x1 y1 x2 y2 in whole pixels, end exclusive, and its mouth's x. For the frames in order.
 
         Args:
-            boxes: centre and size of each known frame, at least up to `look_ahead` after `frame` unless the clip ends.
+            boxes: centre, size and mouth of each known frame, at least up to `look_ahead` after `frame` unless the clip
+                ends.
             segments: number of the segment each belongs to; nothing is taken from another one.
             frame: which one, with a face in it.
         """
         first, last = self._reach(segments, frame)
         if not self._half_window:
-            corner, size = boxes[frame][:2] - boxes[frame][2:] / 2, np.maximum(boxes[frame][2:].round(), 1)
-            left, top = corner.round()
-            return int(left), int(top), int(left + size[0]), int(top + size[1])
+            centre, size, mouth_x = boxes[frame][:2], boxes[frame][2:4], boxes[frame][4]
+            left, top = (centre - size / 2).round()
+            width, height = np.maximum(size.round(), 1)
+            return (int(left), int(top), int(left + width), int(top + height)), float(mouth_x)
         around = np.asarray(boxes[first : last + 1])
         smooth = local_fit(frame - first, last - frame, self._half_window) @ around
         new_segment = segments[frame] != self._segment
         self._segment = segments[frame]
-        new_size = self._hold_size(smooth[2:], boxes, segments, frame, renew=new_segment)
+        new_size = self._hold_size(smooth[2:4], boxes, segments, frame, renew=new_segment)
         corner = smooth[:2] - self._size / 2
         moved = np.abs(corner - self._corner) > POSITION_HOLD_PX
         self._corner = np.where(moved | new_segment | new_size, corner.round(), self._corner)
         (left, top), (width, height) = self._corner, self._size
-        return int(left), int(top), int(left + width), int(top + height)
+        return (int(left), int(top), int(left + width), int(top + height)), float(smooth[4])
 
     def _reach(self, segments: Sequence[int], frame: int) -> tuple[int, int]:
         """First and last frame of the segment within the half window."""
@@ -84,7 +87,7 @@ class BoxSmoother:
         if not renew and np.abs(np.log(size / self._size)).max() < np.log(SIZE_HOLD):
             return False
         coming = range(frame, min(frame + self._size_window + 1, len(segments)))
-        wanted = np.median([boxes[i][2:] for i in coming if segments[i] == segments[frame]], axis=0)
+        wanted = np.median([boxes[i][2:4] for i in coming if segments[i] == segments[frame]], axis=0)
         for used in self._used_sizes:
             if np.abs(np.log(used / wanted)).max() < np.log(SIZE_REUSE):
                 self._size = used

@@ -16,8 +16,9 @@ from gpu_lipsync.association import FaceFollower
 from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.mouth_shift import MouthShifts
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
-from gpu_lipsync.smoothing import BoxSmoother
+from gpu_lipsync.smoothing import BoxSmoother, Corners
 
 __all__ = ["FaceConfig", "FaceTracker", "track_faces"]
 
@@ -25,7 +26,6 @@ MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the s
 SIZE_WINDOW_S = 0.5
 
 Array = NDArray[np.float32]
-Corners = tuple[int, int, int, int]
 NO_FACE: Corners = (0, 0, 0, 0)
 
 
@@ -57,6 +57,8 @@ class FaceTracker:
         self._frame_size = (0, 0)
         self._finished = False
         self._boxes: list[Corners] = []
+        self._shifts: list[int] = []  # for each of them
+        self._mouth_shifts = MouthShifts()
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
             self._detections = DetectionStream(detector, stride=config.det_stride, batch_size=config.det_batch_size)
@@ -89,6 +91,7 @@ class FaceTracker:
         self._frame_size = (int(frames.shape[2]), int(frames.shape[3]))
         if self._detections is None:
             self._boxes += [self._given_box()] * len(frames)
+            self._shifts += [0] * len(frames)
             return
         self._detections.push(frames)
         self._advance()
@@ -117,9 +120,25 @@ class FaceTracker:
         Raises:
             IndexError: not all of them are ready.
         """
+        self._require_ready(start, stop)
+        return torch.tensor(self._boxes[start:stop], dtype=torch.int64).reshape(-1, 4)
+
+    def shifts(self, start: int, stop: int) -> Tensor:
+        """How far the mask has to go aside to lie on the mouth, in source frames [start, stop).
+
+        Returns:
+            (stop - start,) int64 on the host: to the right, in pixels of a 96 px face; 0 where the face looks into the
+            camera, where there is none, and where the box is given.
+
+        Raises:
+            IndexError: not all of them are ready.
+        """
+        self._require_ready(start, stop)
+        return torch.tensor(self._shifts[start:stop], dtype=torch.int64)
+
+    def _require_ready(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.n_ready:
             raise IndexError(f"boxes [{start}, {stop}) of {self.n_ready} that are ready")
-        return torch.tensor(self._boxes[start:stop], dtype=torch.int64).reshape(-1, 4)
 
     def _advance(self) -> None:
         """Feed what has been detected to the follower, and place the boxes that cannot change any more."""
@@ -133,7 +152,9 @@ class FaceTracker:
         detections.release(self._last_sample + 1)
         n_final = len(self._follower.boxes) - (0 if self._finished else self._smoother.look_ahead)
         for frame in range(self.n_ready, n_final):
-            self._boxes.append(self._place(frame))
+            box, shift = self._place(frame)
+            self._boxes.append(box)
+            self._shifts.append(shift)
 
     def _feed(self, sample: int, faces: Array) -> None:
         detections = self._detections
@@ -146,17 +167,18 @@ class FaceTracker:
         self._follower.feed(sample, faces, cut=sample in cuts)
         self._last_sample = sample
 
-    def _place(self, frame: int) -> Corners:
-        if not self._follower.segments[frame]:
+    def _place(self, frame: int) -> tuple[Corners, int]:
+        segment = self._follower.segments[frame]
+        if not segment:
             self.frames_without_face += 1
-            return NO_FACE
-        x1, y1, x2, y2 = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
+            return NO_FACE, 0
+        (x1, y1, x2, y2), mouth_x = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
         top, bottom, left, right = self._config.pads
         box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
         if box == NO_FACE:
             size = f"{x2 - x1}x{y2 - y1}"
             raise ConfigError(f"pads {self._config.pads} leave nothing of the {size} face in frame {frame}")
-        return box
+        return box, self._mouth_shifts.place(box, mouth_x, segment)
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box

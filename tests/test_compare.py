@@ -113,9 +113,9 @@ def test_a_picture_is_compared_batch_by_batch(
         next(clip.decode(video=0)).to_image().save(face)
     paste = compare.paste_faces
 
-    def counted(frames: Tensor, *rest: object) -> Tensor:
+    def counted(frames: Tensor, *rest: object, shifts: Tensor) -> Tensor:
         sizes.append(len(frames))
-        return paste(frames, *rest)  # type: ignore[arg-type]
+        return paste(frames, *rest, shifts=shifts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compare, "paste_faces", counted)
     arguments = ["--checkpoint_path", checkpoint, "--face", face, "--audio", SAMPLES / "speech.wav"]

@@ -89,10 +89,10 @@ def test_a_batch_begun_again_finds_the_pause_as_it_was(monkeypatch: pytest.Monke
     expected = rendered(8)
     paste = paste_faces
 
-    def only_eight(frames: Tensor, *others: object) -> Tensor:
+    def only_eight(frames: Tensor, *others: object, shifts: Tensor) -> Tensor:
         if len(frames) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return paste(frames, *others)  # type: ignore[arg-type]
+        return paste(frames, *others, shifts=shifts)  # type: ignore[arg-type]
 
     monkeypatch.setattr("gpu_lipsync.generate.paste_faces", only_eight)
     assert torch.equal(rendered(16), expected)

@@ -14,17 +14,21 @@ from tests.test_wav2lip import speech_and_faces, trained_like
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("shifts", [(0, 0, 0), (-9, 4, 24)])
 @pytest.mark.parametrize("sharpen_mouth", [False, True])
 @pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
 @pytest.mark.parametrize("method", get_args(BlendMethod))
-def test_no_mode_looks_outside(method: BlendMethod, region: float, sharpen_mouth: bool) -> None:
+def test_no_mode_looks_outside(
+    method: BlendMethod, region: float, sharpen_mouth: bool, shifts: tuple[int, ...]
+) -> None:
     config = BlendConfig(method=method, mouth_region_size=region, sharpen_mouth=sharpen_mouth)
     seed = torch.Generator().manual_seed(3)
     frames = torch.randint(0, 256, (3, 3, 400, 420), dtype=torch.uint8, generator=seed)
     mouths = torch.rand(3, 3, 96, 96, generator=seed)
     boxes = torch.tensor([[10, 10, 70, 90], [20, 5, 321, 390], [0, 0, 96, 96]])
-    window = mouth_window(boxes, config, CPU)
-    expected = paste_faces(frames, mouths, boxes, config)
+    aside = torch.tensor(shifts)
+    window = mouth_window(boxes, config, CPU, shifts=aside)
+    expected = paste_faces(frames, mouths, boxes, config, shifts=aside)
     if window is None:
         assert method in ("hd", "original")
         return
@@ -32,7 +36,7 @@ def test_no_mode_looks_outside(method: BlendMethod, region: float, sharpen_mouth
     for outside in (0.0, 1.0):
         generated = torch.full_like(mouths, outside)
         generated[:, :, top:bottom, left:right] = mouths[:, :, top:bottom, left:right]
-        assert torch.equal(paste_faces(frames, generated, boxes, config), expected)
+        assert torch.equal(paste_faces(frames, generated, boxes, config, shifts=aside), expected)
 
 
 def test_the_window_is_no_larger_than_it_must_be() -> None:

@@ -60,7 +60,7 @@ def test_mouths_that_are_not_numbers_are_counted_and_told(tmp_path: Path, spoile
 
 def test_counting_them_does_not_make_the_host_wait() -> None:
     here = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)])
-    there, speaking = here + 30, [0.0] * 4
+    there, straight, speaking = here + 30, torch.zeros(4, dtype=torch.int64), [0.0] * 4
     facts = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
     with fake_cuda():
         with torch.device("cuda"):
@@ -68,8 +68,8 @@ def test_counting_them_does_not_make_the_host_wait() -> None:
             frames = torch.zeros(4, 240, 320, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
         report = Report(**facts, width=320, height=240, batch_size=4)  # type: ignore[arg-type]
         renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
-        renderer._sync(frames, mel, here, speaking)  # masks and the like are made once
-        seen = watched(lambda: renderer._sync(frames, mel, there, speaking))
+        renderer._sync(frames, mel, here, straight, speaking)  # masks and the like are made once
+        seen = watched(lambda: renderer._sync(frames, mel, there, straight, speaking))
     assert seen.offences == []
     assert isinstance(renderer._n_spoiled, torch.Tensor) and renderer._n_spoiled.device.type == "cuda"
 

@@ -1,0 +1,140 @@
+"""The mask goes along with the mouth of a turned head: where to, and what is pasted there."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask, place_blend
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.faces import mask_moves, paste_faces
+from gpu_lipsync.models import load_face_detector
+from gpu_lipsync.mouth_shift import MouthShifts, fitting_move
+from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.video import open_video
+from tests import pictures
+
+CPU = torch.device("cpu")
+BOX = (100, 50, 292, 290)  # 192 px wide: two for each of the generated face's
+SIZE = (320, 400)
+MASKED = [name for name in BLENDS if name != "original"]
+
+
+def shift_of(mouth_x: float, *, box: tuple[int, int, int, int] = BOX) -> int:
+    return MouthShifts().place(box, mouth_x, 1)
+
+
+def test_a_mouth_near_the_middle_leaves_the_mask_where_the_design_has_it() -> None:
+    assert [shift_of(196 + 192 * aside) for aside in (-0.039, 0.0, 0.02, 0.039)] == [0, 0, 0, 0]
+
+
+def test_a_mouth_beside_it_takes_the_mask_along_on_its_side() -> None:
+    assert [shift_of(196 + 192 * aside) for aside in (-0.19, -0.09, 0.09, 0.19)] == [-14, -5, 5, 14]
+    assert shift_of(5000) == 24, "a quarter of the box at most"
+
+
+def test_small_changes_do_not_move_it_and_another_scene_does() -> None:
+    shifts = MouthShifts()
+    mouths = [216.0, 216.4, 217.0, 218.2, 217.4, 216.0]  # half a pixel of the generated face is one here
+    assert [shifts.place(BOX, x, 1) for x in mouths] == [6, 6, 6, 7, 7, 6]
+    assert shifts.place(BOX, 217.4, 2) == 7, "nothing is held over a cut"
+
+
+@pytest.mark.parametrize("region", [0.1, 0.4, 0.6, 1.0])
+@pytest.mark.parametrize("size", [(48, 48), (77, 61), (240, 192), (1080, 900)])
+def test_the_mask_stays_in_its_crop(size: tuple[int, int], region: float) -> None:
+    for method in BLENDS:
+        place = place_blend(*size, BlendConfig(method=method, mouth_region_size=region), CPU)
+        for shift in (-24, -7, 0, 3, 24):
+            patch, crop = fitting_move(shift, place)
+            assert place.left + crop >= 0 and place.right + crop <= size[1]
+            assert abs(patch) <= abs(shift) and abs(patch * size[1] / 96 - crop) <= 0.5
+            assert patch == 0 or (patch > 0) == (shift > 0)
+
+
+def frames_and_mouths(device: str) -> tuple[Tensor, Tensor]:
+    frame, mouth = pictures.face_like(*SIZE), pictures.face_like(96, 96, seed=1)
+    frames = torch.from_numpy(np.stack([frame] * 4)).permute(0, 3, 1, 2).to(device)
+    return frames, pictures.batch(*[mouth] * 4, device=device)
+
+
+def test_what_is_pasted_lies_where_it_would_have_under_another_mask(device: str) -> None:
+    """OpenCV: the mouth enlarged in its place, the mask moved over it."""
+    frames, mouths = frames_and_mouths(device)
+    config, shifts = BlendConfig(mouth_region_size=0.4), [-9, 0, 4, 24]
+    boxes = torch.tensor([BOX] * 4)
+    result = paste_faces(frames, mouths, boxes, config, shifts=torch.tensor(shifts))
+    x1, y1, x2, y2 = BOX
+    mask = elliptical_mask(y2 - y1, x2 - x1, config)[0, 0].numpy()
+    enlarged = cv2.resize(pictures.levels(mouths), (x2 - x1, y2 - y1), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+    moves = mask_moves(boxes, torch.tensor(shifts), config, CPU)
+    assert moves[:3] == [(-9, -18), (0, 0), (4, 8)] and 8 < moves[3][0] < 24
+    for i, (_, move) in enumerate(moves):
+        moved = np.roll(mask, move, axis=1)[..., None]
+        expected = frames[i].permute(1, 2, 0).cpu().numpy().astype(np.float32)
+        expected[y1:y2, x1:x2] = moved * enlarged + (1 - moved) * expected[y1:y2, x1:x2]
+        difference = np.abs(result[i].permute(1, 2, 0).cpu().numpy() - expected)
+        assert difference.max() <= 1  # rounding
+
+
+@pytest.mark.parametrize("method", MASKED)
+def test_nothing_outside_the_moved_mask_changes(method: str, device: str) -> None:
+    frames, mouths = frames_and_mouths(device)
+    config = BlendConfig(method=method, mouth_region_size=0.4)  # type: ignore[arg-type]
+    boxes, shifts = torch.tensor([BOX, (10, 20, 110, 140), (0, 0, 61, 77), BOX]), torch.tensor([-13, 11, -24, 0])
+    result = paste_faces(frames, mouths, boxes, config, shifts=shifts)
+    for i, (_, move) in enumerate(mask_moves(boxes, shifts, config, CPU)):
+        x1, y1, x2, y2 = boxes[i].tolist()
+        may_change = torch.zeros(SIZE, dtype=torch.bool, device=device)
+        mask = elliptical_mask(y2 - y1, x2 - x1, config, device)[0, 0]
+        may_change[y1:y2, x1:x2] = mask.roll(move, dims=1) > 0
+        changed = (result[i] != frames[i]).any(0)
+        assert changed.any() and not (changed & ~may_change).any()
+
+
+def test_a_paste_without_a_mask_has_nothing_to_move(device: str) -> None:
+    frames, mouths = frames_and_mouths(device)
+    config, boxes = BlendConfig(method="original"), torch.tensor([BOX] * 4)
+    moved = paste_faces(frames, mouths, boxes, config, shifts=torch.tensor([5, -5, 24, 0]))
+    assert torch.equal(moved, paste_faces(frames, mouths, boxes, config))
+
+
+@pytest.mark.parametrize(
+    ("shifts", "error", "message"),
+    [
+        (torch.zeros(4), TypeError, "shifts must be an int64 tensor, got torch.float32"),
+        (torch.zeros(3, dtype=torch.int64), ValueError, r"shifts must be \(4,\) on the host, got \(3,\)"),
+        ([0, 0, 0, 0], TypeError, "got list"),
+    ],
+)
+def test_shifts_that_do_not_fit(shifts: Tensor, error: type[Exception], message: str) -> None:
+    frames, mouths = frames_and_mouths("cpu")
+    with pytest.raises(error, match=message):
+        paste_faces(frames, mouths, torch.tensor([BOX] * 4), BlendConfig(), shifts=shifts)
+
+
+def tracked(path: Path, *, n_frames: int, config: FaceConfig | None = None) -> FaceTracker:
+    with torch.inference_mode(), open_video(path, FrameConfig()) as video:
+        tracker = FaceTracker(load_face_detector(), config or FaceConfig(), fps=float(video.fps))
+        for _, frames in video.batches(range(n_frames), 8):
+            tracker.push(frames)
+        tracker.finish()
+    return tracker
+
+
+def test_a_head_that_turns_takes_its_mask_along(media: Path) -> None:
+    """Looked at: into the camera until frame 30, turned to the picture's left with the mouth at its cheek at 37."""
+    shifts = tracked(media / "video" / "sadtalker_woman_headmotion_mpeg4.mp4", n_frames=60).shifts(0, 60)
+    assert not shifts[:30].any() and -16 <= int(shifts[37]) <= -10
+    assert int(shifts.diff().abs().max()) <= 3, "it goes there in steps of a few pixels"
+
+
+def test_a_given_box_has_no_mouth_to_follow() -> None:
+    sample = Path(__file__).parent.parent / "samples" / "face.mp4"
+    tracker = tracked(sample, n_frames=8, config=FaceConfig(box=(100, 400, 100, 400)))
+    assert not tracker.shifts(0, 8).any()
+    with pytest.raises(IndexError):
+        tracker.shifts(0, 9)
