@@ -1,7 +1,7 @@
 """Written files, as ffprobe sees them; colours, sizes and failures."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -151,6 +151,26 @@ def test_what_cannot_become_420(convert: Callable[[torch.Tensor], torch.Tensor])
         convert(torch.zeros(1, 1, 64, 64, dtype=torch.uint8))
     with pytest.raises(TypeError, match="float32"):
         convert(torch.zeros(1, 3, 64, 64))
+
+
+class PlanesOnTheHost(X264Backend):
+    """A GPU's way into libx264: planes made by torch, taken as they lie."""
+
+    def _pictures(self, frames: torch.Tensor) -> Iterator[object]:
+        return pictures_of_planes(rgb_to_yuv420(frames).numpy())
+
+
+@pytest.mark.parametrize("height", [72, 70])
+def test_libx264_keeps_nothing_of_the_planes_it_is_lent(tmp_path: Path, height: int) -> None:
+    """Their memory is another batch's by the time that it encodes them, which is dozens of frames later."""
+    path, frames = tmp_path / "out.mp4", pictures(96, height, 102)
+    backend = PlanesOnTheHost(path, shape_of(height, 102, n_frames=96), EncodeConfig(crf=8))
+    for part in frames.split(4):
+        backend.write(part)
+    backend.finish()
+    with open_video(path, FrameConfig(decoder="pyav")) as video:
+        back = torch.cat([batch for _, batch in video.batches(range(96), 32)])
+    assert (back.float() - frames.float()).abs().mean((1, 2, 3)).max() < 1.5  # crf 8, and chroma at half size
 
 
 class NvencOnTheHost(NvencBackend):

@@ -73,9 +73,13 @@ def for_nvenc(n: int) -> Run:
     return lambda _: rgb_to_nv12(frames, pitch=256)
 
 
-def detector(n: int) -> Run:
-    with torch.device("cuda"):
-        network = CenterFace(LONG_SIDE_PX).eval()
+def detector(n: int, dtype: torch.dtype = torch.float32) -> Run:
+    torch.set_default_dtype(dtype)  # fake modules cannot be converted
+    try:
+        with torch.device("cuda"):
+            network = CenterFace(LONG_SIDE_PX).eval()
+    finally:
+        torch.set_default_dtype(torch.float32)
     frames = frames_of(n)
     return lambda _: network.candidates(frames)
 
@@ -105,6 +109,7 @@ STAGES: dict[str, Stage] = {
     "nv12 for NVENC": for_nvenc,
     "nv12 of NVDEC": after_the_decoder,
     "detector": detector,
+    "detector in half precision": lambda n: detector(n, torch.float16),
     "scene changes": scene_changes,
     "sound": sound,
     "silence gating": silence,
