@@ -11,11 +11,11 @@ from gpu_lipsync.tools.demo_batches import Batch
 
 
 def draw_losses(out: Path) -> None:
-    """Write loss.png from log.jsonl."""
+    """Write loss.png from log.jsonl, which a run has from its twentieth step on."""
     from matplotlib.figure import Figure
 
-    lines = (out / "log.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
+    log = out / "log.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     figure = Figure(figsize=(9, 5))
     axes = figure.add_subplot()
     for name in ("mouth", "l1", "small", "edges"):
