@@ -7,10 +7,13 @@ what lies under it of the generated face with it. Upwards a mouth hardly moves i
 
 from __future__ import annotations
 
-from gpu_lipsync.blend_kernels import Placement
+import math
 
-FACE_PX = 96  # of the generated face: what shifts are counted in
+from gpu_lipsync.blend_kernels import Placement
+from gpu_lipsync.models.wav2lip import FACE_SIZE
+
 CENTRED = 0.04  # of the box's width: as far as faces that look into the camera have their mouths beside the middle
+TURNED = 0.10  # of the box's width: from there on the mask lies on the mouth; between, it gets there gradually
 AT_MOST = 0.25  # of the box's width: a mouth seen farther aside is a mistake
 HOLD_PX = 0.75  # a shift changes when the one wanted is farther than this from it
 
@@ -34,8 +37,8 @@ class MouthShifts:
         """
         width = box[2] - box[0]
         aside = (mouth_x - (box[0] + box[2]) / 2) / width
-        beyond = min(max(0.0, abs(aside) - CENTRED), AT_MOST) * FACE_PX
-        wanted = beyond if aside > 0 else -beyond
+        gradual = max(0.0, abs(aside) - CENTRED) * TURNED / (TURNED - CENTRED)
+        wanted = math.copysign(min(abs(aside), gradual, AT_MOST), aside) * FACE_SIZE
         if segment != self._segment or abs(wanted - self._shift) > HOLD_PX:
             self._segment, self._shift = segment, round(wanted)
         return self._shift
@@ -43,6 +46,6 @@ class MouthShifts:
 
 def fitting_move(shift: int, place: Placement) -> Move:
     """A shift cut down to what keeps the mask's window in its crop, whole pixels in both."""
-    left, right = (room * FACE_PX // place.width for room in (place.left, place.width - place.right))
+    left, right = (room * FACE_SIZE // place.width for room in (place.left, place.width - place.right))
     fitting = min(max(shift, -left), right)
-    return fitting, round(fitting * place.width / FACE_PX)
+    return fitting, round(fitting * place.width / FACE_SIZE)

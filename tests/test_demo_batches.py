@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.tools.demo_batches import BatchMaker
-from gpu_lipsync.tools.synthetic_talkers import Faces, shut
+from gpu_lipsync.tools.synthetic_talkers import shut
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks
 from tests.residency import watched
 from tests.talkers import sample_faces
@@ -78,8 +78,3 @@ def test_a_large_batch_is_no_more_operations_than_a_small_one(material: dict[str
     maker.batch(8)
     few, many = (watched(lambda n=n: maker.batch(n)).operations for n in (8, 64))
     assert len(few) == len(many) > 100
-
-
-def test_faces_are_all_there(material: dict[str, Any]) -> None:
-    stills = BatchMaker(material, device=torch.device("cpu")).stills
-    assert isinstance(stills, Faces) and stills.crops.dtype == torch.float32 and len(stills.crops) == 3

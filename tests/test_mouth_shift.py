@@ -32,15 +32,15 @@ def test_a_mouth_near_the_middle_leaves_the_mask_where_the_design_has_it() -> No
 
 
 def test_a_mouth_beside_it_takes_the_mask_along_on_its_side() -> None:
-    assert [shift_of(196 + 192 * aside) for aside in (-0.19, -0.09, 0.09, 0.19)] == [-14, -5, 5, 14]
-    assert shift_of(5000) == 24, "a quarter of the box at most"
+    assert [shift_of(196 + 192 * aside) for aside in (-0.19, -0.07, 0.07, 0.1, 0.19)] == [-18, -5, 5, 10, 18]
+    assert shift_of(5000) == 24 and shift_of(-5000) == -24, "a quarter of the box at most"
 
 
 def test_small_changes_do_not_move_it_and_another_scene_does() -> None:
     shifts = MouthShifts()
-    mouths = [216.0, 216.4, 217.0, 218.2, 217.4, 216.0]  # half a pixel of the generated face is one here
-    assert [shifts.place(BOX, x, 1) for x in mouths] == [6, 6, 6, 7, 7, 6]
-    assert shifts.place(BOX, 217.4, 2) == 7, "nothing is held over a cut"
+    mouths = [226.0, 226.8, 227.2, 228.0, 227.2, 226.4]  # two pixels here are one of the generated face
+    assert [shifts.place(BOX, x, 1) for x in mouths] == [15, 15, 15, 16, 16, 15]
+    assert shifts.place(BOX, 224.8, 2) == 14, "nothing is held over a cut"
 
 
 @pytest.mark.parametrize("region", [0.1, 0.4, 0.6, 1.0])
@@ -128,8 +128,8 @@ def tracked(path: Path, *, n_frames: int, config: FaceConfig | None = None) -> F
 def test_a_head_that_turns_takes_its_mask_along(media: Path) -> None:
     """Looked at: into the camera until frame 30, turned to the picture's left with the mouth at its cheek at 37."""
     shifts = tracked(media / "video" / "sadtalker_woman_headmotion_mpeg4.mp4", n_frames=60).shifts(0, 60)
-    assert not shifts[:30].any() and -16 <= int(shifts[37]) <= -10
-    assert int(shifts.diff().abs().max()) <= 3, "it goes there in steps of a few pixels"
+    assert not shifts[:30].any() and -19 <= int(shifts[37]) <= -13
+    assert int(shifts.diff().abs().max()) <= 5, "it goes there in steps of a few pixels"
 
 
 def test_a_given_box_has_no_mouth_to_follow() -> None:
