@@ -6,6 +6,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.config import EncodeConfig, EncoderName, FaceConfig, FrameConfig, LipSyncConfig
 from gpu_lipsync.device import arrived, staged
 from gpu_lipsync.encode import open_writer
-from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.errors import DeviceMemoryError, LipSyncError
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
-from gpu_lipsync.report import installed_versions
+from gpu_lipsync.report import Report, installed_versions
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.tracking import track_faces
@@ -35,6 +36,7 @@ CHECKPOINT = ROOT / "checkpoints" / "demo.safetensors"
 BATCH, HEIGHT, WIDTH = 32, 1080, 1920
 BOX = [760, 240, 1160, 740]  # a face of 400 x 500 in a 1080p frame
 ROUNDS = 10
+MEMORY_MIB = (512, 256, 128, 32)  # that the sample has to do with
 
 
 def main() -> int:
@@ -183,25 +185,57 @@ def _encode(device: torch.device) -> Iterator[Row]:
 
 
 def _whole(device: torch.device) -> Iterator[Row]:
-    """The whole pipeline on the sample, on the device and on the CPU."""
+    """The whole pipeline on the sample: on the CPU, on the device, and on the device with hardly any memory."""
+    _, expected = _sample("cpu")
+    report, pictures = _sample(str(device))
+    how = f"{report.decoder}; {report.encoder}"
+    yield "the whole sample", report.total_seconds / report.n_frames, _apart(pictures, expected, how)
+    name = "the whole sample in little memory"
+    if device.type != "cuda":
+        yield name, None, f"only CUDA devices have a limit to set, not {device}"
+        return
+    for limit in MEMORY_MIB:
+        with _at_most(limit, device):
+            try:
+                report, pictures = _sample(str(device))
+            except DeviceMemoryError as error:
+                yield f"{name}, {limit} MiB", None, f"exit code {error.exit_code}: {error}"
+                continue
+        went = ", ".join(str(note) for note in report.notes if "memory" in note) or "enough of it"
+        note = _apart(pictures, expected, f"{went}; batches of {report.batch_size}")
+        yield f"{name}, {limit} MiB", report.total_seconds / report.n_frames, note
+
+
+def _sample(device: str) -> tuple[Report, Tensor]:
+    """What a run on the sample reports, and its pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        outputs = []
-        for where in (str(device), "cpu"):
-            outfile = str(Path(folder) / f"{where.partition(':')[0]}.mp4")
-            config = LipSyncConfig(
-                checkpoint_path=str(CHECKPOINT), face=str(FACE), audio=str(SPEECH), outfile=outfile, device=where
+        outfile = str(Path(folder) / "out.mp4")
+        report = run(
+            LipSyncConfig(
+                checkpoint_path=str(CHECKPOINT), face=str(FACE), audio=str(SPEECH), outfile=outfile, device=device
             )
-            outputs.append((run(config), outfile))
-        report = outputs[0][0]
-        pictures = []
-        for _, path in outputs:
-            with open_video(path, FrameConfig(decoder="pyav"), "cpu") as video:
-                pictures.append(torch.cat([frames for _, frames in video.batches(range(video.n_frames), BATCH)]))
-        apart = float((pictures[0].float() - pictures[1].float()).abs().mean())
-        note = (
-            f"{'' if apart < 2 else FAILED}{report.decoder}; {report.encoder}; {apart:.2f} levels from the CPU's file"
         )
-        yield "the whole sample", report.total_seconds / report.n_frames, note
+        with open_video(outfile, FrameConfig(decoder="pyav"), "cpu") as video:
+            return report, torch.cat([frames for _, frames in video.batches(range(video.n_frames), BATCH)])
+
+
+def _apart(pictures: Tensor, expected: Tensor, how: str) -> str:
+    apart = float((pictures.float() - expected.float()).abs().mean())
+    return f"{'' if apart < 2 else FAILED}{how}; {apart:.2f} levels from the CPU's file"
+
+
+@contextmanager
+def _at_most(mebibytes: int, device: torch.device) -> Iterator[None]:
+    """PyTorch refuses more memory than this, on top of what it holds."""
+    torch.cuda.empty_cache()
+    allowed = torch.cuda.memory_reserved(device) + (mebibytes << 20)
+    there = torch.cuda.get_device_properties(device).total_memory
+    index = torch.cuda.current_device()  # a device without its number is not taken here
+    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / there), index)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, index)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
+from gpu_lipsync.early_context import begin_context
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
 from gpu_lipsync.report import PROGRAM_START
@@ -69,6 +70,7 @@ def _run(config: LipSyncConfig, stops: Stops) -> None:
     # barriers while those have their cores make a convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would spin too, with nothing to do
+    begin_context(config.device)
     gc.disable()  # to look through a million objects that all stay takes a tenth of a second
     from gpu_lipsync.pipeline import run
 

@@ -17,6 +17,7 @@ from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, FACE_SCORE, vote
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, SceneChanges
 
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
+CUDA_HELD_BYTES = 256 << 20
 CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
 
 Array = NDArray[np.float32]
@@ -90,11 +91,17 @@ class DetectionStream:
         first, self.n_pushed = self.n_pushed, self.n_pushed + len(frames)
         self._held.append((first, frames))
         self._new_changes.append(self._scenes.update(frames))
-        batch_size = self._batch_size if frames.is_cuda else min(self._batch_size, CPU_BATCH)
+        batch_size = min(self._batch_size, self._most_at_once(frames))
         # A frame is due when the changes that tell whether a scene begins there can come over with its faces.
         while self._next_sample + self._stride * (batch_size - 1) + LOOK_AHEAD < self.n_pushed:
             self._submit(range(self._next_sample, self._next_sample + self._stride * batch_size, self._stride))
             self._next_sample += self._stride * batch_size
+
+    def _most_at_once(self, frames: Tensor) -> int:
+        """Two batches are under way on CUDA, and every frame up to the last of them is held."""
+        if not frames.is_cuda:
+            return CPU_BATCH
+        return max(1, CUDA_HELD_BYTES // (2 * self._stride * frames[0].numel()))
 
     def finish(self) -> None:
         """Detect what is left, the very last frame included."""

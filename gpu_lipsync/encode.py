@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
+from gpu_lipsync.device import side_stream
 from gpu_lipsync.encoders import cannot_write, open_backend
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.streams import StreamShape
@@ -37,8 +38,10 @@ class Writer:
             raise
         self.encoder = self._backend.name
         self._finished = False
-        on_cuda = device.type == "cuda" and torch.cuda.is_available()
-        self._stream = torch.cuda.Stream(device) if on_cuda else None
+        self._until_closed = ExitStack()
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda" and torch.cuda.is_available():
+            self._stream = self._until_closed.enter_context(side_stream(device))
         self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
 
     def write(self, frames: Tensor) -> None:
@@ -68,7 +71,9 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._finished:
+        with self._until_closed:
+            if self._finished:
+                return
             try:
                 self._sink.abort()
                 with suppress(*self._encoder_errors):  # the error that led here is the one to tell

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
-from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.sound_file import Sound, read_sound
 from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.threads import prefetch
 from gpu_lipsync.timeline import Timeline
@@ -39,7 +41,7 @@ from gpu_lipsync.video import Video, open_video
 
 _READY_AHEAD = 2  # batches
 _CPU_BATCH, _CPU_BATCH_BYTES = 16, 48 << 20
-_CUDA_BATCH_BYTES = 256 << 20
+_CUDA_BATCH, _CUDA_BATCH_BYTES = 32, 96 << 20  # more is no faster there, and the encoder starts later
 
 
 def run(config: LipSyncConfig, observer: Observer | None = None, *, started: float | None = None) -> Report:
@@ -80,40 +82,86 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
                 pauses = rest_weights(loudness, fps=video.fps, threshold=config.silence_threshold)
         with report.timed("models"):
             detector, generator = load_models(config, device)
-        timeline = video.timeline(len(mel))
-        tracker = FaceTracker(detector, config.faces, fps=float(video.fps))
-        renderer = MouthRenderer(generator, config.blend, report, observer, rest_weights=pauses)
-        height, width = video.size
-        shape = StreamShape(
-            height=height,
-            width=width,
-            fps=video.fps,
-            n_frames=len(timeline),
-            pixel_aspect=video.pixel_aspect,
-            sound=sound,
-        )
-        with open_writer(config.outfile, shape, config.encode, device=device) as out:
-            report.encoder = out.encoder
-            if config.fp16 and device.type != "cuda":
-                report.note(f"fp16 is for CUDA devices: going on in {report.precision}", observer)
-            told = len(video.notes)
-            for note in (*video.notes, *out.notes):
-                report.note(note, observer)
-            observer.begin(len(timeline))
-            with closing(tracked_frames(video, timeline, tracker, report)) as batches:
-                for outputs, frames, boxes, shifts in batches:
-                    synced = renderer.render(frames, mel[outputs.start : outputs.stop], boxes, shifts)
-                    with report.timed("encode"):
-                        out.write(synced)
-                    observer.advance(len(outputs))
-            for note in video.notes[told:]:  # what came up while decoding
-                report.note(note, observer)
-            _require_faces(report, config)
-            renderer.count_spoiled()
-            with report.timed("encode"):
-                out.finish()
+        clip = _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, generator=generator)
+        while not _rendered(config, clip, report, observer):
+            gc.collect()  # an error that came out of a thread holds that thread's tensors in a circle
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
     report.total_seconds = time.perf_counter() - started
     return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clip:
+    """What a run works on, and the networks it works with.
+
+    Attributes:
+        mel: (N, 1, 80, 16), a window for each output frame.
+        pauses: with silence gating how far each output frame's mouth rests, 0 to 1.
+    """
+
+    video: Video
+    sound: Sound
+    mel: Tensor
+    pauses: Sequence[float] | None
+    detector: CenterFace | None
+    generator: Wav2Lip
+
+
+def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> bool:
+    """Render the whole clip; False if the device ran out of memory, and smaller batches are left to try.
+
+    The generator itself goes on in smaller batches (generate.py). Here it is decoding, detection, the blend of what was
+    generated or the conversion for the encoder, all of whose batches are as large as those of decoding.
+    """
+    size = report.batch_size
+    try:
+        _render(config, clip, report, observer)
+    except torch.OutOfMemoryError:
+        if size == 1:
+            raise
+        report.begin_again(size // 2)
+        report.note(f"out of memory: starting again with batches of {size // 2}", observer)
+        return False
+    return True
+
+
+def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> None:
+    video, device = clip.video, clip.video.device
+    timeline = video.timeline(len(clip.mel))
+    # A batch of frames that has to be small for the memory's sake is no smaller for the detector's batch being large.
+    faces = replace(config.faces, det_batch_size=min(config.faces.det_batch_size, report.batch_size))
+    tracker = FaceTracker(clip.detector, faces, fps=float(video.fps))
+    renderer = MouthRenderer(clip.generator, config.blend, report, observer, rest_weights=clip.pauses)
+    height, width = video.size
+    shape = StreamShape(
+        height=height,
+        width=width,
+        fps=video.fps,
+        n_frames=len(timeline),
+        pixel_aspect=video.pixel_aspect,
+        sound=clip.sound,
+    )
+    with open_writer(config.outfile, shape, config.encode, device=device) as out:
+        report.encoder = out.encoder
+        if config.fp16 and device.type != "cuda":
+            report.note(f"fp16 is for CUDA devices: going on in {report.precision}", observer)
+        told = len(video.notes)
+        for note in (*video.notes, *out.notes):
+            report.note(note, observer)
+        observer.begin(len(timeline))
+        with closing(tracked_frames(video, timeline, tracker, report)) as batches:
+            for outputs, frames, boxes, shifts in batches:
+                synced = renderer.render(frames, clip.mel[outputs.start : outputs.stop], boxes, shifts)
+                with report.timed("encode"):
+                    out.write(synced)
+                observer.advance(len(outputs))
+        for note in video.notes[told:]:  # what came up while decoding
+            report.note(note, observer)
+        _require_faces(report, config)
+        renderer.count_spoiled()
+        with report.timed("encode"):
+            out.finish()
 
 
 def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace | None, Wav2Lip]:
@@ -125,10 +173,9 @@ def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace
 
 def batch_size(config: LipSyncConfig, video: Video) -> int:
     """Frames in one batch: the flag is an upper bound, memory and (on a CPU) caches set a lower one."""
-    frame_bytes = 3 * video.size[0] * video.size[1]
-    if video.device.type == "cuda":
-        return max(1, min(config.wav2lip_batch_size, _CUDA_BATCH_BYTES // frame_bytes))
-    return max(1, min(config.wav2lip_batch_size, _CPU_BATCH, _CPU_BATCH_BYTES // frame_bytes))
+    on_cuda = video.device.type == "cuda"
+    most, most_bytes = (_CUDA_BATCH, _CUDA_BATCH_BYTES) if on_cuda else (_CPU_BATCH, _CPU_BATCH_BYTES)
+    return max(1, min(config.wav2lip_batch_size, most, most_bytes // (3 * video.size[0] * video.size[1])))
 
 
 def tracked_frames(

@@ -79,7 +79,8 @@ class Console:
         self._stream.flush()
 
     def begin(self, n_frames: int) -> None:
-        self._n_frames, self._start = n_frames, time.monotonic()
+        self.end()  # a run that has begun again
+        self._n_frames, self._n_done, self._start = n_frames, 0, time.monotonic()
         self._said = self._start
         if self._stream.isatty():
             from tqdm import tqdm

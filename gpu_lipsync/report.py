@@ -63,10 +63,17 @@ class Report:
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
+    def begin_again(self, batch_size: int) -> None:
+        """Forget what was counted; the time was spent all the same."""
+        self.batch_size = batch_size
+        self.n_frames = self.n_source_frames = self.n_frames_without_face = 0
+        self.n_frames_in_silence = self.n_generated = self.n_spoiled = 0
+
     def note(self, line: str, observer: Observer) -> None:
-        """Keep a line for the report and tell the observer."""
-        self.notes.append(line)
-        observer.note(line)
+        """Keep a line for the report and tell the observer; only once, though a run may begin again."""
+        if line not in self.notes:
+            self.notes.append(line)
+            observer.note(line)
 
     @property
     def n_skipped(self) -> int:

@@ -24,6 +24,7 @@ STAGES = (
     "encode from the device, h264_nvenc",
     "encode from the device, libx264",
     "the whole sample",
+    "the whole sample in little memory",
 )
 
 

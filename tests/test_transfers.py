@@ -1,5 +1,6 @@
 """What goes to a GPU and comes back, and who waits for whom: seen by stand-ins for CUDA, which is not here."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from gpu_lipsync import detection, encode
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.detection import HostCopy
-from gpu_lipsync.device import arrived, staged
+from gpu_lipsync.device import arrived, side_stream, staged
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.ops import upload
 from gpu_lipsync.tracking import FaceTracker
@@ -69,6 +70,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     monkeypatch.setattr(torch.cuda, "default_stream", lambda _device: default)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: current[-1])
     monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr("gpu_lipsync.device._idle_streams", defaultdict(list))  # real ones, and none of these later
     return seen
 
 
@@ -112,6 +114,20 @@ def test_decoded_batches_wait_for_the_weights_and_are_waited_for_by_the_network(
         "kept for default",
         "batch 1 used",
     ]
+
+
+def test_streams_are_taken_up_again_by_the_next_run_and_shared_by_nobody(log: Log) -> None:
+    """For each that it has seen cuBLAS holds 32 MiB: new ones would make every run cost memory for good."""
+    with side_stream(CUDA) as first, side_stream(CUDA) as second:
+        assert first is not second
+    for _ in range(3):
+        with side_stream(CUDA) as one, side_stream(CUDA) as other:
+            assert {id(one), id(other)} == {id(first), id(second)}
+    with pytest.raises(RuntimeError), side_stream(CUDA):
+        raise RuntimeError("a run that fails")
+    assert log == []
+    with side_stream(CUDA) as one, side_stream(CUDA) as other:
+        assert {id(one), id(other)} == {id(first), id(second)}
 
 
 def test_encoding_waits_for_its_batch_and_for_nothing_after_it(

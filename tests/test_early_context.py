@@ -1,0 +1,79 @@
+"""The CUDA driver's head start: what is asked of it, and that its absence is nobody's business."""
+
+import ctypes
+from typing import Any
+
+import pytest
+import torch
+
+from gpu_lipsync.early_context import begin_context
+
+
+class Driver:
+    """libcuda's three functions, and what they were asked."""
+
+    def __init__(self, n_devices: int) -> None:
+        self.calls: list[tuple[str, int]] = []
+        self._n_devices = n_devices
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's names
+        self.calls.append(("init", flags))
+        return 0 if self._n_devices else 100  # CUDA_ERROR_NO_DEVICE
+
+    def cuDeviceGet(self, handle: Any, index: int) -> int:  # noqa: N802
+        self.calls.append(("get", index))
+        handle._obj.value = 7 + index
+        return 0 if index < self._n_devices else 101  # CUDA_ERROR_INVALID_DEVICE
+
+    def cuDevicePrimaryCtxRetain(self, _context: Any, handle: Any) -> int:  # noqa: N802
+        self.calls.append(("retain", handle.value))
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("device", "n_devices", "calls"),
+    [
+        ("auto", 1, [("init", 0), ("get", 0), ("retain", 7)]),
+        ("cuda", 2, [("init", 0), ("get", 0), ("retain", 7)]),
+        ("cuda:1", 2, [("init", 0), ("get", 1), ("retain", 8)]),
+        ("cuda:1", 1, [("init", 0), ("get", 1)]),
+        ("auto", 0, [("init", 0)]),
+    ],
+)
+def test_the_context_of_the_device_asked_for_is_made(
+    device: str, n_devices: int, calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(n_devices)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: driver)
+    thread = begin_context(device)
+    assert thread is not None
+    thread.join()
+    assert driver.calls == calls
+
+
+def test_nothing_is_asked_where_the_cpu_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: pytest.fail("the driver was loaded"))
+    assert begin_context("cpu") is None
+
+
+@pytest.mark.parametrize("error", [OSError("no libcuda.so.1"), AttributeError("no cuDevicePrimaryCtxRetain")])
+def test_without_a_driver_it_says_nothing(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def missing(_name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    thread = begin_context("auto")
+    assert thread is not None
+    thread.join()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_on_this_machine() -> None:
+    thread = begin_context("auto")
+    assert thread is not None
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    if torch.cuda.is_available():
+        assert torch.zeros(1, device="cuda").item() == 0
