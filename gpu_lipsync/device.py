@@ -87,7 +87,7 @@ def use_one_core() -> None:
     torch.set_num_threads(1)
 
 
-_idle_streams: defaultdict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
+_idle_streams: defaultdict[int, list[torch.cuda.Stream]] = defaultdict(list)
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def side_stream(device: torch.device) -> Iterator[torch.cuda.Stream]:
     cuBLAS keeps 32 MiB for every stream that it has worked on: with new ones a process that runs all day would keep
     losing memory, half a gigabyte in ten runs.
     """
-    idle = _idle_streams[device]
+    idle = _idle_streams[torch.cuda.current_device() if device.index is None else device.index]
     try:
         stream = idle.pop()
     except IndexError:

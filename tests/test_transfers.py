@@ -66,6 +66,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
         current.pop()
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "Stream", lambda _device: Stream("side", seen))
     monkeypatch.setattr(torch.cuda, "default_stream", lambda _device: default)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: current[-1])

@@ -244,8 +244,8 @@ class BatchMaker:
     def _recoloured(self, pictures: Tensor) -> Tensor:
         """Another light, camera and skin for each pair (n, 2, 3, 96, 96); noise and sharpness for each pair, too."""
         n = len(pictures)
-        gamma = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.2)
-        gain = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.15 + self._normal(n, 1, 3, 1, 1) * 0.07)
+        gamma = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.25)
+        gain = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.3 - 0.1 + self._normal(n, 1, 3, 1, 1) * 0.07)
         out = pictures.clamp(1e-3, 1) ** gamma * gain
         grey = out.mean(dim=2, keepdim=True)
         out = torch.lerp(grey, out, (1 + self._normal(n, 1, 1, 1, 1) * 0.25).clamp(0, 1.6))

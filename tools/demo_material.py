@@ -22,7 +22,7 @@ from torchaudio.functional import resample
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, log_mel, mel_windows
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh
-from gpu_lipsync.tools.demo_stills import GRID_STEP, PORTRAIT, PUBLIC_DOMAIN_STILLS, path_of, read_portrait
+from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOMAIN_STILLS, path_of, read_packaged
 from gpu_lipsync.tools.espeak import Espeak
 from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
 from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence, seen_mouth
@@ -151,12 +151,13 @@ def read_stills(clips: list[Clip], folder: Path, detector: CenterFace, mesh: Fac
             crops.append(clip.crops[::GRID_STEP])
             landmarks.append(clip.landmarks[::GRID_STEP])
             people += [clip.person] * len(crops[-1])
-    for still in PUBLIC_DOMAIN_STILLS:
-        picture = read_portrait() if still.file == PORTRAIT else read_frames(path_of(still, folder))
-        crop, points = crops_and_landmarks(picture, detector, mesh, still.face)
+    pictures = [(f"{s.file} {s.face}", s.face, read_frames(path_of(s, folder))) for s in PUBLIC_DOMAIN_STILLS]
+    pictures += [(name, 0, read_packaged(name)) for name in PACKAGED_STILLS]
+    for person, face, picture in pictures:
+        crop, points = crops_and_landmarks(picture, detector, mesh, face)
         crops.append(crop)
         landmarks.append(points)
-        people.append(f"{still.file} {still.face}")
+        people.append(person)
     points = torch.cat(landmarks)[..., :2]
     corners, lips = lip_edges(points)
     eyes = torch.stack([points[:, eye].mean(dim=1) for eye in EYES], dim=1)

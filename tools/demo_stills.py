@@ -2,14 +2,18 @@
 do, and pictures in the public domain.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import skimage.data
 import torch
+from matplotlib.cbook import get_sample_data
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-PORTRAIT = "astronaut"  # in scikit-image
 GRID_STEP = 2  # every so many frames of a clip are a still
 
 
@@ -25,13 +29,23 @@ PUBLIC_DOMAIN_STILLS = (
     Still("two_people_obama_biden.jpg"),
     Still("two_people_obama_biden.jpg", face=1),
     Still("monalisa.jpg"),
-    Still(PORTRAIT),
 )
 
 
-def read_portrait() -> Tensor:
-    """The portrait of Eileen Collins (NASA, public domain), (1, 3, 512, 512) uint8."""
-    return torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)[None].contiguous()
+def _grace_hopper() -> NDArray[np.uint8]:
+    with get_sample_data("grace_hopper.jpg") as file, Image.open(file) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+PACKAGED_STILLS: dict[str, Callable[[], NDArray[np.uint8]]] = {  # works of the US government, in the public domain
+    "astronaut": skimage.data.astronaut,  # Eileen Collins, NASA
+    "grace_hopper": _grace_hopper,  # US Navy; comes with matplotlib
+}
+
+
+def read_packaged(name: str) -> Tensor:
+    """A still of PACKAGED_STILLS, (1, 3, H, W) uint8."""
+    return torch.from_numpy(PACKAGED_STILLS[name]().copy()).permute(2, 0, 1)[None].contiguous()
 
 
 def path_of(still: Still, folder: Path) -> Path:
