@@ -82,13 +82,17 @@ class PyavBackend:
 
 
 class X264Backend(PyavBackend):
-    """libx264, on the CPU."""
+    """libx264, on the CPU, whatever `device` the frames are on."""
 
     codec, pixel_format = "libx264", "yuv420p"
 
-    def __init__(self, path: Path, shape: StreamShape, config: EncodeConfig) -> None:
+    def __init__(self, path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
         name = f"libx264 {config.preset} crf {config.crf}"
         super().__init__(path, shape, name, {"crf": str(config.crf), "preset": config.preset})
+        if device.type == "cuda":
+            # Several frames at a time, as FFmpeg's own command does: with nothing beside it a fifth faster on two cores
+            # than PyAV's choice, slices of one frame. Beside a network on the same cores it is not.
+            self._video.codec_context.thread_type = "FRAME"
 
     def _pictures(self, frames: Tensor) -> Iterator[Any]:
         return _pictures_of_device(frames) if frames.is_cuda else _pictures_of_host(frames)
@@ -203,7 +207,7 @@ def open_backend(
                 raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
             notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")
     try:
-        return X264Backend(path, shape, config)
+        return X264Backend(path, shape, config, device)
     except (av.FFmpegError, OSError) as error:
         raise cannot_write(path, error) from error
 

@@ -134,6 +134,23 @@ def test_planes_become_pictures_of_their_size(height: int) -> None:
     assert all(np.array_equal(p.to_ndarray(), plane) for p, plane in zip(made, planes, strict=True))
 
 
+def test_beside_a_gpu_several_frames_are_encoded_at_a_time_into_the_same_pictures(tmp_path: Path) -> None:
+    """Where the network has other cores than the encoder; the file is as good, frame by frame."""
+    frames, shape, config = pictures(30, 144, 160), shape_of(144, 160, n_frames=30), EncodeConfig(crf=12)
+    psnr = {}
+    for device in ("cpu", "cuda"):
+        path = tmp_path / f"{device}.mp4"
+        backend = X264Backend(path, shape, config, torch.device(device))
+        backend.write(frames)
+        backend.finish()
+        with open_video(path, FrameConfig(decoder="pyav")) as video:
+            _, back = next(video.batches(range(30), 30))
+        squares = (back.float() - frames.float()).square().mean((1, 2, 3))
+        assert len(back) == 30
+        psnr[device] = float((10 * torch.log10(255**2 / squares)).min())
+    assert psnr["cuda"] > psnr["cpu"] - 0.5 > 40  # x264 chooses a little otherwise
+
+
 def test_nv12_is_yuv420_in_another_order(device: str) -> None:
     frames = pictures(3, 70, 102).to(device)
     planar, nv12 = rgb_to_yuv420(frames), rgb_to_nv12(frames, pitch=256)
@@ -164,7 +181,7 @@ class PlanesOnTheHost(X264Backend):
 def test_libx264_keeps_nothing_of_the_planes_it_is_lent(tmp_path: Path, height: int) -> None:
     """Their memory is another batch's by the time that it encodes them, which is dozens of frames later."""
     path, frames = tmp_path / "out.mp4", pictures(96, height, 102)
-    backend = PlanesOnTheHost(path, shape_of(height, 102, n_frames=96), EncodeConfig(crf=8))
+    backend = PlanesOnTheHost(path, shape_of(height, 102, n_frames=96), EncodeConfig(crf=8), torch.device("cuda"))
     for part in frames.split(4):
         backend.write(part)
     backend.finish()
@@ -192,7 +209,7 @@ def test_what_nvenc_is_given_is_what_libx264_is_given(tmp_path: Path, crf: int) 
             host = torch.device("cpu")
             path = tmp_path / name
             is_x264 = name == "x264.mp4"
-            backend = X264Backend(path, shape, config) if is_x264 else NvencOnTheHost(path, shape, config, host)
+            backend = X264Backend(path, shape, config, host) if is_x264 else NvencOnTheHost(path, shape, config, host)
             for part in frames.split(8):
                 backend.write(part)
             backend.finish()
