@@ -92,6 +92,8 @@ class DecordDecoder:
         for first in range(start, stop, size):
             try:
                 pixels = self._reader.get_batch(range(first, min(first + size, stop)))
+            except torch.OutOfMemoryError:
+                raise
             except (decord.DECORDError, RuntimeError) as error:
                 if self._rescue is None:
                     raise _damaged(self._info.path, first, error) from error
@@ -136,6 +138,8 @@ class TorchcodecDecoder:
         for first in range(start, stop, size):
             try:
                 yield self._reader.get_frames_in_range(first, min(first + size, stop)).data
+            except torch.OutOfMemoryError:  # a RuntimeError too, and no fault of the clip's
+                raise
             except RuntimeError as error:
                 raise _damaged(self._info.path, first, error) from error
 

@@ -125,10 +125,14 @@ class DetectionStream:
         return found
 
     def look(self, frames: range) -> list[Array]:
-        """Faces of the given frames, now; each must still be held."""
-        side = FINE_SIDE_PX if self._fine else None
-        candidates = self._detector.candidates(self._gather(frames), long_side_px=side)
-        return self._look_closer(frames, _vote(HostCopy(candidates).wait()))
+        """Faces of the given frames, now, in batches; each must still be held."""
+        seen: list[Array] = []
+        for start in range(frames.start, frames.stop, self._batch_size):
+            part = range(start, min(start + self._batch_size, frames.stop))
+            side = FINE_SIDE_PX if self._fine else None
+            candidates = self._detector.candidates(self._gather(part), long_side_px=side)
+            seen += self._look_closer(part, _vote(HostCopy(candidates).wait()))
+        return seen
 
     def release(self, frame: int) -> None:
         """Let go of the frames before this one."""

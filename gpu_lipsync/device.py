@@ -60,11 +60,20 @@ def lack_of_memory_named(device: torch.device) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not _is_lack_of_memory(error):
+            raise
         raise DeviceMemoryError(
-            f"out of memory on {device}, in batches of one frame too; pass --resize_factor 2 or --device cpu, or free "
+            f"out of memory on {device}, and no smaller batch helps; pass --resize_factor 2 or --device cpu, or free "
             "memory on the device"
         ) from error
+
+
+def _is_lack_of_memory(error: RuntimeError) -> bool:
+    """PyTorch's allocator has an error of its own; what CUDA's libraries lack besides, they say in words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("out of memory", "ALLOC_FAILED")
+    )
 
 
 @contextmanager

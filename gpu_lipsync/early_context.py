@@ -6,6 +6,8 @@ import ctypes
 import threading
 from contextlib import suppress
 
+MOST = 2**31 - 1  # that the driver's int can number
+
 
 def begin_context(device: str) -> threading.Thread | None:
     """Have the driver make the context that PyTorch will use, in a thread; for the command, before it imports torch.
@@ -32,5 +34,5 @@ def _retain(device: str) -> None:
     with suppress(OSError, AttributeError):  # no driver, or a very old one
         driver = ctypes.CDLL("libcuda.so.1")
         handle, context = ctypes.c_int(), ctypes.c_void_p()
-        if not driver.cuInit(0) and not driver.cuDeviceGet(ctypes.byref(handle), int(index or 0)):
+        if not driver.cuInit(0) and not driver.cuDeviceGet(ctypes.byref(handle), min(int(index or 0), MOST)):
             driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)

@@ -38,6 +38,6 @@ class EncodeError(LipSyncError):
 
 
 class DeviceMemoryError(LipSyncError):
-    """The device has too little memory even for a batch of one."""
+    """The device has too little memory, and no smaller batch is left to try."""
 
     exit_code = 7

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.blend_kernels import BlendConfig
-from gpu_lipsync.errors import DeviceMemoryError
 from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models.wav2lip import Window
@@ -56,7 +55,7 @@ class MouthRenderer:
             Like `frames`.
 
         Raises:
-            DeviceMemoryError: not even one frame fits.
+            torch.OutOfMemoryError: not even one frame fits beside those that wait; smaller batches of these may help.
         """
         shifts = torch.zeros(len(boxes), dtype=torch.int64) if shifts is None else shifts
         n_frames, first = len(frames), self._report.n_frames
@@ -95,18 +94,15 @@ class MouthRenderer:
                 done += len(synced[-1])
                 continue
             except torch.OutOfMemoryError as error:
-                self._halve(min(self._report.batch_size, len(frames) - done), frames, error)
+                self._halve(min(self._report.batch_size, len(frames) - done), error)
             # Outside the handler, whose traceback keeps the failed batch's tensors alive.
             if frames.is_cuda:
                 torch.cuda.empty_cache()
         return synced[0] if len(synced) == 1 else torch.cat(synced)
 
-    def _halve(self, size: int, frames: Tensor, error: BaseException) -> None:
+    def _halve(self, size: int, error: torch.OutOfMemoryError) -> None:
         if size == 1:
-            raise DeviceMemoryError(
-                f"out of memory on {frames.device} with a single frame of {frames.shape[3]}x{frames.shape[2]}; "
-                "pass --resize_factor 2 or --device cpu, or free memory on the device"
-            ) from error
+            raise error
         self._report.batch_size = size // 2
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
@@ -125,8 +121,9 @@ class MouthRenderer:
             mouths, n_generated = resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
         with self._report.timed("blend"):
             synced = paste_faces(frames, mouths, boxes, self._blend, shifts=shifts)
-        self._resting, self._window = resting, window
-        self._n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
+        n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
+        # From here on nothing asks for memory: a batch is counted once.
+        self._resting, self._window, self._n_spoiled = resting, window, n_spoiled
         self._report.n_generated += n_generated
         self._report.n_frames_in_silence += sum(weight == 1 for weight in weights)
         return synced

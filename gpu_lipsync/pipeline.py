@@ -111,8 +111,9 @@ class _Clip:
 def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> bool:
     """Render the whole clip; False if the device ran out of memory, and smaller batches are left to try.
 
-    The generator itself goes on in smaller batches (generate.py). Here it is decoding, detection, the blend of what was
-    generated or the conversion for the encoder, all of whose batches are as large as those of decoding.
+    Generator and blend go on in smaller batches by themselves (generate.py). What lacks it here is decoding, detection,
+    the conversion for the encoder, or the generator for a single frame beside all those that wait: batches of all of
+    these are as large as those of decoding, or follow them.
     """
     size = report.batch_size
     try:
@@ -172,7 +173,7 @@ def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace
 
 
 def batch_size(config: LipSyncConfig, video: Video) -> int:
-    """Frames in one batch: the flag is an upper bound, memory and (on a CPU) caches set a lower one."""
+    """Frames in one batch: the flag is an upper bound; memory, a CPU's caches and a GPU's speed set lower ones."""
     on_cuda = video.device.type == "cuda"
     most, most_bytes = (_CUDA_BATCH, _CUDA_BATCH_BYTES) if on_cuda else (_CPU_BATCH, _CPU_BATCH_BYTES)
     return max(1, min(config.wav2lip_batch_size, most, most_bytes // (3 * video.size[0] * video.size[1])))

@@ -137,10 +137,11 @@ def test_planes_become_pictures_of_their_size(height: int) -> None:
 def test_beside_a_gpu_several_frames_are_encoded_at_a_time_into_the_same_pictures(tmp_path: Path) -> None:
     """Where the network has other cores than the encoder; the file is as good, frame by frame."""
     frames, shape, config = pictures(30, 144, 160), shape_of(144, 160, n_frames=30), EncodeConfig(crf=12)
-    psnr = {}
+    psnr, kinds = {}, []
     for device in ("cpu", "cuda"):
         path = tmp_path / f"{device}.mp4"
         backend = X264Backend(path, shape, config, torch.device(device))
+        kinds.append(backend._video.codec_context.thread_type.name)
         backend.write(frames)
         backend.finish()
         with open_video(path, FrameConfig(decoder="pyav")) as video:
@@ -148,6 +149,7 @@ def test_beside_a_gpu_several_frames_are_encoded_at_a_time_into_the_same_picture
         squares = (back.float() - frames.float()).square().mean((1, 2, 3))
         assert len(back) == 30
         psnr[device] = float((10 * torch.log10(255**2 / squares)).min())
+    assert kinds == ["SLICE", "FRAME"]
     assert psnr["cuda"] > psnr["cpu"] - 0.5 > 40  # x264 chooses a little otherwise
 
 

@@ -4,19 +4,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoders import TorchcodecDecoder
 from gpu_lipsync.detection import CUDA_HELD_BYTES, DetectionStream
+from gpu_lipsync.device import lack_of_memory_named
 from gpu_lipsync.errors import DeviceMemoryError
+from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.progress import Silent
-from gpu_lipsync.video import open_video
+from gpu_lipsync.video import Video, open_video
 from tests.clips import tone, write_sound
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-SOUND_S = 24 / 25
+SOUND_S = 40 / 25
 # What takes frames as its first argument, or as its second after self.
 STAGES = {
     "decoding": "gpu_lipsync.video.Video._edit",
@@ -42,7 +46,8 @@ def config_of(folder: Path, checkpoint: Path) -> LipSyncConfig:
     return LipSyncConfig(
         checkpoint_path=checkpoint,
         face=SAMPLES / "face.mp4",
-        audio=write_sound(folder / "a.wav", tone(SOUND_S)),
+        audio=write_sound(folder / "a.wav", np.concatenate([tone(SOUND_S / 2), 0 * tone(SOUND_S / 2)], axis=1)),
+        silence_gating=True,  # whose counts and mouths begin again too
         outfile=folder / "results" / "out.mp4",
         device="cpu",  # a GPU host's decoder and batch sizes are others; its memory is for `make gpu-check`
     )
@@ -81,11 +86,69 @@ def test_the_run_begins_again_with_half_the_batch_once_per_level(
     said = [line for line in listener.lines if "memory" in line]
     assert said == [f"out of memory: starting again with batches of {size}" for size in (8, 4, 2)]
     assert listener.lines == report.notes and listener.begun == [report.n_frames] * 4
-    counts = [(r.n_frames, r.n_source_frames, r.n_frames_without_face, r.n_generated) for r in (whole, report)]
-    assert counts[0] == counts[1] and report.batch_size == 2
+    names = ("n_frames", "n_source_frames", "n_frames_without_face", "n_frames_in_silence")
+    assert [getattr(report, name) for name in names] == [getattr(whole, name) for name in names]
+    assert report.batch_size == 2 and 0 < report.n_frames_in_silence < report.n_generated < report.n_frames
     # In batches of another size the generator's products round otherwise, and the encoder looks ahead otherwise.
     assert (pictures(config.outfile) - pictures(tmp_path / "whole.mp4")).abs().mean() < 0.1
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["out.mp4"]
+
+
+def test_a_generator_starved_by_the_frames_that_wait_makes_them_fewer(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one do not help it while decoding, detection and encoder hold sixteen frames each, and more."""
+    waiting: list[int] = []
+    edit, forward = Video._edit, Wav2Lip.forward
+
+    def counted(self: Video, frames: torch.Tensor) -> torch.Tensor:
+        waiting.append(len(frames))
+        return edit(self, frames)
+
+    def starved(self: Wav2Lip, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if max(waiting[-2:]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(Video, "_edit", counted)
+    monkeypatch.setattr(Wav2Lip, "forward", starved)
+    report = run(config_of(tmp_path, checkpoint))
+    begun = [int(note.rsplit(" ", 1)[1]) for note in report.notes if "starting again" in note]
+    assert begun == [8, 4] and report.n_generated > 0
+
+
+def test_a_second_look_at_frames_is_in_batches_too() -> None:
+    sizes = []
+
+    class Detector:
+        long_side_px = 640
+
+        def candidates(self, frames: torch.Tensor, *, long_side_px: int | None = None) -> torch.Tensor:
+            sizes.append(len(frames))
+            return torch.zeros(len(frames), 1, 15)
+
+    stream = DetectionStream(Detector(), stride=25, batch_size=2)
+    stream.push(torch.zeros(24, 3, 64, 64, dtype=torch.uint8))
+    assert len(stream.look(range(1, 24))) == 23 and sizes == [2] * 11 + [1]
+
+
+def test_memory_that_a_decoder_lacks_is_no_damage() -> None:
+    class Reader:
+        def get_frames_in_range(self, *_: int) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    decoder = object.__new__(TorchcodecDecoder)
+    decoder._reader = Reader()
+    with pytest.raises(torch.OutOfMemoryError):
+        next(decoder.batches(0, 4, 4))
+
+
+@pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])
+def test_what_cuda_s_libraries_lack_is_named(words: str) -> None:
+    with pytest.raises(DeviceMemoryError, match="--device cpu"), lack_of_memory_named(torch.device("cuda")):
+        raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="a bug"), lack_of_memory_named(torch.device("cuda")):
+        raise RuntimeError("a bug")
 
 
 def test_a_single_frame_too_many_ends_the_run(
