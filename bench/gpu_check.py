@@ -203,7 +203,7 @@ def _whole(device: torch.device) -> Iterator[Row]:
                 verdict = "" if limit < ENOUGH_MIB else FAILED
                 yield f"{name}, {limit} MiB", None, f"{verdict}exit code {error.exit_code}: {error}"
                 continue
-        went = ", ".join(str(note) for note in report.notes if "memory" in note) or "enough of it"
+        went = ", ".join(note for note in report.notes if "memory" in note) or "enough of it"
         note = _apart(pictures, expected, f"{went}; batches of {report.batch_size}")
         yield f"{name}, {limit} MiB", report.total_seconds / report.n_frames, note
 

@@ -92,8 +92,6 @@ class DecordDecoder:
         for first in range(start, stop, size):
             try:
                 pixels = self._reader.get_batch(range(first, min(first + size, stop)))
-            except torch.OutOfMemoryError:
-                raise
             except (decord.DECORDError, RuntimeError) as error:
                 if self._rescue is None:
                     raise _damaged(self._info.path, first, error) from error

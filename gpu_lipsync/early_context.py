@@ -6,7 +6,7 @@ import ctypes
 import threading
 from contextlib import suppress
 
-MOST = 2**31 - 1  # that the driver's int can number
+LAST_NUMBER = 2**31 - 1  # of a device, in the driver's int; a larger one would come out as another device
 
 
 def begin_context(device: str) -> threading.Thread | None:
@@ -34,5 +34,5 @@ def _retain(device: str) -> None:
     with suppress(OSError, AttributeError):  # no driver, or a very old one
         driver = ctypes.CDLL("libcuda.so.1")
         handle, context = ctypes.c_int(), ctypes.c_void_p()
-        if not driver.cuInit(0) and not driver.cuDeviceGet(ctypes.byref(handle), min(int(index or 0), MOST)):
+        if not driver.cuInit(0) and not driver.cuDeviceGet(ctypes.byref(handle), min(int(index or 0), LAST_NUMBER)):
             driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)

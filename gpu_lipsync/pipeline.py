@@ -130,8 +130,9 @@ def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Obse
 def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> None:
     video, device = clip.video, clip.video.device
     timeline = video.timeline(len(clip.mel))
-    # A batch of frames that has to be small for the memory's sake is no smaller for the detector's batch being large.
-    faces = replace(config.faces, det_batch_size=min(config.faces.det_batch_size, report.batch_size))
+    faces = config.faces
+    if report.batch_size < batch_size(config, video):  # begun again: detection has to do with less memory, too
+        faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
     tracker = FaceTracker(clip.detector, faces, fps=float(video.fps))
     renderer = MouthRenderer(clip.generator, config.blend, report, observer, rest_weights=clip.pauses)
     height, width = video.size
