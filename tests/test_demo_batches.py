@@ -1,11 +1,16 @@
 """Training batches: the sound that goes with the mouth, everybody as often, the same work for any number of faces."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.tools import retrain_hearing
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.synthetic_talkers import shut
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks
@@ -13,10 +18,10 @@ from tests.residency import watched
 from tests.talkers import sample_faces
 
 
-def talk(number: int, seconds: float) -> tuple[Tensor, Tensor]:
-    """Sound and mouth that say which talk this is, and when."""
+def talk(number: int, seconds: float, voice: str = "a") -> tuple[Tensor, Tensor, str]:
+    """Sound and mouth that say which talk this is, and when; and whose voice it is."""
     columns, moments = torch.arange(int(seconds * COLUMNS_PER_S)), torch.arange(int(seconds * TRACK_HZ))
-    return (number * 1000 + columns).expand(80, -1).float(), (number * 10000 + moments).expand(4, -1).float()
+    return (number * 1000 + columns).expand(80, -1).float(), (number * 10000 + moments).expand(4, -1).float(), voice
 
 
 def test_sound_and_mouth_are_of_the_same_talk_and_moment() -> None:
@@ -32,6 +37,12 @@ def test_sound_and_mouth_are_of_the_same_talk_and_moment() -> None:
     assert (mouth[..., 0] - which[:, None] * 10000 - expected).abs().max() <= 1  # whole moments
 
 
+def test_whoever_speaks_four_times_as_much_is_heard_twice_as_often() -> None:
+    talks = Talks.joined([talk(0, 3.0, "much"), talk(1, 1.0, "little"), talk(2, 1.0, "much")])
+    much, little, also = talks.chances.tolist()
+    assert (much + also) / little == pytest.approx(2) and much / also == pytest.approx(3)
+
+
 @pytest.fixture(scope="module")
 def material() -> dict[str, Any]:
     """Two people: one with a clip and two stills, one with a still."""
@@ -45,8 +56,8 @@ def material() -> dict[str, Any]:
         "originals": vars(originals),
         "gaps": torch.tensor([0.1, 0.3, 0.2]),
         "people": ["a", "a", "b"],
-        "talks": [talk(0, 1.0)],
-        "real_talks": [talk(1, 2.0), talk(2, 0.5)],
+        "talks": [talk(0, 1.0, "espeak")],
+        "real_talks": [talk(1, 2.0), talk(2, 0.5, "b")],
     }
 
 
@@ -71,6 +82,40 @@ def test_everybody_comes_as_often_as_anybody(material: dict[str, Any]) -> None:
     assert abs(float(share[2]) - 0.5) < 0.03  # person b's only still; three standard deviations
     assert abs(float(share[1] / share[0]) - 0.35 / 0.15) < 0.4, "open mouths more often: gaps and 0.05"
     assert len(maker.crops) == 20, "who is kept out is not even there"
+
+
+def test_an_ear_is_retrained_and_the_face_left_alone(
+    material: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    start = {k: v for k, v in Wav2Lip(0.25).state_dict().items() if "num_batches" not in k}
+    start = {k: v.half() if ".conv_block.0." in k else v for k, v in start.items()}
+    save_file(start, tmp_path / "start.safetensors")
+    torch.save(material, tmp_path / "material.pt")
+    monkeypatch.setattr(retrain_hearing, "FIT_STEPS", 20)
+    monkeypatch.setattr(retrain_hearing, "KNOWN_WINDOWS", 1)
+    files = [tmp_path / f"{i}.safetensors" for i in range(2)]
+    options = ["--material", str(tmp_path / "material.pt"), "--start", str(tmp_path / "start.safetensors"), "--quiet"]
+    for file in files:
+        monkeypatch.setattr(sys, "argv", ["x", *options, "--out", str(file), "--steps", "6", "--batch", "8"])
+        retrain_hearing.main()
+    first, again = map(load_file, files)
+    assert first.keys() == start.keys()
+    for name, tensor in first.items():
+        assert tensor.dtype == start[name].dtype and torch.equal(tensor, again[name]), f"{name} is not the seed's"
+        heard = name.startswith("audio_encoder.")
+        assert torch.equal(tensor, start[name]) != heard, name
+
+
+def test_codes_are_read_as_the_mouths_they_were_made_of() -> None:
+    torch.manual_seed(0)
+    mouths = torch.rand(2000, retrain_hearing.N_MOUTH)
+    codes = (mouths @ torch.randn(retrain_hearing.N_MOUTH, 40)).relu() + 0.5
+    meaning = retrain_hearing.Codes(codes, mouths)
+    off = (meaning.mouths(codes) - mouths).square().mean() / mouths.var()
+    assert off < 0.25  # the ReLU keeps a straight reading from all of it
+    shuffled = codes[torch.randperm(len(codes))]
+    assert meaning.unusual(codes, mouths) < 0.3 * meaning.unusual(shuffled, mouths)
 
 
 def test_a_large_batch_is_no_more_operations_than_a_small_one(material: dict[str, Any]) -> None:

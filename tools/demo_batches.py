@@ -13,12 +13,14 @@ from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
 from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, morphed, pixel_grid, sample
 from gpu_lipsync.tools.talks import MEL_COLUMNS, Talks
+from gpu_lipsync.tools.vocal_tract import with_tract
 
 FACE_PX = 96
 BOX = 0.75  # of the crop's side: the box the product cuts out
 MEL_PER_DB = 0.08
 REAL_SHARE = 0.25
-REAL_SPEECH_SHARE = 0.5  # of the sound that animated stills say
+REAL_SPEECH_SHARE = 0.6  # of the sound that animated stills say
+THROATS = 0.13  # standard deviation of the logarithm of how much shorter they are
 SILENT_SHARE = 0.15
 NEAR_FRAMES = 15
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
@@ -98,7 +100,7 @@ class BatchMaker:
             real = self._uniform(n) < REAL_SPEECH_SHARE
             share = self._uniform(n)
             made, recorded = (
-                talks.windows(self._integers(talks.columns.shape[1], n), share)
+                talks.windows(torch.multinomial(talks.chances, n, True, generator=self.random), share)
                 for talks in (self.talks, self.real_talks)
             )
             mel = torch.where(real[:, None, None, None], recorded[0], made[0])
@@ -255,8 +257,9 @@ class BatchMaker:
         return torch.lerp(soft, out, 0.5 + self._uniform(n, 1, 1, 1, 1) * 0.9).clamp(0, 1)
 
     def roughened(self, mel: Tensor) -> Tensor:
-        """Other levels, microphones and rooms for sound windows (n, 1, 80, 16): gain, equaliser, noise floor."""
+        """Other throats, levels, microphones and rooms for sound (n, 1, 80, 16): tract, gain, equaliser, noise."""
         n = len(mel)
+        mel = with_tract(mel, torch.exp(self._normal(n) * THROATS).clamp(0.72, 1.4))
         decibels = mel / MEL_PER_DB + self._uniform(n, 1, 1, 1) * 30 - 20
         decibels = decibels + F.interpolate(self._normal(n, 1, 5) * 3, 80, mode="linear", align_corners=True)[..., None]
         floor = self._uniform(n, 1, 1, 1) * 45 - 60

@@ -1,6 +1,7 @@
 """Material for training the demo generator: face crops and sound of GRID clips, stills to animate, synthetic speech.
 
-    python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --speech FOLDER --out material.pt
+    python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --speech FOLDER --packages FOLDER \
+        --out material.pt
 
 Crops are 128 px: the box the product would crop, and a sixth of it more on each side, so that training can move, scale
 and turn the 96 px it shows the network.
@@ -9,6 +10,7 @@ and turn the 96 px it shows the network.
 import argparse
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,26 +24,24 @@ from torchaudio.functional import resample
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, log_mel, mel_windows
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh
-from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOMAIN_STILLS, path_of, read_packaged
+from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOMAIN_STILLS, read_packaged, still_path
 from gpu_lipsync.tools.espeak import Espeak
 from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
+from gpu_lipsync.tools.flite import VOICES, Flite
 from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence, seen_mouth
-from gpu_lipsync.tools.synthetic_speech import mouth_track, random_talk
+from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, text_of
+from gpu_lipsync.tools.synthetic_speech import ahead, mouth_track, random_flite_talk, random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
 
-N_TALKS = 560  # about 50 minutes
+N_TALKS = 560  # of espeak-ng: about 50 minutes
+N_FLITE_TALKS = 480  # about 45 minutes
 PACES = (0.8, 0.9, 1.0, 1.12, 1.25)  # each recording also slower and deeper, faster and higher: other voices
-PUBLIC_DOMAIN_SPEECH = {  # what is said; None: recognised
-    "jfk_11s_44k1_stereo.flac": "and so my fellow americans ask not what your country can do for you "
-    "ask what you can do for your country",
-    "ljspeech_7.7s_22k_mono.wav": None,
-}
 MARGIN = 1 / 6  # of the box, on each side
 FPS = 25
 SMOOTHING_FRAMES = 3.0
-# GRID's own speaker numbers where the file names have them; the others by the clip.
-Talk = tuple[Tensor, Tensor]  # log-mel (80, T), mouth (4, m), both in half precision
+Talk = tuple[Tensor, Tensor, str]  # log-mel (80, T), mouth (4, m), both in half precision; whose voice
 
+# GRID's own speaker numbers where the file names have them; the others by the clip.
 SAME_PERSON = {"bbaf2n": "s1", "swiz3n": "s26", "id2_vcd_swwp2s": "pwij3p"}
 HELD_OUT = ("s33", "sbwe5n", "lbax4n")
 MAX_CLIPS_PER_PERSON = 5
@@ -151,7 +151,7 @@ def read_stills(clips: list[Clip], folder: Path, detector: CenterFace, mesh: Fac
             crops.append(clip.crops[::GRID_STEP])
             landmarks.append(clip.landmarks[::GRID_STEP])
             people += [clip.person] * len(crops[-1])
-    pictures = [(f"{s.file} {s.face}", s.face, read_frames(path_of(s, folder))) for s in PUBLIC_DOMAIN_STILLS]
+    pictures = [(f"{s.file} {s.face}", s.face, read_frames(still_path(s, folder))) for s in PUBLIC_DOMAIN_STILLS]
     pictures += [(name, 0, read_packaged(name)) for name in PACKAGED_STILLS]
     for person, face, picture in pictures:
         crop, points = crops_and_landmarks(picture, detector, mesh, face)
@@ -165,40 +165,52 @@ def read_stills(clips: list[Clip], folder: Path, detector: CenterFace, mesh: Fac
 
 
 def make_talks(seed: int) -> list[Talk]:
-    """Synthetic speech."""
-    engine, rng = Espeak(), random.Random(seed)
-    talks = (random_talk(engine, rng) for _ in range(N_TALKS))
-    return [(log_mel(talk.waveform).half(), talk.mouth.half()) for talk in talks]
+    """Synthetic speech; espeak-ng's many voices count as one, since they are made alike."""
+    espeak, flite, rng = Espeak(), Flite(), random.Random(seed)
+    talks = [(random_talk(espeak, rng), "espeak") for _ in range(N_TALKS)]
+    for i in range(N_FLITE_TALKS):
+        voice = VOICES[i % len(VOICES)]
+        talks.append((random_flite_talk(flite, voice, rng), voice))
+    return [(log_mel(talk.waveform).half(), talk.mouth.half(), voice) for talk, voice in talks]
 
 
-def read_real_talks(clips: list[Clip], grid: Path, speech: Path) -> list[Talk]:
-    """Recordings of the people who are not held out, with the mouths that they were seen to make, and those of the
-    speech folder, with the mouths of their phonemes; each at every pace.
-    """
+def read_grid_talks(clips: list[Clip], grid: Path) -> list[Talk]:
+    """What the people who are not held out said, with the mouths that they were seen to make, at every pace."""
     seen = [clip for clip in clips if not clip.held_out]
-    sounds: list[tuple[Path, str | None, Clip | None]] = [
-        (grid / f"{clip.name}.mpg", grid_sentence(clip.name), clip) for clip in seen
-    ]
-    sounds += [(speech / name, text, None) for name, text in PUBLIC_DOMAIN_SPEECH.items()]
     talks: list[Talk] = []
-    for path, text, clip in sounds:
-        waveform = load_audio(path)
-        phonemes = align(waveform, text)
-        for pace in PACES:
-            paced = at_pace(resample(waveform, round(SAMPLE_RATE_HZ * pace), SAMPLE_RATE_HZ), phonemes, pace)
-            mouth = torch.from_numpy(mouth_track(paced))
-            if clip is not None:
-                person = torch.cat([other.landmarks for other in seen if other.person == clip.person])
-                mouth = seen_mouth(clip.landmarks, person, FPS * pace, mouth)
-            talks.append((log_mel(torch.from_numpy(paced.samples) / 32768).half(), mouth.half()))
+    for clip in seen:
+        waveform = load_audio(grid / f"{clip.name}.mpg")
+        person = torch.cat([other.landmarks for other in seen if other.person == clip.person])
+        for pace, mel, mouth in _at_every_pace(waveform, align(waveform, grid_sentence(clip.name))):
+            mouth = seen_mouth(clip.landmarks, person, FPS * pace, mouth)
+            talks.append((mel, mouth.half(), clip.person))
     return talks
+
+
+def read_recordings(folders: tuple[Path, ...]) -> list[Talk]:
+    """The speech of RECORDINGS with the mouths of its phonemes, at every pace."""
+    talks: list[Talk] = []
+    for recording in RECORDINGS:
+        waveform = load_audio(path_of(recording.file, folders))
+        phonemes = align(waveform, text_of(recording, folders), UNUSUAL_WORDS)
+        for _, mel, mouth in _at_every_pace(waveform, phonemes):
+            talks.append((mel, ahead(mouth).half(), recording.voice))
+    return talks
+
+
+def _at_every_pace(waveform: Tensor, phonemes: list[tuple[float, str]]) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Each of PACES, the sound's log-mel in half precision, and the mouth of its phonemes."""
+    for pace in PACES:
+        paced = at_pace(resample(waveform, round(SAMPLE_RATE_HZ * pace), SAMPLE_RATE_HZ), phonemes, pace)
+        yield pace, log_mel(torch.from_numpy(paced.samples) / 32768).half(), torch.from_numpy(mouth_track(paced))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True, help="folder with grid_*.mpg")
     parser.add_argument("--stills", type=Path, required=True, help="folder with the pictures of demo_stills.py")
-    parser.add_argument("--speech", type=Path, required=True, help=f"folder with {', '.join(PUBLIC_DOMAIN_SPEECH)}")
+    parser.add_argument("--speech", type=Path, required=True, help="folder with the recordings that are in no package")
+    parser.add_argument("--packages", type=Path, required=True, help="folder with the packages of recordings.py")
     parser.add_argument("--out", type=Path, required=True, help="file to write, for train_demo")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic speech")
     arguments = parser.parse_args()
@@ -212,12 +224,13 @@ def main() -> None:
         "gaps": (stills.lips[:, 1] - stills.lips[:, 0]).amax(dim=1),
         "people": people,
         "talks": make_talks(arguments.seed),
-        "real_talks": read_real_talks(clips, arguments.clips, arguments.speech),
+        "real_talks": read_grid_talks(clips, arguments.clips) + read_recordings((arguments.speech, arguments.packages)),
     }
     torch.save(material, arguments.out)
     for clip in clips:
         print(f"{clip.name}: {clip.person}, {len(clip.crops)} frames{' (held out)' * clip.held_out}")
-    print(f"{len(stills.crops)} stills, {N_TALKS} synthetic talks, {len(material['real_talks'])} real ones")
+    n_made, n_real = len(material["talks"]), len(material["real_talks"])
+    print(f"{len(stills.crops)} stills, {n_made} synthetic talks, {n_real} real ones")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ PUBLIC_DOMAIN_STILLS = (
 
 
 def _grace_hopper() -> NDArray[np.uint8]:
-    with get_sample_data("grace_hopper.jpg") as file, Image.open(file) as picture:
+    with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
@@ -48,7 +48,7 @@ def read_packaged(name: str) -> Tensor:
     return torch.from_numpy(PACKAGED_STILLS[name]().copy()).permute(2, 0, 1)[None].contiguous()
 
 
-def path_of(still: Still, folder: Path) -> Path:
+def still_path(still: Still, folder: Path) -> Path:
     """Where a still's file is.
 
     Raises:

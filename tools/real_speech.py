@@ -4,6 +4,7 @@ pocketsphinx brings its acoustic model, dictionary and language model in its whe
 """
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -32,17 +33,20 @@ def grid_sentence(name: str) -> str:
     return " ".join({"a.": "a", "i.": "i", "o.": "o"}.get(word, word) for word in words)
 
 
-def align(waveform: Tensor, text: str | None) -> list[tuple[float, str]]:
+def align(waveform: Tensor, text: str | None, words: Mapping[str, str] | None = None) -> list[tuple[float, str]]:
     """Phonemes of a recording: start in seconds and IPA, "" for a pause.
 
     Args:
         waveform: (n,) at 16 kHz in [-1, 1].
         text: what is said, lower case; None recognises it first.
+        words: those of the text that pocketsphinx does not know, and their phones.
 
     Raises:
         ValueError: the text does not fit the sound.
     """
     decoder = Decoder(samprate=SAMPLE_RATE_HZ, bestpath=False, loglevel="FATAL")
+    for word, phones in (words or {}).items():
+        decoder.add_word(word, phones, update=True)
     sound = (waveform.clamp(-1, 1) * 32767).to(torch.int16).numpy().tobytes()
 
     def listen() -> None:

@@ -1,4 +1,4 @@
-"""Sound whose mouth is known: espeak-ng speaks, and each phoneme says how the lips stood at that moment.
+"""Sound whose mouth is known: a synthesiser speaks, and each phoneme says how the lips stood at that moment.
 
 A mouth is four numbers over time, each in [0, 1]: how far it is open, spread and rounded, and how much the upper teeth
 show.
@@ -15,11 +15,14 @@ from torchaudio.functional import resample
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ
 from gpu_lipsync.tools.espeak import Espeak, Speech
+from gpu_lipsync.tools.flite import Flite
 from gpu_lipsync.tools.speech_tables import LANGUAGES, LIPS_CLOSED, UNKNOWN, VARIANTS, VISEMES, WORDS
 
 TRACK_HZ = 200
 N_PARAMETERS = 4  # open, spread, round, teeth
 LIPS_S = 0.035  # standard deviation of the smoothing that stands for co-articulation
+LIPS_LEAD_S = 0.02  # lips are on their way before the sound is heard
+FLITE_PACES = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15)  # also slower and deeper, faster and higher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +49,29 @@ def random_talk(engine: Espeak, rng: random.Random) -> Talk:
         pitch=rng.randint(15, 85),
         pitch_range=rng.randint(30, 80),
     )
+    return _as_talk(speech, rng)
+
+
+def random_flite_talk(engine: Flite, voice: str, rng: random.Random) -> Talk:
+    """A random text in this voice, at a random rate and pace."""
+    speech = engine.speak(random_text(rng), voice, stretch=rng.uniform(0.8, 1.25))
+    return _as_talk(speech, rng, pace=rng.choice(FLITE_PACES))
+
+
+def _as_talk(speech: Speech, rng: random.Random, pace: float = 1.0) -> Talk:
+    """At 16 kHz, `pace` times as fast, at a random level."""
     sound = torch.from_numpy(speech.samples.astype(np.float32) / 32768)
-    waveform = resample(sound, speech.sample_rate_hz, SAMPLE_RATE_HZ)
+    waveform = resample(sound, round(speech.sample_rate_hz * pace), SAMPLE_RATE_HZ)
     loudest = float(waveform.abs().max().clamp(min=1e-3))
-    return Talk(waveform=waveform * (rng.uniform(0.25, 0.95) / loudest), mouth=torch.from_numpy(mouth_track(speech)))
+    phonemes = [(start / pace, ipa) for start, ipa in speech.phonemes]
+    paced = Speech(samples=(waveform * 32767).short().numpy(), sample_rate_hz=SAMPLE_RATE_HZ, phonemes=phonemes)
+    mouth = ahead(torch.from_numpy(mouth_track(paced)))
+    return Talk(waveform=waveform * (rng.uniform(0.25, 0.95) / loudest), mouth=mouth)
+
+
+def ahead(mouth: Tensor) -> Tensor:
+    """A mouth (4, m) at TRACK_HZ, LIPS_LEAD_S earlier."""
+    return mouth[:, round(LIPS_LEAD_S * TRACK_HZ) :]
 
 
 def mouth_track(speech: Speech) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Recordings with the mouths that said them, end to end: any number of windows of sound in one operation."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -20,19 +21,31 @@ class Talks:
         mouth: (4, all moments), at TRACK_HZ.
         columns: (2, n): where each talk begins in `mel`, and how many columns it has.
         moments: (2, n), likewise in `mouth`.
+        chances: (n,): of drawing a talk. The longer it is, the likelier; but of two voices of which one has four times
+            as much, that is drawn twice as often, not four times.
     """
 
     mel: Tensor
     mouth: Tensor
     columns: Tensor
     moments: Tensor
+    chances: Tensor
 
     @staticmethod
-    def joined(talks: list[tuple[Tensor, Tensor]]) -> "Talks":
-        """One of talks (80, T), (4, m)."""
-        mels, mouths = ([part.float() for part in parts] for parts in zip(*talks, strict=True))
+    def joined(talks: list[tuple[Tensor, Tensor, str]]) -> "Talks":
+        """One of talks (80, T), (4, m), and whose voice each is."""
+        mels, mouths = [mel.float() for mel, _, _ in talks], [mouth.float() for _, mouth, _ in talks]
+        columns = _spans(mels)
+        of_voice: Counter[str] = Counter()
+        for (_, _, voice), n_columns in zip(talks, columns[1].tolist(), strict=True):
+            of_voice[voice] += n_columns
+        spoken = torch.tensor([of_voice[voice] for _, _, voice in talks])
         return Talks(
-            mel=torch.cat(mels, dim=1), mouth=torch.cat(mouths, dim=1), columns=_spans(mels), moments=_spans(mouths)
+            mel=torch.cat(mels, dim=1),
+            mouth=torch.cat(mouths, dim=1),
+            columns=columns,
+            moments=_spans(mouths),
+            chances=columns[1] / spoken.sqrt(),
         )
 
     def windows(self, talk: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

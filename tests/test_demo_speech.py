@@ -1,0 +1,79 @@
+"""The speech that the demo generator is trained on: other throats, what was said, and when."""
+
+import shutil
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, log_mel, mel_windows
+from gpu_lipsync.tools.flite import Flite, phonemes_of
+from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, plain_words
+from gpu_lipsync.tools.vocal_tract import with_tract
+
+
+def loudest_band(hz: float) -> int:
+    """Where a pure tone of `hz` lies in the product's mel bands."""
+    time = torch.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    return int(log_mel(0.5 * torch.sin(2 * torch.pi * hz * time)).mean(dim=1).argmax())
+
+
+def tone(hz: float) -> Tensor:
+    """(1, 1, 80, 16)."""
+    time = torch.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    return mel_windows(0.5 * torch.sin(2 * torch.pi * hz * time), 25)[10:11]
+
+
+@pytest.mark.parametrize("hz", [400.0, 900.0, 2500.0])  # below, across and above the scale's bend at 1 kHz
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_a_shorter_tract_moves_a_tone_up_as_far_as_its_frequency(hz: float, factor: float) -> None:
+    moved = with_tract(tone(hz), torch.tensor([factor]))
+    assert abs(int(moved.mean(dim=(0, 1, 3)).argmax()) - loudest_band(hz * factor)) <= 1  # a tone between two bands
+
+
+def test_the_same_tract_changes_nothing() -> None:
+    mel = torch.randn(3, 1, 80, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(with_tract(mel, torch.ones(3)), mel, atol=1e-4, rtol=0)  # float32 through logarithms
+
+
+def test_flite_says_when_a_phoneme_ends_and_we_when_it_begins() -> None:
+    assert phonemes_of("pau:0.195 p:0.280 iy:0.491 pau:0.600 \n") == [
+        (0.0, ""), (0.195, "p"), (0.28, "i"), (0.491, ""), (0.6, "")
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="the command flite is not there")
+def test_flite_is_silent_in_its_pauses_and_loud_in_its_vowels() -> None:
+    speech = Flite().speak("please put a blue map on the table", "slt")
+    sound = torch.from_numpy(speech.samples / 32768.0)
+    ends = [start for start, _ in speech.phonemes[1:]]
+    level = {
+        name: [
+            float(sound[int(start * speech.sample_rate_hz) : int(end * speech.sample_rate_hz)].square().mean().sqrt())
+            for (start, ipa), end in zip(speech.phonemes, ends, strict=False)
+            if (ipa == "") == (name == "pause") and (ipa == "" or ipa[0] in "iuæɑʌ")
+        ]
+        for name in ("pause", "vowel")
+    }
+    assert len(level["vowel"]) >= 3 and max(level["pause"]) < 0.2 * min(level["vowel"])
+    with pytest.raises(ValueError, match="nobody"):
+        Flite().speak("hello", "nobody")
+
+
+def test_texts_become_plain_words() -> None:
+    page = "<h1><span id='a'>II</span></h1><p><span>Thy youth’s livery,</span><br/>\n<span>’This fair child’</span></p>"
+    assert plain_words(page) == "thy youth's livery this fair child"
+    assert plain_words("uh yknow, [adif] so <VOCNOISE> it's") == "uh you know so it's"
+
+
+def test_recordings_and_their_words_are_as_the_aligner_wants_them() -> None:
+    assert len({recording.file for recording in RECORDINGS}) == len(RECORDINGS)
+    texts = [r.text for r in RECORDINGS if r.text]
+    assert all(plain_words(text) == text for text in (*texts, *UNUSUAL_WORDS))
+    pocketsphinx = pytest.importorskip("pocketsphinx", reason="comes with the tools extra")
+    decoder = pocketsphinx.Decoder(samprate=SAMPLE_RATE_HZ, loglevel="FATAL")
+    words = {word for text in texts for word in text.split()}
+    assert not [word for word in sorted(words - UNUSUAL_WORDS.keys()) if decoder.lookup_word(word) is None]
+    for word, phones in UNUSUAL_WORDS.items():
+        assert decoder.lookup_word(word) is None, "known after all"
+        decoder.add_word(word, phones)  # raises on a phone that is none

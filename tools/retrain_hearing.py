@@ -1,0 +1,141 @@
+"""Teach a demo generator's ear alone: new voices for a network whose face stays as it is.
+
+    python -m gpu_lipsync.tools.retrain_hearing --material material.pt --start demo.safetensors --out better.safetensors
+
+What a face can show, the decoder has learnt; which sound asks for which mouth takes other voices, and no pictures:
+minutes on two cores instead of hours. The code that the sound's encoder gives the decoder keeps its meaning. On the
+voices that the generator already knows, a linear reading of the code is fitted to the mouths, and a small network
+learns which code a mouth usually has; then the encoder learns to give every voice codes that read as its mouths and are
+usual ones. Writes averaged weights, as train_demo does. Seeded.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gpu_lipsync.device import network_dtype
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.tools.demo_batches import BatchMaker
+
+N_MOUTH = 16  # four numbers at four moments
+OPEN_SPREAD_ROUND_TEETH = (2.0, 0.7, 0.7, 0.6)  # what an error in each counts
+USUAL_SHARE = 0.005  # of being a usual code, beside the mouth's error
+KNOWN_WINDOWS, FIT_BATCH, FIT_STEPS = 80, 512, 1500
+EMA_EVERY = 5
+
+
+class Codes:
+    """What the codes of a sound's encoder mean, by the voices it knows."""
+
+    def __init__(self, codes: Tensor, mouths: Tensor) -> None:
+        """Of codes (n, c) and the mouths (n, N_MOUTH) that they stand for."""
+        ones = torch.cat((codes, torch.ones_like(codes[:, :1])), dim=1)
+        self._reading = torch.linalg.solve(
+            ones.T @ ones + 0.1 * torch.eye(ones.shape[1], device=ones.device), ones.T @ mouths
+        )
+        self._spread = codes.std(dim=0).clamp(min=1e-2)
+        self._usual = nn.Sequential(
+            *(nn.Linear(N_MOUTH, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, codes.shape[1]))
+        ).to(codes.device)
+        optimizer = torch.optim.Adam(self._usual.parameters(), 1e-3)
+        for _ in range(FIT_STEPS):
+            some = torch.randint(len(codes), (FIT_BATCH,), device=codes.device)
+            loss = self.unusual(codes[some], mouths[some])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        self._usual.requires_grad_(False)
+
+    def mouths(self, codes: Tensor) -> Tensor:
+        """(n, N_MOUTH) that codes (n, c) are read as."""
+        return codes @ self._reading[:-1] + self._reading[-1]
+
+    def unusual(self, codes: Tensor, mouths: Tensor) -> Tensor:
+        """How far codes are from what such mouths usually have; about 1 is as far as any two."""
+        return ((codes - self._usual(mouths)) / self._spread).square().mean()
+
+
+def of_voices(material: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    """The material with no talks but those of these voices."""
+    kinds = ("talks", "real_talks")
+    return material | {kind: [talk for talk in material[kind] if talk[2] in known] for kind in kinds}
+
+
+def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
+    """The sound's encoder, trained: its tensors by their names in the generator."""
+    device = torch.device(arguments.device)
+    torch.manual_seed(arguments.seed)
+    torch.set_num_threads(arguments.threads)
+    material = torch.load(arguments.material, map_location="cpu", weights_only=True)
+    people = {clip["person"] for clip in material["clips"]}
+    familiar, maker = (BatchMaker(m, device=device) for m in (of_voices(material, {"espeak", *people}), material))
+    familiar.seed(arguments.seed)
+    maker.seed(arguments.seed)
+    generator = Wav2Lip(arguments.width).to(device)
+    generator.load_state_dict(load_file(arguments.start), strict=False)  # without batch norm's counters
+    encoder = generator.audio_encoder.eval()
+    with torch.inference_mode():
+        pairs = [(encoder(mel).flatten(1), mouth.flatten(1)) for mel, mouth in _windows(familiar, KNOWN_WINDOWS)]
+    codes, mouths = (torch.cat(part).clone() for part in zip(*pairs, strict=True))
+    meaning = Codes(codes, mouths)
+    weights = torch.tensor(OPEN_SPREAD_ROUND_TEETH, device=device)
+    encoder.train()
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=arguments.learning_rate)
+    average = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    halved = device.type == "cuda" or network_dtype(device, fp16=False) == torch.bfloat16
+    began = time.monotonic()
+    for step in tqdm(range(arguments.steps), mininterval=5, disable=arguments.quiet):
+        left = (arguments.steps - step) / (0.6 * arguments.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = arguments.learning_rate * min(1.0, (step + 1) / 100, max(0.02, left))
+        mel, mouth = maker.speech(arguments.batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+            code = encoder(mel.contiguous(memory_format=torch.channels_last)).flatten(1)
+        code = code.float()
+        error = ((meaning.mouths(code).view_as(mouth) - mouth).square() * weights).mean()
+        unusual = meaning.unusual(code, mouth.flatten(1))
+        optimizer.zero_grad()
+        (error + USUAL_SHARE * unusual).backward()
+        optimizer.step()
+        if step % EMA_EVERY == 0:
+            keep = min(0.99, 1 - 10 / (step + 20))
+            for name, tensor in encoder.state_dict().items():
+                if tensor.is_floating_point():
+                    average[name].lerp_(tensor, 1 - keep)
+        if step % 500 == 499 and not arguments.quiet:
+            seconds = time.monotonic() - began
+            tqdm.write(f"{step + 1} steps, {seconds:.0f} s: mouth {float(error):.4f}, code {float(unusual):.3f}")
+    return {f"audio_encoder.{name}": tensor.cpu() for name, tensor in average.items()}
+
+
+def _windows(maker: BatchMaker, times: int) -> list[tuple[Tensor, Tensor]]:
+    return [maker.speech(FIT_BATCH) for _ in range(times)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--material", type=Path, required=True, help="what demo_material wrote")
+    parser.add_argument("--start", type=Path, required=True, help="the generator to go on from")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--steps", type=int, default=4800)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true")
+    arguments = parser.parse_args()
+    weights = load_file(arguments.start)
+    heard = retrain(arguments)
+    save_file({name: heard.get(name, w).to(w.dtype).contiguous() for name, w in weights.items()}, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
