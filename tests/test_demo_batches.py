@@ -107,6 +107,15 @@ def test_an_ear_is_retrained_and_the_face_left_alone(
         assert torch.equal(tensor, start[name]) != heard, name
 
 
+def test_lips_move_ahead_of_phonemes_but_not_of_what_was_seen(material: dict[str, Any]) -> None:
+    moved = retrain_hearing.with_lips_ahead(material, {"b"})
+    lead = round(retrain_hearing.LIPS_LEAD_S * TRACK_HZ)
+    (_, mouth, _), (_, seen, _) = moved["real_talks"]
+    assert torch.equal(mouth, material["real_talks"][0][1][:, lead:]) and lead == 4
+    assert torch.equal(seen, material["real_talks"][1][1])
+    assert len(moved["clips"]) == len(material["clips"])
+
+
 def test_codes_are_read_as_the_mouths_they_were_made_of() -> None:
     torch.manual_seed(0)
     mouths = torch.rand(2000, retrain_hearing.N_MOUTH)

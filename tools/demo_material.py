@@ -30,7 +30,7 @@ from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
 from gpu_lipsync.tools.flite import VOICES, Flite
 from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence, seen_mouth
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, text_of
-from gpu_lipsync.tools.synthetic_speech import ahead, mouth_track, random_flite_talk, random_talk
+from gpu_lipsync.tools.synthetic_speech import mouth_track, random_flite_talk, random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
 
 N_TALKS = 560  # of espeak-ng: about 50 minutes
@@ -194,7 +194,7 @@ def read_recordings(folders: tuple[Path, ...]) -> list[Talk]:
         waveform = load_audio(path_of(recording.file, folders))
         phonemes = align(waveform, text_of(recording, folders), UNUSUAL_WORDS)
         for _, mel, mouth in _at_every_pace(waveform, phonemes):
-            talks.append((mel, ahead(mouth).half(), recording.voice))
+            talks.append((mel, mouth.half(), recording.voice))
     return talks
 
 

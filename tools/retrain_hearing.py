@@ -22,12 +22,14 @@ from tqdm import tqdm
 from gpu_lipsync.device import network_dtype
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import BatchMaker
+from gpu_lipsync.tools.talks import TRACK_HZ
 
 N_MOUTH = 16  # four numbers at four moments
 OPEN_SPREAD_ROUND_TEETH = (2.0, 0.7, 0.7, 0.6)  # what an error in each counts
 USUAL_SHARE = 0.005  # of being a usual code, beside the mouth's error
 KNOWN_WINDOWS, FIT_BATCH, FIT_STEPS = 80, 512, 1500
 EMA_EVERY = 5
+LIPS_LEAD_S = 0.02  # lips are on their way before a phoneme is heard
 
 
 class Codes:
@@ -67,6 +69,16 @@ def of_voices(material: dict[str, Any], known: set[str]) -> dict[str, Any]:
     return material | {kind: [talk for talk in material[kind] if talk[2] in known] for kind in kinds}
 
 
+def with_lips_ahead(material: dict[str, Any], seen: set[str]) -> dict[str, Any]:
+    """The material with the mouths that were derived from phonemes LIPS_LEAD_S earlier; those of `seen` voices stay."""
+    lead = round(LIPS_LEAD_S * TRACK_HZ)
+    kinds = ("talks", "real_talks")
+    return material | {
+        kind: [(mel, mouth if voice in seen else mouth[:, lead:], voice) for mel, mouth, voice in material[kind]]
+        for kind in kinds
+    }
+
+
 def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
     """The sound's encoder, trained: its tensors by their names in the generator."""
     device = torch.device(arguments.device)
@@ -74,7 +86,9 @@ def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
     torch.set_num_threads(arguments.threads)
     material = torch.load(arguments.material, map_location="cpu", weights_only=True)
     people = {clip["person"] for clip in material["clips"]}
-    familiar, maker = (BatchMaker(m, device=device) for m in (of_voices(material, {"espeak", *people}), material))
+    # What codes mean is asked of the mouths as they were when the decoder learnt to draw them.
+    familiar = BatchMaker(of_voices(material, {"espeak", *people}), device=device)
+    maker = BatchMaker(with_lips_ahead(material, people), device=device)
     familiar.seed(arguments.seed)
     maker.seed(arguments.seed)
     generator = Wav2Lip(arguments.width).to(device)

@@ -21,7 +21,6 @@ from gpu_lipsync.tools.speech_tables import LANGUAGES, LIPS_CLOSED, UNKNOWN, VAR
 TRACK_HZ = 200
 N_PARAMETERS = 4  # open, spread, round, teeth
 LIPS_S = 0.035  # standard deviation of the smoothing that stands for co-articulation
-LIPS_LEAD_S = 0.02  # lips are on their way before the sound is heard
 FLITE_PACES = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15)  # also slower and deeper, faster and higher
 
 
@@ -65,13 +64,8 @@ def _as_talk(speech: Speech, rng: random.Random, pace: float = 1.0) -> Talk:
     loudest = float(waveform.abs().max().clamp(min=1e-3))
     phonemes = [(start / pace, ipa) for start, ipa in speech.phonemes]
     paced = Speech(samples=(waveform * 32767).short().numpy(), sample_rate_hz=SAMPLE_RATE_HZ, phonemes=phonemes)
-    mouth = ahead(torch.from_numpy(mouth_track(paced)))
+    mouth = torch.from_numpy(mouth_track(paced))
     return Talk(waveform=waveform * (rng.uniform(0.25, 0.95) / loudest), mouth=mouth)
-
-
-def ahead(mouth: Tensor) -> Tensor:
-    """A mouth (4, m) at TRACK_HZ, LIPS_LEAD_S earlier."""
-    return mouth[:, round(LIPS_LEAD_S * TRACK_HZ) :]
 
 
 def mouth_track(speech: Speech) -> NDArray[np.float32]:
