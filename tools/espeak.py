@@ -1,11 +1,12 @@
 """espeak-ng through its C interface: text to sound together with the moment each phoneme begins."""
 
 import ctypes
-from dataclasses import dataclass
 
 import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
+
+from gpu_lipsync.tools.speech import Speech
 
 # Names and numbers of espeak-ng's speak_lib.h.
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -29,15 +30,6 @@ class _Event(ctypes.Structure):
 
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speech:
-    """Spoken text. `phonemes` are (start in seconds, IPA), in order; "" or "_:" is a pause."""
-
-    samples: NDArray[np.int16]
-    sample_rate_hz: int
-    phonemes: list[tuple[float, str]]
 
 
 class Espeak:

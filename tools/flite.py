@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gpu_lipsync.audio import load_audio
-from gpu_lipsync.tools.espeak import Speech
+from gpu_lipsync.tools.speech import Speech
 from gpu_lipsync.tools.speech_tables import ARPABET
 
 VOICES = ("slt", "rms", "awb", "kal16")

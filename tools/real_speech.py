@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ
 from gpu_lipsync.mouth_landmarks import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
-from gpu_lipsync.tools.espeak import Speech
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER
+from gpu_lipsync.tools.speech import Speech
 from gpu_lipsync.tools.speech_tables import ARPABET, GRID_WORDS
 from gpu_lipsync.tools.synthetic_speech import TRACK_HZ
 

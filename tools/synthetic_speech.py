@@ -14,8 +14,9 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ
-from gpu_lipsync.tools.espeak import Espeak, Speech
+from gpu_lipsync.tools.espeak import Espeak
 from gpu_lipsync.tools.flite import Flite
+from gpu_lipsync.tools.speech import Speech
 from gpu_lipsync.tools.speech_tables import LANGUAGES, LIPS_CLOSED, UNKNOWN, VARIANTS, VISEMES, WORDS
 
 TRACK_HZ = 200
