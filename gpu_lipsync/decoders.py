@@ -164,7 +164,7 @@ class PyavDecoder:
                     f"{self._info.path} is damaged: decoding ends at frame {first + len(batch)} of "
                     f"{self._info.n_frames}; copy or re-encode it"
                 )
-            yield torch.rot90(self._rgb(torch.stack(batch)), self._info.rotation // 90, dims=(2, 3))
+            yield turned(self._rgb(torch.stack(batch)), self._info.rotation)
 
     def _frames(self, start: int, stop: int) -> Iterator[Tensor]:
         """Frames as `_kept`; one that cannot be decoded is replaced by the one before it."""
@@ -229,6 +229,11 @@ def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
 def coded_size(info: VideoInfo) -> tuple[int, int]:
     """Width and height of the first frame before rotation."""
     return (info.height, info.width) if info.rotation % 180 else (info.width, info.height)
+
+
+def turned(frames: Tensor, degrees: int) -> Tensor:
+    """Frames (n, 3, H, W) turned counter-clockwise; as they are if by nothing, which rot90 would copy into planes."""
+    return torch.rot90(frames, degrees // 90, dims=(2, 3)) if degrees else frames
 
 
 def brighten(frames: Tensor, levels: int) -> Tensor:

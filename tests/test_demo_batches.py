@@ -93,7 +93,7 @@ def test_an_ear_is_retrained_and_the_face_left_alone(
     save_file(start, tmp_path / "start.safetensors")
     torch.save(material, tmp_path / "material.pt")
     monkeypatch.setattr(retrain_hearing, "FIT_STEPS", 20)
-    monkeypatch.setattr(retrain_hearing, "KNOWN_WINDOWS", 1)
+    monkeypatch.setattr(retrain_hearing, "KNOWN_BATCHES", 1)
     files = [tmp_path / f"{i}.safetensors" for i in range(2)]
     options = ["--material", str(tmp_path / "material.pt"), "--start", str(tmp_path / "start.safetensors"), "--quiet"]
     for file in files:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoders import PyavDecoder
 from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
@@ -141,6 +142,13 @@ def test_rotation_metadata_is_applied(tmp_path: Path, rotation: int, decoder: st
     expected = torch.rot90(expected_frames(20, (96, 128)), rotation // 90, dims=(2, 3))
     assert frames.shape == expected.shape
     assert (frames.float() - expected.float()).abs().mean() < 2  # lossy; a wrong turn differs by 8 and more
+
+
+def test_a_picture_that_is_not_turned_is_not_copied_into_planes(tmp_path: Path) -> None:
+    """torch.rot90 does so even by nothing, and the way back takes as long as decoding."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=4)
+    batch = next(PyavDecoder(probe_video(path)).batches(0, 4, 4))
+    assert batch.is_contiguous(memory_format=torch.channels_last) and not batch.is_contiguous()
 
 
 @pytest.mark.parametrize("decoder", ["decord", "pyav"])

@@ -24,10 +24,11 @@ from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.talks import TRACK_HZ
 
+KINDS_OF_TALKS = ("talks", "real_talks")  # of the material
 N_MOUTH = 16  # four numbers at four moments
 OPEN_SPREAD_ROUND_TEETH = (2.0, 0.7, 0.7, 0.6)  # what an error in each counts
 USUAL_SHARE = 0.005  # of being a usual code, beside the mouth's error
-KNOWN_WINDOWS, FIT_BATCH, FIT_STEPS = 80, 512, 1500
+KNOWN_BATCHES, FIT_BATCH, FIT_STEPS = 80, 512, 1500
 EMA_EVERY = 5
 LIPS_LEAD_S = 0.02  # lips are on their way before a phoneme is heard
 
@@ -65,17 +66,15 @@ class Codes:
 
 def of_voices(material: dict[str, Any], known: set[str]) -> dict[str, Any]:
     """The material with no talks but those of these voices."""
-    kinds = ("talks", "real_talks")
-    return material | {kind: [talk for talk in material[kind] if talk[2] in known] for kind in kinds}
+    return material | {kind: [talk for talk in material[kind] if talk[2] in known] for kind in KINDS_OF_TALKS}
 
 
 def with_lips_ahead(material: dict[str, Any], seen: set[str]) -> dict[str, Any]:
     """The material with the mouths that were derived from phonemes LIPS_LEAD_S earlier; those of `seen` voices stay."""
     lead = round(LIPS_LEAD_S * TRACK_HZ)
-    kinds = ("talks", "real_talks")
     return material | {
         kind: [(mel, mouth if voice in seen else mouth[:, lead:], voice) for mel, mouth, voice in material[kind]]
-        for kind in kinds
+        for kind in KINDS_OF_TALKS
     }
 
 
@@ -92,10 +91,12 @@ def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
     familiar.seed(arguments.seed)
     maker.seed(arguments.seed)
     generator = Wav2Lip(arguments.width).to(device)
-    generator.load_state_dict(load_file(arguments.start), strict=False)  # without batch norm's counters
+    counters = {name: count for name, count in generator.state_dict().items() if name.endswith("num_batches_tracked")}
+    generator.load_state_dict(counters | load_file(arguments.start))  # the file is without them
     encoder = generator.audio_encoder.eval()
     with torch.inference_mode():
-        pairs = [(encoder(mel).flatten(1), mouth.flatten(1)) for mel, mouth in _windows(familiar, KNOWN_WINDOWS)]
+        heard = [familiar.speech(FIT_BATCH) for _ in range(KNOWN_BATCHES)]
+        pairs = [(encoder(mel).flatten(1), mouth.flatten(1)) for mel, mouth in heard]
     codes, mouths = (torch.cat(part).clone() for part in zip(*pairs, strict=True))
     meaning = Codes(codes, mouths)
     weights = torch.tensor(OPEN_SPREAD_ROUND_TEETH, device=device)
@@ -126,10 +127,6 @@ def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
             seconds = time.monotonic() - began
             tqdm.write(f"{step + 1} steps, {seconds:.0f} s: mouth {float(error):.4f}, code {float(unusual):.3f}")
     return {f"audio_encoder.{name}": tensor.cpu() for name, tensor in average.items()}
-
-
-def _windows(maker: BatchMaker, times: int) -> list[tuple[Tensor, Tensor]]:
-    return [maker.speech(FIT_BATCH) for _ in range(times)]
 
 
 def main() -> None:

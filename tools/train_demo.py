@@ -6,7 +6,7 @@
 Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors (averaged weights), log.jsonl, loss.png
 and faces.png (reference, target, result). First the sound's encoder alone learns the mouth parameters, in minutes: a
 generator that starts deaf learns to ignore the sound. Then the whole generator. `average_generators` takes the mean of
-files that a run has left.
+files that a run has left; `retrain_hearing` teaches a finished generator more voices.
 
 Reference: arXiv 2008.10010; L1 as there, weighted to the mouth, with edges; the sync expert gives way to known mouths.
 """
