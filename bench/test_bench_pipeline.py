@@ -20,6 +20,7 @@ from bench.measure import DEVICES, PRECISIONS, measure
 from gpu_lipsync.audio import load_audio, log_mel
 from gpu_lipsync.config import EncodeConfig, FrameConfig
 from gpu_lipsync.encode import open_writer
+from gpu_lipsync.frame_layout import Yuv420Frames
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.models.weights import load_wav2lip
 from gpu_lipsync.sound_file import read_sound
@@ -87,9 +88,10 @@ def test_generator_demo(benchmark: Any, device: str, dtype: torch.dtype) -> None
     measure(benchmark, lambda: generator(*inputs), frames=len(inputs[0]), group=group, device=device)
 
 
-@pytest.mark.parametrize("decoder", ["decord", "pyav"])
-def test_decode(benchmark: Any, decoder: str) -> None:
-    with open_video(FACE, FrameConfig(decoder=decoder)) as video:  # type: ignore[arg-type]
+@pytest.mark.parametrize(("decoder", "kind"), [("decord", "rgb"), ("pyav", "rgb"), ("pyav", "as decoded")])
+def test_decode(benchmark: Any, decoder: str, kind: str) -> None:
+    as_decoded = kind == "as decoded"
+    with open_video(FACE, FrameConfig(decoder=decoder), as_decoded=as_decoded) as video:  # type: ignore[arg-type]
 
         def run() -> None:
             for _ in video.batches(range(video.n_frames), 16):
@@ -115,9 +117,41 @@ def test_decode_by_opencv(benchmark: Any) -> None:
     measure(benchmark, run, frames=n_frames, group=f"decode {width}x{height}", reference=True)
 
 
+@pytest.mark.parametrize("size", [(300, 360), (512, 620)])
+def test_part_of_420_to_rgb_and_back(benchmark: Any, size: tuple[int, int]) -> None:
+    """What the faces cost where frames stay 4:2:0; all of the part is changed."""
+    frames, layout, box = _pictures(), Yuv420Frames("bt709"), torch.tensor([[200, 40, 200 + size[0], 40 + size[1]]])
+
+    def run() -> None:
+        part = layout.part(frames, box)
+        part.replaced(255 - part.rgb, box)
+
+    measure(benchmark, run, frames=len(frames), group=f"4:2:0 to RGB and back, {size[0]} x {size[1]} of 720p")
+
+
+@pytest.mark.parametrize("size", [(300, 360), (512, 620)])
+def test_part_of_420_to_rgb_and_back_by_opencv(benchmark: Any, size: tuple[int, int]) -> None:
+    frames = _pictures().numpy()
+
+    def run() -> None:
+        for frame in frames:
+            chroma = frame[720:].reshape(2, 360, 640)[:, 20 : 20 + size[1] // 2, 100 : 100 + size[0] // 2]
+            luma = frame[40 : 40 + size[1], 200 : 200 + size[0]]
+            part = np.concatenate([luma.ravel(), chroma.ravel()]).reshape(size[1] * 3 // 2, size[0])
+            cv2.cvtColor(cv2.cvtColor(part, cv2.COLOR_YUV2RGB_I420), cv2.COLOR_RGB2YUV_I420)
+
+    group = f"4:2:0 to RGB and back, {size[0]} x {size[1]} of 720p"
+    measure(benchmark, run, frames=len(frames), group=group, reference=True)
+
+
+def _pictures() -> Tensor:
+    return torch.randint(0, 256, (16, 1080, 1280), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", ["rgb", "as decoded"])
 @pytest.mark.parametrize("preset", ["ultrafast", "veryfast", "medium"])
-def test_encode(benchmark: Any, preset: str, tmp_path: Path) -> None:
-    with open_video(FACE, FrameConfig()) as video:
+def test_encode(benchmark: Any, preset: str, kind: str, tmp_path: Path) -> None:
+    with open_video(FACE, FrameConfig(), as_decoded=kind == "as decoded") as video:
         batches = [frames for _, frames in video.batches(range(48), 16)]
         height, width = video.size
     shape = StreamShape(

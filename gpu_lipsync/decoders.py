@@ -21,6 +21,7 @@ from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.containers import decoded, open_container
 from gpu_lipsync.errors import MediaError
+from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.video_info import VideoInfo, fast_rgb, levels_too_dark
 
 _INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
@@ -35,9 +36,10 @@ class DecoderUnavailableError(Exception):
 
 
 class Decoder(Protocol):
-    """Frames start..stop of a clip as (n, 3, H, W) uint8 RGB, n <= size, in order, each decoded once."""
+    """Frames start..stop of a clip as (n, ...) uint8 in a layout, n <= size, in order, each decoded once."""
 
     name: str
+    layout: FrameLayout
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]: ...
 
@@ -51,6 +53,8 @@ class DecordDecoder:
         max_ahead_bytes: refuse clips that take more memory than this once decoded; None: take any.
         rescue: what goes on from a damaged frame, where decord stops for good; None: an error is raised.
     """
+
+    layout: FrameLayout = RGB
 
     def __init__(
         self,
@@ -114,6 +118,8 @@ class TorchcodecDecoder:
         on_host: whether it may decode on the CPU what NVDEC does not take.
     """
 
+    layout: FrameLayout = RGB
+
     def __init__(self, info: VideoInfo, *, device: torch.device, on_host: bool = True) -> None:
         try:
             from torchcodec.decoders import VideoDecoder
@@ -145,6 +151,8 @@ class TorchcodecDecoder:
 class PyavDecoder:
     """PyAV (FFmpeg) on the CPU; the rotation is applied here."""
 
+    layout: FrameLayout = RGB
+
     def __init__(self, info: VideoInfo) -> None:
         import av
 
@@ -164,9 +172,9 @@ class PyavDecoder:
                     f"{self._info.path} is damaged: decoding ends at frame {first + len(batch)} of "
                     f"{self._info.n_frames}; copy or re-encode it"
                 )
-            yield turned(self._rgb(torch.stack(batch)), self._info.rotation)
+            yield self._batch(batch)
 
-    def _frames(self, start: int, stop: int) -> Iterator[Tensor]:
+    def _frames(self, start: int, stop: int) -> Iterator[Any]:
         """Frames as `_kept`; one that cannot be decoded is replaced by the one before it."""
         import av
 
@@ -199,13 +207,14 @@ class PyavDecoder:
     def _opened(self) -> AbstractContextManager[Any]:
         return open_container(self._info.path, "face")
 
-    def _kept(self, frame: Any) -> Tensor:
+    def _kept(self, frame: Any) -> Any:
         """What is kept of an av.VideoFrame until its batch is full; all of one shape."""
         return torch.from_numpy(fast_rgb(frame, width=self._coded_width, height=self._coded_height))
 
-    def _rgb(self, kept: Tensor) -> Tensor:
-        """(n, 3, H, W) uint8, not yet rotated, of a batch of what was kept."""
-        return brighten(kept, self._too_dark).permute(0, 3, 1, 2)
+    def _batch(self, kept: list[Any]) -> Tensor:
+        """Frames (n, ...) uint8 of what was kept."""
+        frames = brighten(torch.stack(kept), self._too_dark).permute(0, 3, 1, 2)
+        return turned(frames, self._info.rotation)
 
 
 def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpu_lipsync.frame_layout import RGB, FrameLayout, box_scale
 from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, FACE_SCORE, vote
-from gpu_lipsync.scene_cuts import LOOK_AHEAD, SceneChanges
+from gpu_lipsync.models.face_detector import network_size
+from gpu_lipsync.scene_cuts import LOOK_AHEAD, SAMPLES, SceneChanges
 
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
 CUDA_HELD_BYTES = 256 << 20
@@ -73,12 +75,13 @@ class DetectionStream:
         n_pushed: frames taken so far.
     """
 
-    def __init__(self, detector: Detector, *, stride: int, batch_size: int) -> None:
+    def __init__(self, detector: Detector, *, stride: int, batch_size: int, layout: FrameLayout = RGB) -> None:
         self.changes: list[float] = []
         self.n_pushed = 0
         self._detector = detector
         self._stride = stride
         self._batch_size = batch_size
+        self._layout = layout
         self._fine = False  # the face is small: look at FINE_SIDE_PX from the start
         self._scenes = SceneChanges()
         self._new_changes: list[Tensor] = []
@@ -87,10 +90,10 @@ class DetectionStream:
         self._under_way: deque[_Batch] = deque()
 
     def push(self, frames: Tensor) -> None:
-        """Take (B, 3, H, W) uint8 frames; detect when a batch is full."""
+        """Take frames (B, ...) uint8; detect when a batch is full."""
         first, self.n_pushed = self.n_pushed, self.n_pushed + len(frames)
         self._held.append((first, frames))
-        self._new_changes.append(self._scenes.update(frames))
+        self._new_changes.append(self._scenes.update(self._layout.sampled(frames, SAMPLES)))
         batch_size = min(self._batch_size, self._most_at_once(frames))
         # A frame is due when the changes that tell whether a scene begins there can come over with its faces.
         while self._next_sample + self._stride * (batch_size - 1) + LOOK_AHEAD < self.n_pushed:
@@ -130,7 +133,7 @@ class DetectionStream:
         for start in range(frames.start, frames.stop, self._batch_size):
             part = range(start, min(start + self._batch_size, frames.stop))
             side = FINE_SIDE_PX if self._fine else None
-            candidates = self._detector.candidates(self._gather(part), long_side_px=side)
+            candidates = self._candidates(part, side)
             seen += self._look_closer(part, _vote(HostCopy(candidates).wait()))
         return seen
 
@@ -141,10 +144,21 @@ class DetectionStream:
 
     def _submit(self, frames: range) -> None:
         side = FINE_SIDE_PX if self._fine else None
-        candidates = self._detector.candidates(self._gather(frames), long_side_px=side)
+        candidates = self._candidates(frames, side)
         packed = torch.cat((candidates.flatten(), *self._new_changes))
         self._new_changes = []
         self._under_way.append(_Batch(frames, tuple(candidates.shape), HostCopy(packed)))
+
+    def _candidates(self, frames: range, long_side_px: int | None) -> Tensor:
+        """Of frames that are held, in their own pixels."""
+        held = self._gather(frames)
+        size = self._layout.size(held)
+        seen = self._layout.reduced(held, network_size(*size, long_side_px or self._detector.long_side_px))
+        candidates = self._detector.candidates(seen, long_side_px=long_side_px)
+        seen_size = (int(seen.shape[2]), int(seen.shape[3]))
+        if seen_size == size:
+            return candidates
+        return candidates * box_scale(seen_size, size, candidates.shape[2], candidates.device)
 
     def _gather(self, frames: range) -> Tensor:
         parts = []
@@ -163,8 +177,8 @@ class DetectionStream:
             return faces
         for i, frame in enumerate(frames):
             if not (faces[i][:, 4] > FACE_SCORE).any():
-                one = self._gather(range(frame, frame + 1))
-                faces[i] = _vote(HostCopy(self._detector.candidates(one, long_side_px=FINE_SIDE_PX)).wait())[0]
+                one = self._candidates(range(frame, frame + 1), FINE_SIDE_PX)
+                faces[i] = _vote(HostCopy(one).wait())[0]
                 self._fine = self._fine or bool((faces[i][:, 4] > FACE_SCORE).any())
         return faces
 

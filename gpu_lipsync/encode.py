@@ -45,7 +45,7 @@ class Writer:
         self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
 
     def write(self, frames: Tensor) -> None:
-        """Queue frames (B, 3, H, W) uint8 RGB for encoding.
+        """Queue frames for encoding: (B, 3, H, W) uint8 RGB, or on the host (B, H * 3 // 2, W) 4:2:0 of even sides.
 
         Raises:
             EncodeError: an earlier batch could not be written.
@@ -84,7 +84,7 @@ class Writer:
     def _encode(self, item: tuple[Tensor, Any]) -> None:
         frames, rendered = item
         if self._stream is None:
-            self._write(even_sided(frames))
+            self._write(even_sided(frames) if frames.ndim == 4 else frames)
             return
         # A stream of its own: converting and copying wait for this batch, not for the network's next one.
         with torch.cuda.stream(self._stream):

@@ -17,7 +17,6 @@ from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.streams import SoundTrack, StreamShape
 
-_BT709 = 1  # the number of that matrix, transfer and primaries in ITU-T H.273, which FFmpeg uses too
 _LIMITED_RANGE = 1
 _NVENC_PITCH = 256  # bytes, as FFmpeg lays out its own frames for it
 
@@ -52,14 +51,15 @@ class PyavBackend:
         context.sample_aspect_ratio = shape.pixel_aspect
         context.time_base = 1 / shape.fps
         # An untagged file is taken for BT.601 and every colour shifts.
-        context.colorspace, context.color_range = _BT709, _LIMITED_RANGE
-        context.color_primaries, context.color_trc = _BT709, _BT709
+        self._colours = shape.colours
+        context.colorspace, context.color_range = shape.colours.matrix_number, _LIMITED_RANGE
+        context.color_primaries, context.color_trc = shape.colours.primaries, shape.colours.transfer
         self._sound = SoundTrack(self._container, shape)
         self._n_written = 0
 
     def write(self, frames: Tensor) -> None:
         for picture in self._pictures(frames):
-            picture.colorspace, picture.color_range = _BT709, _LIMITED_RANGE
+            picture.colorspace, picture.color_range = self._colours.matrix_number, _LIMITED_RANGE
             picture.pts = self._n_written
             picture.time_base = self._video.codec_context.time_base
             self._container.mux(self._video.encode(picture))
@@ -95,6 +95,8 @@ class X264Backend(PyavBackend):
             self._video.codec_context.thread_type = "FRAME"
 
     def _pictures(self, frames: Tensor) -> Iterator[Any]:
+        if frames.ndim == 3:  # 4:2:0 already, and on the host
+            return pictures_of_planes(frames.numpy())
         return _pictures_of_device(frames) if frames.is_cuda else _pictures_of_host(frames)
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.models.wav2lip import Window
-from gpu_lipsync.mouth_window import NOWHERE, around, covers, mouth_window
+from gpu_lipsync.mouth_window import NOWHERE, around, blended_boxes, covers, mouth_window
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
@@ -31,13 +32,15 @@ class MouthRenderer:
         observer: Observer,
         *,
         rest_weights: Sequence[float] | None = None,
+        layout: FrameLayout = RGB,
     ) -> None:
-        """`rest_weights`, one for each output frame, turns silence gating on."""
+        """`rest_weights`, one for each output frame, turns silence gating on; frames come and go in `layout`."""
         self._generator = generator
         self._blend = blend
         self._report = report
         self._observer = observer
         self._rest_weights = rest_weights
+        self._layout = layout
         self._resting = RestingMouths()
         self._window: Window | None = NOWHERE  # of the mouths, as far as silence gating has kept any
         self._n_spoiled: Tensor | int = 0  # on the device: looking at it makes the host wait
@@ -46,7 +49,7 @@ class MouthRenderer:
         """Give each frame the mouth that its sound asks for.
 
         Args:
-            frames: (B, 3, H, W) uint8 RGB.
+            frames: (B, ...) uint8, in the layout given; nobody else's, for they may be changed.
             mel: (B, 1, 80, 16).
             boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
             shifts: (B,) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
@@ -108,6 +111,8 @@ class MouthRenderer:
 
     def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, weights: list[float]) -> Tensor:
         with self._report.timed("generate"):
+            part = self._layout.part(frames, boxes)
+            changed, boxes = blended_boxes(boxes, self._blend, frames.device, shifts=shifts), part.within(boxes)
             # Both are kept once the batch is done: memory may run out, and it is done again.
             resting = copy(self._resting)
             window = mouth_window(boxes, self._blend, frames.device, shifts=shifts)
@@ -118,10 +123,11 @@ class MouthRenderer:
                     resting.forget()
                 window = around(self._window, window)
             generator = partial(self._generator, window=window)
-            mouths, n_generated = resting.mouths(generator, mel, crop_faces(frames, boxes), weights)
+            mouths, n_generated = resting.mouths(generator, mel, crop_faces(part.rgb, boxes), weights)
         with self._report.timed("blend"):
-            synced = paste_faces(frames, mouths, boxes, self._blend, shifts=shifts)
-        n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
+            synced = paste_faces(part.rgb, mouths, boxes, self._blend, shifts=shifts)
+            n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
+            synced = part.replaced(synced, changed)
         # From here on nothing asks for memory: a batch is counted once.
         self._resting, self._window, self._n_spoiled = resting, window, n_spoiled
         self._report.n_generated += n_generated

@@ -1,4 +1,4 @@
-"""Which part of the generated mouths a blend mode looks at, so that the rest need not be generated."""
+"""Which part of the generated mouths a blend mode looks at, and which part of the frame it changes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,26 @@ def mouth_window(
         windows.append((top, bottom, max(0, left + shift), min(FACE_SIZE, right + shift)))
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
     return min(tops), max(bottoms), min(lefts), max(rights)
+
+
+def blended_boxes(boxes: Tensor, config: BlendConfig, device: torch.device, *, shifts: Tensor | None = None) -> Tensor:
+    """Where blending mouths into these boxes changes the frames.
+
+    Args:
+        boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
+        config: mode and mask.
+        device: where the masks are.
+        shifts: of the masks, as `paste_faces` takes them.
+
+    Returns:
+        (B, 4) int64 on the host: the part of each box outside of which nothing changes.
+    """
+    corners = []
+    moves = mask_moves(boxes, shifts, config, device)
+    for (x1, y1, x2, y2), (_, right) in zip(boxes.tolist(), moves, strict=True):
+        place = place_blend(y2 - y1, x2 - x1, config, device)
+        corners.append([x1 + place.left + right, y1 + place.top, x1 + place.right + right, y1 + place.bottom])
+    return torch.tensor(corners)
 
 
 def covers(window: Window | None, other: Window | None) -> bool:

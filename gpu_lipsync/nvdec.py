@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.containers import open_container
-from gpu_lipsync.decoders import DecoderUnavailableError, PyavDecoder, coded_size
+from gpu_lipsync.decoders import DecoderUnavailableError, PyavDecoder, coded_size, turned
 from gpu_lipsync.device import current_context
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.ops.yuv import YuvMatrix, nv12_to_rgb
+from gpu_lipsync.ops.yuv import nv12_to_rgb
+from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.video_info import VideoInfo
 
 # By AVColorSpace and AVColorRange; what is not tagged is taken for BT.601, limited range, as swscale and players do.
@@ -103,5 +104,6 @@ class NvdecDecoder(PyavDecoder):
             stream.synchronize()  # the host, which is this decoding thread alone, before it lets go of the picture
         return kept
 
-    def _rgb(self, kept: Tensor) -> Tensor:
-        return nv12_to_rgb(kept, matrix=self._matrix, full_range=self._full_range)
+    def _batch(self, kept: list[Tensor]) -> Tensor:
+        frames = nv12_to_rgb(torch.stack(kept), matrix=self._matrix, full_range=self._full_range)
+        return turned(frames, self._info.rotation)

@@ -40,7 +40,7 @@ from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
 
 _READY_AHEAD = 2  # batches
-_CPU_BATCH, _CPU_BATCH_BYTES = 16, 48 << 20
+_CPU_BATCH, _CPU_BATCH_BYTES = 16, 28 << 20
 _CUDA_BATCH, _CUDA_BATCH_BYTES = 32, 96 << 20  # more is no faster there, and the encoder starts later
 
 
@@ -68,7 +68,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
     with (
         torch.inference_mode(),
         lack_of_memory_named(device),
-        open_video(config.face, config.frames, device) as video,
+        open_video(config.face, config.frames, device, as_decoded=True) as video,
     ):
         report = _open_report(config, device, video, started)
         sound = read_sound(config.audio)
@@ -133,8 +133,10 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
     faces = config.faces
     if report.batch_size < batch_size(config, video):  # begun again: detection has to do with less memory, too
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
-    tracker = FaceTracker(clip.detector, faces, fps=float(video.fps))
-    renderer = MouthRenderer(clip.generator, config.blend, report, observer, rest_weights=clip.pauses)
+    tracker = FaceTracker(clip.detector, faces, fps=float(video.fps), layout=video.layout)
+    renderer = MouthRenderer(
+        clip.generator, config.blend, report, observer, rest_weights=clip.pauses, layout=video.layout
+    )
     height, width = video.size
     shape = StreamShape(
         height=height,
@@ -143,6 +145,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         n_frames=len(timeline),
         pixel_aspect=video.pixel_aspect,
         sound=clip.sound,
+        colours=video.colours,
     )
     with open_writer(config.outfile, shape, config.encode, device=device) as out:
         report.encoder = out.encoder
@@ -177,7 +180,8 @@ def batch_size(config: LipSyncConfig, video: Video) -> int:
     """Frames in one batch: the flag is an upper bound; memory, a CPU's caches and a GPU's speed set lower ones."""
     on_cuda = video.device.type == "cuda"
     most, most_bytes = (_CUDA_BATCH, _CUDA_BATCH_BYTES) if on_cuda else (_CPU_BATCH, _CPU_BATCH_BYTES)
-    return max(1, min(config.wav2lip_batch_size, most, most_bytes // (3 * video.size[0] * video.size[1])))
+    frame_bytes = video.layout.bytes_per_pixel * video.size[0] * video.size[1]
+    return max(1, min(config.wav2lip_batch_size, most, int(most_bytes // frame_bytes)))
 
 
 def tracked_frames(
@@ -186,8 +190,8 @@ def tracked_frames(
     """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
 
     Yields:
-        Consecutive output frames, at most a batch: their indices, frames (n, 3, H, W) uint8, boxes (n, 4), all
-        zeros where there is no face, and the shifts (n,) of their masks.
+        Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
+        change, boxes (n, 4), all zeros where there is no face, and the shifts (n,) of their masks.
     """
     first, size = timeline.source[0], report.batch_size
     for i, outputs in enumerate(timeline.passes()):
@@ -202,7 +206,7 @@ def tracked_frames(
             for start in range(shown.start, shown.stop, size):
                 part = range(start, min(start + size, shown.stop))
                 picks = [timeline.source[k] - batch.start for k in part]
-                yield part, _pick(frames, picks), boxes[picks], shifts[picks]
+                yield part, _pick(frames, picks, shared=len(shown) != len(batch)), boxes[picks], shifts[picks]
         report.n_source_frames = max(report.n_source_frames, len(sources))
 
 
@@ -240,11 +244,14 @@ def _ahead(items: Iterator[Staged], report: Report) -> Iterator[Staged]:
         yield item
 
 
-def _pick(frames: Tensor, picks: list[int]) -> Tensor:
-    if picks == list(range(len(frames))):
+def _pick(frames: Tensor, picks: list[int], *, shared: bool) -> Tensor:
+    """The frames picked, copied if they are `shared` with other picks."""
+    if not shared and picks == list(range(len(frames))):
         return frames
-    # Through the interleaved view: indexing would turn channels-last frames into planes, and later stages into copies.
     index = upload(torch.tensor(picks), frames.device)
+    if frames.ndim == 3:
+        return frames[index]
+    # Through the interleaved view: indexing would turn channels-last frames into planes, and later stages into copies.
     return frames.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_lipsync.colours import BT709, Colours
 from gpu_lipsync.sound_file import Sound
 
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -17,7 +18,7 @@ _AAC_BITS_PER_CHANNEL = 96_000
 
 @dataclass(frozen=True, kw_only=True)
 class StreamShape:
-    """What the written video looks like: frame size, rate, and the sound that goes with it."""
+    """What the written video looks like: frame size, rate, colours, and the sound that goes with it."""
 
     height: int
     width: int
@@ -25,6 +26,7 @@ class StreamShape:
     n_frames: int
     pixel_aspect: Fraction
     sound: Sound
+    colours: Colours = BT709  # other than these only of frames that come as 4:2:0
 
     @property
     def n_samples(self) -> int:

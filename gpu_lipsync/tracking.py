@@ -16,6 +16,7 @@ from gpu_lipsync.association import FaceFollower
 from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.mouth_shift import MouthShifts
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
 from gpu_lipsync.smoothing import BoxSmoother, Corners
@@ -45,8 +46,10 @@ class FaceTracker:
         frames_without_face: ready frames that have none.
     """
 
-    def __init__(self, detector: Detector | None, config: FaceConfig, *, fps: float = 25.0) -> None:
-        """Of the clip `fps` is needed to turn seconds into frames.
+    def __init__(
+        self, detector: Detector | None, config: FaceConfig, *, fps: float = 25.0, layout: FrameLayout = RGB
+    ) -> None:
+        """Of the clip `fps` is needed to turn seconds into frames, and how they lie in memory.
 
         Raises:
             ValueError: no detector, and the config gives no box.
@@ -54,7 +57,7 @@ class FaceTracker:
         if detector is None and not config.has_box:
             raise ValueError("a detector is needed unless the box is given")
         self.frames_without_face = 0
-        self._config = config
+        self._config, self._layout = config, layout
         self._frame_size = (0, 0)
         self._finished = False
         self._boxes: list[Corners] = []
@@ -62,7 +65,9 @@ class FaceTracker:
         self._mouth_shifts = MouthShifts()
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
-            self._detections = DetectionStream(detector, stride=config.det_stride, batch_size=config.det_batch_size)
+            self._detections = DetectionStream(
+                detector, stride=config.det_stride, batch_size=config.det_batch_size, layout=layout
+            )
         self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
         self._last_sample = -1
         self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps))
@@ -82,14 +87,15 @@ class FaceTracker:
         """Take the next frames.
 
         Args:
-            frames: (B, 3, H, W) uint8 RGB on the detector's device; consecutive, in order, all of one size.
+            frames: (B, ...) uint8 in the layout given, on the detector's device; consecutive, in order, all of one
+                size.
 
         Raises:
             FaceNotFoundError: the box given lies outside the frame.
             ConfigError: negative pads leave nothing of a face.
         """
         assert not self._finished, "push after finish"
-        self._frame_size = (int(frames.shape[2]), int(frames.shape[3]))
+        self._frame_size = self._layout.size(frames)
         if self._detections is None:
             self._boxes += [self._given_box()] * len(frames)
             self._shifts += [0] * len(frames)

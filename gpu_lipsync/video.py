@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_lipsync.colours import BT709
 from gpu_lipsync.config import DecoderName, FrameConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.decoders import (
@@ -21,8 +23,10 @@ from gpu_lipsync.decoders import (
     require_same_picture,
 )
 from gpu_lipsync.errors import ConfigError, MediaError
+from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.nvdec import NvdecDecoder
 from gpu_lipsync.ops import upload
+from gpu_lipsync.planar_decoder import PlanarDecoder
 from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
 from gpu_lipsync.video_info import VideoInfo, probe_video
@@ -31,7 +35,7 @@ _DECORD_AHEAD_BYTES = 512 << 20  # 10 s of 720p
 
 
 class Video:
-    """An opened face file. Frames come out resized, rotated and cropped.
+    """An opened face file. Frames come out resized, rotated and cropped, or as they were decoded.
 
     Attributes:
         path: the file.
@@ -39,17 +43,21 @@ class Video:
         size: height and width of the frames, pixels.
         fps: exact.
         n_frames: number of source frames; 1 for a still.
+        layout: how frames lie in memory: RGB, unless what was decoded may stay and there is nothing to do to it.
+        colours: what the numbers of 4:2:0 frames mean; RGB is written as BT.709.
         decoder: what decodes, in words, for the report.
         notes: what a user should know about how the file was read.
         pixel_aspect: width of a pixel over its height.
         is_still: whether the file is a picture.
     """
 
-    def __init__(self, path: Path, config: FrameConfig, device: torch.device) -> None:
+    def __init__(self, path: Path, config: FrameConfig, device: torch.device, *, as_decoded: bool) -> None:
         self.path = path
         self.notes: list[str] = []
         self._config = config
         self.device = device
+        self.layout: FrameLayout = RGB
+        self.colours = BT709
         self._decoder: Decoder | None = None
         self.is_still = is_still(path)
         fps_of_still = Fraction(config.fps).limit_denominator(1001)
@@ -72,8 +80,12 @@ class Video:
                     f"{path.name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
                     f"convert the clip to SDR (BT.709) first"
                 )
-            self._decoder = _choose_decoder(info, config.decoder, device, self.notes)
-            self.decoder = self._decoder.name
+            whole = not config.rotate and _crop_window(height, width, config) == (0, height, 0, width)
+            as_decoded = as_decoded and whole and device.type == "cpu"
+            self._decoder = _choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
+            self.decoder, self.layout = self._decoder.name, self._decoder.layout
+            if isinstance(self._decoder, PlanarDecoder):
+                self.colours = self._decoder.colours
         self.n_frames = len(self._shown_at)
         self._window = _crop_window(height, width, config)
         self.size = (self._window[1] - self._window[0], self._window[3] - self._window[2])
@@ -100,7 +112,7 @@ class Video:
         """Decode consecutive source frames, at most `size` at a time.
 
         Yields:
-            The indices, and their frames (n, 3, H, W) uint8 RGB on the device.
+            The indices, and their frames on the device: (n, 3, H, W) uint8 RGB, or as `layout` says.
         """
         if self._decoder is None:
             yield range(0, 1), self._edit(upload(self._picture, self.device))
@@ -112,6 +124,8 @@ class Video:
             start += len(batch)
 
     def _edit(self, frames: Tensor) -> Tensor:
+        if self.layout is not RGB:
+            return frames
         if self._config.resize_factor > 1:
             frames = _shrink(frames, self._config.resize_factor)
         if self._config.rotate:
@@ -120,17 +134,30 @@ class Video:
         return frames[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
 
 
-def open_video(path: str | Path, config: FrameConfig, device: torch.device | str = "cpu") -> Video:
+def open_video(
+    path: str | Path, config: FrameConfig, device: torch.device | str = "cpu", *, as_decoded: bool = False
+) -> Video:
     """Open a video or a still; a context manager.
+
+    Args:
+        path: the file.
+        config: what to do to its frames, and what decodes them.
+        device: where frames come out.
+        as_decoded: frames may stay 4:2:0, see `Video.layout`; else they are RGB.
 
     Raises:
         MediaError: missing, empty, damaged, or no picture in it.
         ConfigError: the crop leaves nothing, or the decoder asked for is not there.
     """
-    return Video(require_file(path, "face"), config, torch.device(device))
+    return Video(require_file(path, "face"), config, torch.device(device), as_decoded=as_decoded)
 
 
-def _choose_decoder(info: VideoInfo, wanted: DecoderName, device: torch.device, notes: list[str]) -> Decoder:
+def _choose_decoder(
+    info: VideoInfo, wanted: DecoderName, device: torch.device, notes: list[str], *, as_decoded: bool = False
+) -> Decoder:
+    if as_decoded and wanted in ("auto", "pyav"):
+        with suppress(DecoderUnavailableError):  # no loss that a user could mend
+            return PlanarDecoder(info)
     cpu = torch.device("cpu")
 
     def rescue() -> Decoder:

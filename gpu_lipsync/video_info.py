@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from gpu_lipsync.colours import Colours, hdr_curve, plain_colours
 from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_container, refuse_truncated
 from gpu_lipsync.errors import MediaError
 
 _MAX_FPS = 240
 _LEAST_FPS_OF_ONE_FRAME = 10  # less says how long the frame is held, not how often it could have changed
-_HDR_CURVES = {16: "PQ", 18: "HLG"}  # by AVColorTransferCharacteristic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class VideoInfo:
         rotation: degrees counter-clockwise that the picture is to be turned for showing: 0, 90, 180 or 270.
         pixel_aspect: width of a pixel over its height, as shown.
         hdr: name of the transfer curve, if it is one of high dynamic range: PQ or HLG.
+        colours: of 8-bit 4:2:0 that can be written as it is read; None: frames have to be converted.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class VideoInfo:
     rotation: int
     pixel_aspect: Fraction
     hdr: str | None
+    colours: Colours | None
 
     @property
     def n_frames(self) -> int:
@@ -102,7 +104,8 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             container=container.format.name,
             rotation=rotation,
             pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
-            hdr=_HDR_CURVES.get(stream.codec_context.color_trc),
+            hdr=hdr_curve(stream.codec_context.color_trc),
+            colours=plain_colours(frame),
         )
 
 

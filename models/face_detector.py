@@ -169,14 +169,19 @@ class CenterFace(nn.Module):
 
     def _shrink(self, frames: Tensor, long_side_px: int) -> Tensor:
         """Reduce to at most `long_side_px` and to multiples of 32, in the module's precision and layout."""
-        height, width = frames.shape[2:]
-        scale = min(1.0, long_side_px / max(height, width))
-        size = [max(SIZE_MULTIPLE, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in (height, width)]
+        size = network_size(frames.shape[2], frames.shape[3], long_side_px)
         if not frames.is_cuda:  # the CPU has a fast antialiased resize for bytes, CUDA has none
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
         layout = _layout(frames.device)
         images = frames.to(self.stem.weight.dtype, memory_format=layout)
         return F.interpolate(images, size, mode="bilinear", antialias=True) if frames.is_cuda else images
+
+
+def network_size(height: int, width: int, long_side_px: int) -> tuple[int, int]:
+    """Height and width of what the network sees of a frame: at most `long_side_px`, multiples of 32."""
+    scale = min(1.0, long_side_px / max(height, width))
+    rows, columns = (max(1, round(side * scale / SIZE_MULTIPLE)) * SIZE_MULTIPLE for side in (height, width))
+    return rows, columns
 
 
 def load_face_detector(

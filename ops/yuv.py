@@ -1,22 +1,21 @@
 """Between RGB and the planes that video encoders take and decoders give."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from gpu_lipsync.ops.checks import check_bytes
 from gpu_lipsync.ops.constants import device_constant, upload
-
-# ITU-R BT.709, limited range: Y in 16..235, Cb and Cr in 16..240.
-_KR, _KB = 0.2126, 0.0722
-_KG = 1.0 - _KR - _KB
-_LUMA = ((219 / 255 * _KR, 219 / 255 * _KG, 219 / 255 * _KB),)
-_BLUE, _RED = 112 / 255 / (1.0 - _KB), 112 / 255 / (1.0 - _KR)
-_CHROMA = (
-    (-_BLUE * _KR, -_BLUE * _KG, _BLUE * (1.0 - _KB)),
-    (_RED * (1.0 - _KR), -_RED * _KG, -_RED * _KB),
+from gpu_lipsync.ops.yuv_matrix import (
+    CHROMA_GREY,
+    CHROMA_LEVELS,
+    LUMA_BLACK,
+    LUMA_LEVELS,
+    Rows,
+    YuvMatrix,
+    chroma_rows,
+    chroma_shares,
+    luma_row,
 )
 
 
@@ -71,14 +70,6 @@ def rgb_to_nv12(frames: Tensor, *, pitch: int = 1) -> Tensor:
     return out
 
 
-YuvMatrix = Literal["bt601", "bt709", "bt2020"]
-_LUMA_SHARES: dict[YuvMatrix, tuple[float, float]] = {  # of red and blue, by the ITU-R recommendations
-    "bt601": (0.299, 0.114),
-    "bt709": (_KR, _KB),
-    "bt2020": (0.2627, 0.0593),
-}
-
-
 def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) -> Tensor:
     """Convert what hardware decoders give, 4:2:0 with Cb and Cr side by side, to RGB.
 
@@ -102,11 +93,9 @@ def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) 
         raise TypeError(f"planes must be uint8, got {getattr(planes, 'dtype', type(planes).__name__)}")
     if planes.ndim != 3 or planes.shape[1] % 3 or planes.shape[2] % 2 or planes.numel() == 0:
         raise ValueError(f"planes must be (B, H * 3 // 2, W) of an even H and W, got {tuple(planes.shape) = }")
-    if matrix not in _LUMA_SHARES:
-        raise ValueError(f"matrix must be one of {', '.join(_LUMA_SHARES)}, got {matrix!r}")
     n, rows, width = planes.shape
     height = rows * 2 // 3
-    chroma = planes[:, height:].reshape(n, height // 2, width // 2, 2).permute(0, 3, 1, 2).float().sub_(128.0)
+    chroma = planes[:, height:].reshape(n, height // 2, width // 2, 2).permute(0, 3, 1, 2).float().sub_(CHROMA_GREY)
     chroma = functional.interpolate(chroma, size=(height, width), mode="bilinear", align_corners=False).flatten(2)
     luma = planes[:, :height].reshape(n, 1, -1).float()
     to_rgb, offset, gain = _to_rgb(matrix, full_range, planes.device)
@@ -118,13 +107,10 @@ def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) 
 @device_constant
 def _to_rgb(matrix: YuvMatrix, full_range: bool, device: torch.device) -> tuple[Tensor, float, float]:
     """What Cb and Cr give to each colour (3, 2), and where luma begins and how much it is stretched."""
-    red, blue = _LUMA_SHARES[matrix]
-    green = 1.0 - red - blue
-    of_blue, of_red = 2 * (1 - blue), 2 * (1 - red)
-    shares = torch.tensor([[0.0, of_red], [-of_blue * blue / green, -of_red * red / green], [of_blue, 0.0]])
+    shares = torch.tensor(chroma_shares(matrix))
     if full_range:
         return upload(shares, device), 0.0, 1.0
-    return upload(shares * (255 / 224), device), 16.0, 255 / 219
+    return upload(shares * (255 / CHROMA_LEVELS), device), float(LUMA_BLACK), 255 / LUMA_LEVELS
 
 
 def _checked(frames: Tensor) -> tuple[int, int, int]:
@@ -141,18 +127,18 @@ def _checked(frames: Tensor) -> tuple[int, int, int]:
 def _planes(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Y (B, H * W, 1), and Cb and Cr side by side (B, H // 2 * W // 2, 2), uint8."""
     pixels = frames.permute(0, 2, 3, 1).float()
-    luma = pixels.reshape(len(frames), -1, 3) @ _rows(_LUMA, frames.device)
+    luma = pixels.reshape(len(frames), -1, 3) @ _rows(luma_row("bt709"), frames.device)
     # Chroma is linear in RGB: the mean first, so that the rest is done on a quarter of the pixels.
     means = functional.avg_pool2d(pixels.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-    chroma = means.reshape(len(frames), -1, 3) @ _rows(_CHROMA, frames.device)
-    return _levels(luma, 16.0), _levels(chroma, 128.0)
+    chroma = means.reshape(len(frames), -1, 3) @ _rows(chroma_rows("bt709"), frames.device)
+    return _levels(luma, LUMA_BLACK), _levels(chroma, CHROMA_GREY)
 
 
-def _levels(values: Tensor, offset: float) -> Tensor:
+def _levels(values: Tensor, offset: int) -> Tensor:
     return values.add_(offset).round_().clamp_(0, 255).to(torch.uint8)
 
 
 @device_constant
-def _rows(weights: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
+def _rows(weights: Rows, device: torch.device) -> Tensor:
     """(3, number of planes): what each colour gives to each plane."""
     return upload(torch.tensor(weights).mT.contiguous(), device)

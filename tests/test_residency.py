@@ -15,6 +15,7 @@ from torch import Tensor
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.frame_layout import Yuv420Frames
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.mouth_window import mouth_window
@@ -68,6 +69,17 @@ def after_the_decoder(n: int) -> Run:
     return lambda _: nv12_to_rgb(planes, matrix="bt709")
 
 
+def planar(n: int) -> Run:
+    """What the stages see of 4:2:0 frames, and what they give back."""
+    frames, layout = torch.zeros((n, HEIGHT * 3 // 2, WIDTH), dtype=torch.uint8, device="cuda"), Yuv420Frames("bt709")
+
+    def run(boxes: Tensor) -> object:
+        part = layout.part(frames, boxes)
+        return part.replaced(255 - part.rgb, boxes), layout.sampled(frames, 96), layout.reduced(frames, (96, 160))
+
+    return run
+
+
 def for_nvenc(n: int) -> Run:
     frames = frames_of(n)
     return lambda _: rgb_to_nv12(frames, pitch=256)
@@ -106,6 +118,7 @@ def silence(n: int) -> Run:
 STAGES: dict[str, Stage] = {
     **{f"blend {method}": lambda n, method=method: batch(n, method) for method in BLENDS},
     "yuv420": before_the_encoder,
+    "4:2:0 frames": planar,
     "nv12 for NVENC": for_nvenc,
     "nv12 of NVDEC": after_the_decoder,
     "detector": detector,

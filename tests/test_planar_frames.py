@@ -1,0 +1,209 @@
+"""Frames that stay 4:2:0 from the decoder to the encoder: which do, and that what is not the mouth stays the source."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync import LipSyncConfig, run
+from gpu_lipsync.colours import BT709, plain_colours
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.frame_layout import RGB, Yuv420Frames
+from gpu_lipsync.models import load_face_detector
+from gpu_lipsync.pipeline import tracked_frames
+from gpu_lipsync.planar_decoder import PlanarDecoder
+from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.video import open_video
+from gpu_lipsync.video_info import probe_video
+from tests.clips import tone, write_clip, write_clip_of_two_sizes, write_sound
+from tests.probe import ffprobe
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
+
+
+def planes_of(path: Path) -> np.ndarray:
+    """(n, H * 3 // 2, W) uint8 of a clip, as PyAV reads it."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
+
+
+def test_frames_are_the_codecs_own() -> None:
+    expected = torch.from_numpy(planes_of(SAMPLE))
+    with open_video(SAMPLE, FrameConfig(), as_decoded=True) as video:
+        assert isinstance(video.layout, Yuv420Frames) and video.layout.matrix == "bt709"
+        assert video.size == (expected.shape[1] * 2 // 3, expected.shape[2])
+        parts = [*video.batches(range(40), 16), *video.batches(range(100, 103), 2)]
+    assert [(frames.start, frames.stop) for frames, _ in parts] == [(0, 16), (16, 32), (32, 40), (100, 102), (102, 103)]
+    for frames, batch in parts:
+        assert torch.equal(batch, expected[frames.start : frames.stop])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FrameConfig(resize_factor=2),
+        FrameConfig(rotate=True),
+        FrameConfig(crop=(0, -1, 2, -1)),
+        FrameConfig(decoder="decord"),
+    ],
+)
+def test_frames_that_are_worked_on_or_another_decoders_are_rgb(config: FrameConfig) -> None:
+    with open_video(SAMPLE, config, as_decoded=True) as video:
+        _, frames = next(video.batches(range(1), 1))
+    assert video.layout is RGB and frames.shape == (1, 3, *video.size)
+    with open_video(SAMPLE, FrameConfig()) as video:  # nobody asked
+        assert video.layout is RGB
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("a.mp4", {"size": (96, 127), "pix_fmt": "yuv444p"}),
+        ("a.mp4", {"pix_fmt": "yuv444p"}),
+        ("a.mkv", {"pix_fmt": "yuv420p10le"}),
+        ("a.mp4", {"pix_fmt": "yuvj420p"}),  # full range
+        ("a.mp4", {"rotation": 90}),
+        ("a.mp4", {"options": {"x264-params": "colormatrix=bt2020nc"}}),
+        ("a.mkv", {"options": {"x264-params": "transfer=arib-std-b67"}}),  # HLG
+    ],
+)
+def test_what_has_to_be_converted_is_rgb(tmp_path: Path, name: str, made: dict[str, object]) -> None:
+    with open_video(write_clip(tmp_path / name, **made), FrameConfig(), as_decoded=True) as video:  # type: ignore[arg-type]
+        _, frames = next(video.batches(range(1), 1))
+    assert video.layout is RGB and video.colours == BT709
+    assert frames.shape[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("tag", "matrix", "written"),
+    [
+        ("undef", "bt601", "smpte170m"),
+        ("smpte170m", "bt601", "smpte170m"),
+        ("bt470bg", "bt601", "smpte170m"),
+        ("bt709", "bt709", "bt709"),
+    ],
+)
+def test_the_output_says_what_its_numbers_mean(
+    checkpoint: Path, tmp_path: Path, tag: str, matrix: str, written: str
+) -> None:
+    face = write_clip(tmp_path / "a.mp4", options={"x264-params": f"colormatrix={tag}"})
+    with open_video(face, FrameConfig(), as_decoded=True) as video:
+        assert isinstance(video.layout, Yuv420Frames) and video.layout.matrix == matrix
+    out = synced(checkpoint, tmp_path, face, seconds=0.5, box=(10, 80, 20, 100))
+    facts = ffprobe(out)["video"]
+    assert (facts["color_space"], facts["color_range"]) == (written, "tv")
+
+
+def test_frames_that_change_on_the_way_become_like_the_first(tmp_path: Path) -> None:
+    path = write_clip_of_two_sizes(tmp_path / "a.mp4")
+    with open_video(path, FrameConfig(), as_decoded=True) as video:
+        (_, frames), *_ = video.batches(range(20), 20)
+    assert isinstance(video.layout, Yuv420Frames) and video.layout.size(frames) == (96, 128)
+    luma = frames[:, :96].float().mean((1, 2))
+    assert (luma.diff() > 2).all()  # brightness goes on: nothing of another size's rows
+
+    decoder = PlanarDecoder(probe_video(SAMPLE))
+    picture = av.VideoFrame.from_ndarray(np.full((100, 120, 3), (200, 40, 90), np.uint8), format="rgb24")
+    other = picture.reformat(format="yuv444p", dst_colorspace=5)
+    same = decoder._batch([decoder._kept(other)])
+    rgb = Yuv420Frames("bt709").part(same, torch.tensor([[0, 0, 512, 512]])).rgb.float().mean((0, 2, 3))
+    assert (rgb - torch.tensor([200.0, 40.0, 90.0])).abs().max() <= 2
+
+
+def synced(checkpoint: Path, folder: Path, face: Path, *, seconds: float, **flags: object) -> Path:
+    sound = write_sound(folder / "a.wav", tone(seconds))
+    config = LipSyncConfig(
+        checkpoint_path=checkpoint,
+        face=face,
+        audio=sound,
+        outfile=folder / "out.mp4",
+        device="cpu",
+        **flags,  # type: ignore[arg-type]
+    )
+    report = run(config)
+    assert report.n_frames_without_face == 0
+    return folder / "out.mp4"
+
+
+@pytest.mark.parametrize("method", ["ellipse", "multiscale", "original"])
+def test_outside_the_box_the_coded_numbers_are_the_sources(checkpoint: Path, tmp_path: Path, method: str) -> None:
+    """Without loss (crf 0), as the encoder got them; with sound for one and a half clips."""
+    face = write_clip(tmp_path / "a.mp4", n_frames=20, size=(200, 240), fps=Fraction(25), picture=noise)
+    out = synced(checkpoint, tmp_path, face, seconds=1.2, box=(31, 151, 43, 164), crf=0, blend_method=method)
+    source, result = planes_of(face), planes_of(out)
+    n = len(result)
+    assert n > len(source)
+    shown = source[np.arange(n) % len(source)]
+    differs = torch.from_numpy(shown != result)
+    luma, chroma = differs[:, :200], differs[:, 200:].reshape(n, 2, 100, 120)
+    inside = torch.zeros(200, 240, dtype=torch.bool)
+    inside[31:151, 43:164] = True
+    assert luma.any(2).any(1).all()  # every frame has a mouth of its own
+    assert not luma[:, ~inside].any()
+    assert not chroma[:, :, ~torch.nn.functional.max_pool2d(inside[None].float(), 2)[0].bool()].any()
+
+
+def noise(index: int, height: int, width: int) -> np.ndarray:
+    """What no conversion there and back would leave as it is."""
+    return np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_mouths_are_those_of_rgb_frames(checkpoint: Path, tmp_path: Path) -> None:
+    """Decord's RGB and the codec's own planes, with the same box: the same picture, but for chroma's way."""
+    folders = {decoder: tmp_path / decoder for decoder in ("decord", "auto")}
+    seen = {}
+    for decoder, folder in folders.items():
+        folder.mkdir()
+        box = (150, 400, 150, 370)
+        out = synced(checkpoint, folder, SAMPLE, seconds=0.6, box=box, crf=4, decoder=decoder)
+        seen[decoder] = planes_of(out).astype(float)
+    apart = np.abs(seen["decord"] - seen["auto"])
+    luma, chroma = apart[:, :512], apart[:, 512:]
+    # decord's RGB is truncated, then brightened by a whole level; each way is coded at crf 4.
+    assert luma.mean() < 1.0 and chroma.mean() < 0.6
+    assert luma[:, 250:400, 180:340].mean() < 1.2
+
+
+def test_boxes_are_those_of_rgb_frames() -> None:
+    detector, boxes = load_face_detector("cpu"), []
+    for as_decoded in (False, True):
+        with open_video(SAMPLE, FrameConfig(decoder="pyav"), as_decoded=as_decoded) as video:
+            tracker = FaceTracker(detector, FaceConfig(), fps=25.0, layout=video.layout)
+            for _, frames in video.batches(range(40), 16):
+                tracker.push(frames)
+            tracker.finish()
+            boxes.append(tracker.boxes(0, 40))
+    assert (boxes[0][:, 2:] > boxes[0][:, :2]).all()
+    # Reduced before they become RGB instead of after, by other ways of rounding: whole pixels of a 512 px frame.
+    assert (boxes[0] - boxes[1]).abs().max() <= 2
+
+
+def test_a_frame_shown_twice_is_changed_once(tmp_path: Path) -> None:
+    """What is yielded is the caller's to change: the next that shows the same source has it as it was."""
+    path = write_clip(tmp_path / "a.mkv", n_frames=8, pts=[0, 40, 80, 200, 240, 400, 440, 480])
+    expected = torch.from_numpy(planes_of(path))
+    with open_video(path, FrameConfig(), as_decoded=True) as video:
+        timeline = video.timeline(14)
+        tracker = FaceTracker(None, FaceConfig(box=(0, 64, 0, 64)), layout=video.layout)
+        report = SimpleNamespace(batch_size=4, timed=lambda _: torch.no_grad(), n_source_frames=0)
+        got: list[Tensor] = []
+        for _, frames, _, _ in tracked_frames(video, timeline, tracker, report):  # type: ignore[arg-type]
+            got.append(frames.clone())
+            frames.zero_()
+    assert len(set(timeline.source)) < len(timeline.source) == 14
+    assert torch.equal(torch.cat(got), expected[list(timeline.source)])
+
+
+def test_colours_of_frames_in_words() -> None:
+    picture = av.VideoFrame.from_ndarray(np.zeros((96, 64), np.uint8), format="yuv420p")
+    picture.colorspace = 7  # SMPTE 240M, which nothing here converts
+    assert plain_colours(picture) is None
+    picture.colorspace, picture.color_range = 1, 1
+    colours = plain_colours(picture)
+    assert colours is not None and (colours.matrix, colours.matrix_number) == ("bt709", 1)
