@@ -8,7 +8,7 @@ import torch
 from gpu_lipsync.blend_kernels import BlendConfig, BlendMethod
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.models.wav2lip import Window
-from gpu_lipsync.mouth_window import mouth_window
+from gpu_lipsync.mouth_window import blended_boxes, mouth_window
 from tests.test_wav2lip import speech_and_faces, trained_like
 
 CPU = torch.device("cpu")
@@ -37,6 +37,26 @@ def test_no_mode_looks_outside(
         generated = torch.full_like(mouths, outside)
         generated[:, :, top:bottom, left:right] = mouths[:, :, top:bottom, left:right]
         assert torch.equal(paste_faces(frames, generated, boxes, config, shifts=aside), expected)
+
+
+@pytest.mark.parametrize("shifts", [(0, 0), (-9, 24)])
+@pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
+@pytest.mark.parametrize("method", get_args(BlendMethod))
+def test_nothing_changes_outside_of_the_blended_boxes(
+    method: BlendMethod, region: float, shifts: tuple[int, ...]
+) -> None:
+    config, aside = BlendConfig(method=method, mouth_region_size=region), torch.tensor(shifts)
+    boxes = torch.tensor([[10, 10, 70, 90], [21, 5, 322, 391]])
+    frames = torch.full((2, 3, 400, 420), 60, dtype=torch.uint8)
+    pasted = paste_faces(frames, torch.ones(2, 3, 96, 96), boxes, config, shifts=aside)
+    around = blended_boxes(boxes, config, CPU, shifts=aside)
+    assert around.dtype == torch.int64
+    for before, after, (x1, y1, x2, y2) in zip(frames, pasted, around.tolist(), strict=True):
+        rows, columns = (before != after).any(0).nonzero().unbind(1)
+        seen = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+        assert x1 <= seen[0] and y1 <= seen[1] and seen[2] <= x2 and seen[3] <= y2
+        # And no larger than that, but for the margin of modes that look around, and a mask under half a level.
+        assert max(abs(a - b) for a, b in zip(seen, (x1, y1, x2, y2), strict=True)) <= 8
 
 
 def test_the_window_is_no_larger_than_it_must_be() -> None:
