@@ -45,8 +45,6 @@ class Part(Protocol):
 class FrameLayout(Protocol):
     """What the stages between decoder and encoder need to know of frames (B, ...) uint8."""
 
-    bytes_per_pixel: float
-
     def size(self, frames: Tensor) -> tuple[int, int]:
         """Height and width, pixels."""
         ...
@@ -66,8 +64,6 @@ class FrameLayout(Protocol):
 
 class RgbFrames:
     """(B, 3, H, W) RGB."""
-
-    bytes_per_pixel = 3.0
 
     def size(self, frames: Tensor) -> tuple[int, int]:
         return int(frames.shape[2]), int(frames.shape[3])
@@ -98,8 +94,6 @@ class WholeFrames:
 
 class Yuv420Frames:
     """(B, H * 3 // 2, W) 4:2:0 in limited range, as `ops.yuv420` has it, H and W even."""
-
-    bytes_per_pixel = 1.5
 
     def __init__(self, matrix: YuvMatrix) -> None:
         self.matrix: YuvMatrix = matrix

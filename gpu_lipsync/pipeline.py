@@ -40,8 +40,8 @@ from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
 
 _READY_AHEAD = 2  # batches
-_CPU_BATCH, _CPU_BATCH_BYTES = 16, 28 << 20
-_CUDA_BATCH, _CUDA_BATCH_BYTES = 32, 96 << 20  # more is no faster there, and the encoder starts later
+_CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
+_CUDA_BATCH, _CUDA_BATCH_PIXELS = 32, 32 << 20  # more is no faster there, and the encoder starts later
 
 
 def run(config: LipSyncConfig, observer: Observer | None = None, *, started: float | None = None) -> Report:
@@ -179,9 +179,8 @@ def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace
 def batch_size(config: LipSyncConfig, video: Video) -> int:
     """Frames in one batch: the flag is an upper bound; memory, a CPU's caches and a GPU's speed set lower ones."""
     on_cuda = video.device.type == "cuda"
-    most, most_bytes = (_CUDA_BATCH, _CUDA_BATCH_BYTES) if on_cuda else (_CPU_BATCH, _CPU_BATCH_BYTES)
-    frame_bytes = video.layout.bytes_per_pixel * video.size[0] * video.size[1]
-    return max(1, min(config.wav2lip_batch_size, most, int(most_bytes // frame_bytes)))
+    most, most_pixels = (_CUDA_BATCH, _CUDA_BATCH_PIXELS) if on_cuda else (_CPU_BATCH, _CPU_BATCH_PIXELS)
+    return max(1, min(config.wav2lip_batch_size, most, most_pixels // (video.size[0] * video.size[1])))
 
 
 def tracked_frames(
