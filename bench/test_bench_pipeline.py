@@ -117,7 +117,7 @@ def test_decode_by_opencv(benchmark: Any) -> None:
     measure(benchmark, run, frames=n_frames, group=f"decode {width}x{height}", reference=True)
 
 
-@pytest.mark.parametrize("size", [(300, 360), (512, 620)])
+@pytest.mark.parametrize("size", [(300, 360), (512, 620)], ids=["300x360", "512x620"])
 def test_part_of_420_to_rgb_and_back(benchmark: Any, size: tuple[int, int]) -> None:
     """What the faces cost where frames stay 4:2:0; all of the part is changed."""
     frames, layout, box = _pictures(), Yuv420Frames("bt709"), torch.tensor([[200, 40, 200 + size[0], 40 + size[1]]])
@@ -129,7 +129,7 @@ def test_part_of_420_to_rgb_and_back(benchmark: Any, size: tuple[int, int]) -> N
     measure(benchmark, run, frames=len(frames), group=f"4:2:0 to RGB and back, {size[0]} x {size[1]} of 720p")
 
 
-@pytest.mark.parametrize("size", [(300, 360), (512, 620)])
+@pytest.mark.parametrize("size", [(300, 360), (512, 620)], ids=["300x360", "512x620"])
 def test_part_of_420_to_rgb_and_back_by_opencv(benchmark: Any, size: tuple[int, int]) -> None:
     frames = _pictures().numpy()
 
