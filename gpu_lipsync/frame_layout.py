@@ -137,9 +137,9 @@ class Yuv420Part:
 
 
 def _shares(frames: Tensor) -> tuple[Tensor, ...]:
-    """What is worked on at a time: all, but on a CPU two shares for each core. Frame by frame threads get in each
-    other's way in Python, and what is larger leaves a core's cache.
-    """
+    """What is worked on at a time."""
+    # On a CPU two shares for each core: frame by frame threads get in each other's way in Python, and what is larger
+    # leaves a core's cache.
     n_shares = 2 * torch.get_num_threads() if frames.device.type == "cpu" else 1
     return frames.split(-(-len(frames) // n_shares))
 

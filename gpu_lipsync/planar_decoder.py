@@ -26,6 +26,7 @@ class PlanarDecoder(PyavDecoder):
 
         if info.colours is None or info.rotation or info.width % 2 or info.height % 2:
             raise DecoderUnavailableError(f"{info.path.name} is not 4:2:0 that can stay as it is")
+        # Not its parent's beginning, which measures how dark the fast conversion to RGB comes out.
         self.name = f"PyAV {av.__version__} on cpu, 4:2:0"
         self.colours: Colours = info.colours
         self.layout: FrameLayout = Yuv420Frames(info.colours.matrix)
