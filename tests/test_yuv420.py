@@ -12,17 +12,19 @@ from torch import Tensor
 from gpu_lipsync.ops.yuv420 import Window, picture_size, read_rgb, reduced_rgb, sampled_rgb, write_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 SPACES: dict[YuvMatrix, Colorspace] = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709}
 matrices = pytest.mark.parametrize("matrix", SPACES)
 windows = pytest.mark.parametrize("window", [(0, 590, 0, 590), (100, 232, 46, 348), (588, 590, 0, 2)])
 
 
 @pytest.fixture(scope="module")
-def pictures(media: Path) -> Tensor:
-    """(3, 885, 590) uint8: a face and saturated colours, from a clip; the same in its own planes."""
-    with av.open(str(media / "video" / "vretalk_3_woman_flag.mp4")) as container:
-        frames = [frame.to_ndarray() for frame, _ in zip(container.decode(video=0), range(3), strict=False)]
-    return torch.from_numpy(np.stack(frames))
+def pictures() -> Tensor:
+    """(3, 885, 590) uint8: a face, from the sample, at a size whose planes of chroma have odd sides."""
+    with av.open(str(SAMPLE)) as container:
+        frames = [frame for frame, _ in zip(container.decode(video=0), range(3), strict=False)]
+    planes = [frame.reformat(width=590, height=590, format="yuv420p").to_ndarray() for frame in frames]
+    return torch.from_numpy(np.stack(planes))
 
 
 def part(pictures: Tensor, window: Window) -> tuple[Tensor, Tensor]:
