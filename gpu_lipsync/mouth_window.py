@@ -46,13 +46,7 @@ def mouth_window(
 
 
 def blended_boxes(boxes: Tensor, config: BlendConfig, device: torch.device, *, shifts: Tensor | None = None) -> Tensor:
-    """Where blending mouths into these boxes changes the frames.
-
-    Args:
-        boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
-        config: mode and mask.
-        device: where the masks are.
-        shifts: of the masks, as `paste_faces` takes them.
+    """Where blending mouths changes the frames, of the same arguments as `mouth_window`.
 
     Returns:
         (B, 4) int64 on the host: the part of each box outside of which nothing changes.
