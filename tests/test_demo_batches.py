@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.tools import retrain_hearing
-from gpu_lipsync.tools.demo_batches import BatchMaker
-from gpu_lipsync.tools.synthetic_talkers import shut
-from gpu_lipsync.tools.talks import COLUMNS_PER_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks
+from gpu_lipsync.tools import demo_batches, retrain_hearing
+from gpu_lipsync.tools.demo_batches import BOX, TURN, BatchMaker
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, shut
+from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
 from tests.residency import watched
 from tests.talkers import sample_faces
 
@@ -76,6 +76,23 @@ def test_batches_are_seeded_and_fit_to_train_on(material: dict[str, Any], device
     assert batch.mouth_known.tolist() == [1] * 6 + [0] * 2 and not batch.mouth[6:].any()
 
 
+def test_heads_turn_within_their_outline(material: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle of the face goes aside by up to TURN of half a box, its edges stay, and nothing folds over."""
+    views = {}
+    for turn in (0.0, TURN):
+        monkeypatch.setattr(demo_batches, "TURN", turn)
+        maker = BatchMaker(material, device=torch.device("cpu"))
+        maker.seed(3)
+        views[turn], beside = maker._views(200)
+    aside = (views[TURN] - views[0.0])[..., 0] / (BOX * CROP_PX / 2)
+    middle = aside[:, 48, 40:56].mean(dim=1).abs()
+    assert middle.max() > 0.8 * TURN and middle.median() < 0.1, "some far, most hardly"
+    on_the_edge = ((views[0.0] - (CROP_PX / 2 - 0.5)) / (BOX * CROP_PX / 2))[..., 0].abs() > 0.99
+    assert aside[on_the_edge].abs().max() <= 0.02 * TURN + 1e-5, "1 - 0.99 ** 2"
+    along = views[TURN][..., 0].diff(dim=2) * views[0.0][:, :1, -1:, 0].sub(views[0.0][:, :1, :1, 0]).sign()
+    assert (along > 0).float().mean() > 0.99, "a fold shows a cheek twice"
+
+
 def test_everybody_comes_as_often_as_anybody(material: dict[str, Any]) -> None:
     maker = BatchMaker(material, device=torch.device("cpu"))
     share = torch.bincount(maker._stills(4000), minlength=3) / 4000
@@ -107,13 +124,18 @@ def test_an_ear_is_retrained_and_the_face_left_alone(
         assert torch.equal(tensor, start[name]) != heard, name
 
 
-def test_lips_move_ahead_of_phonemes_but_not_of_what_was_seen(material: dict[str, Any]) -> None:
-    moved = retrain_hearing.with_lips_ahead(material, {"b"})
-    lead = round(retrain_hearing.LIPS_LEAD_S * TRACK_HZ)
-    (_, mouth, _), (_, seen, _) = moved["real_talks"]
-    assert torch.equal(mouth, material["real_talks"][0][1][:, lead:]) and lead == 4
-    assert torch.equal(seen, material["real_talks"][1][1])
-    assert len(moved["clips"]) == len(material["clips"])
+def test_lips_move_ahead_of_phonemes() -> None:
+    mouth = torch.arange(400.0).expand(4, -1)
+    ahead = lips_ahead(mouth)
+    lead = round(LIPS_LEAD_S * TRACK_HZ)
+    assert lead == 4 and torch.equal(ahead, mouth[:, lead:])
+    assert ahead.untyped_storage().nbytes() == ahead.nbytes, "torch.save would write the part that was left out"
+
+
+def test_new_voices_do_not_say_what_codes_mean(material: dict[str, Any]) -> None:
+    known = retrain_hearing.without_voices(material, {"b", "espeak"})
+    assert [voice for _, _, voice in known["real_talks"]] == ["a"] and known["talks"] == []
+    assert len(known["clips"]) == len(material["clips"])
 
 
 def test_codes_are_read_as_the_mouths_they_were_made_of() -> None:

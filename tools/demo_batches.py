@@ -30,6 +30,9 @@ HAIRY = 0.35  # of them: with a moustache, a beard or both
 STRETCHED = 0.6  # of those references
 MIXED = 0.7  # of the other animated stills: two people's
 BEND = 0.045  # of half a box, standard deviation
+TURN = 0.42  # of half a box: how far a mouth is moved aside at most; beyond a half the picture would fold
+NOD = 0.06  # of half a box, standard deviation
+GREY = 0.07  # of the pictures: black and white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,13 +218,16 @@ class BatchMaker:
         """Crop coordinates (n, 96, 96, 2) of the target's pixels and of the reference's.
 
         A view is shifted, scaled, turned, mirrored and smoothly bent, which makes other faces of few; the reference's
-        is the same or a little beside it, as another frame's would be.
+        is the same or a little beside it, as another frame's would be. Some heads turn and nod: the middle of the face
+        moves and its outline stays, one cheek narrows and the other widens. All of GRID look into the camera.
         """
         at = ((torch.arange(FACE_PX) + 0.5) / FACE_PX - 0.5) * 2
         y, x = torch.meshgrid(at, at, indexing="ij")
         plain = torch.stack((x, y), dim=2)[None]
         bend = F.interpolate(self._normal(n, 2, 5, 5) * BEND, FACE_PX, mode="bicubic", align_corners=True)
         mirror = torch.where(self._uniform(n) < 0.5, -1.0, 1.0).view(-1, 1, 1)
+        turn = TURN * self._uniform(n).pow(3) * torch.where(self._uniform(n) < 0.5, -1.0, 1.0)
+        middle_moves = torch.stack((turn, NOD * self._normal(n).clamp(-3, 3)), dim=1).view(n, 1, 1, 2)
         first = self._affine(n, 1.0)
         eye = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
         beside = torch.where((self._uniform(n) < 0.9).view(-1, 1, 1), torch.zeros(1), self._affine(n, 0.35) - eye)
@@ -230,6 +236,7 @@ class BatchMaker:
             homogeneous = torch.cat((plain, torch.ones_like(plain[..., :1])), dim=3)
             points = homogeneous @ affine[:, None] + bend.permute(0, 2, 3, 1)
             points = torch.cat((points[..., :1] * mirror[..., None], points[..., 1:]), dim=3)
+            points = points + middle_moves * (1 - points.square()).clamp(min=0)
             views.append(points * (BOX * CROP_PX / 2) + CROP_PX / 2 - 0.5)
         return views[0], views[1]
 
@@ -250,7 +257,8 @@ class BatchMaker:
         gain = torch.exp(self._normal(n, 1, 1, 1, 1) * 0.3 - 0.1 + self._normal(n, 1, 3, 1, 1) * 0.07)
         out = pictures.clamp(1e-3, 1) ** gamma * gain
         grey = out.mean(dim=2, keepdim=True)
-        out = torch.lerp(grey, out, (1 + self._normal(n, 1, 1, 1, 1) * 0.25).clamp(0, 1.6))
+        colourful = (1 + self._normal(n, 1, 1, 1, 1) * 0.25).clamp(0, 1.6) * (self._uniform(n, 1, 1, 1, 1) >= GREY)
+        out = torch.lerp(grey, out, colourful)
         slope = (torch.linspace(-1, 1, FACE_PX).view(1, 1, 1, 1, -1) * self._normal(n, 1, 1, 1, 1)) * 0.12
         out = out * (1 + slope)
         soft = F.avg_pool2d(F.pad(out.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(out)

@@ -32,6 +32,7 @@ from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence, seen_mo
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, text_of
 from gpu_lipsync.tools.synthetic_speech import mouth_track, random_flite_talk, random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
+from gpu_lipsync.tools.talks import lips_ahead
 
 N_TALKS = 560  # of espeak-ng: about 50 minutes
 N_FLITE_TALKS = 480  # about 45 minutes
@@ -171,7 +172,7 @@ def make_talks(seed: int) -> list[Talk]:
     for i in range(N_FLITE_TALKS):
         voice = VOICES[i % len(VOICES)]
         talks.append((random_flite_talk(flite, voice, rng), voice))
-    return [(log_mel(talk.waveform).half(), talk.mouth.half(), voice) for talk, voice in talks]
+    return [(log_mel(talk.waveform).half(), lips_ahead(talk.mouth.half()), voice) for talk, voice in talks]
 
 
 def read_grid_talks(clips: list[Clip], grid: Path) -> list[Talk]:
@@ -194,7 +195,7 @@ def read_recordings(folders: tuple[Path, ...]) -> list[Talk]:
         waveform = load_audio(path_of(recording.file, folders))
         phonemes = align(waveform, text_of(recording, folders), UNUSUAL_WORDS)
         for _, mel, mouth in _at_every_pace(waveform, phonemes):
-            talks.append((mel, mouth.half(), recording.voice))
+            talks.append((mel, lips_ahead(mouth.half()), recording.voice))
     return talks
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from gpu_lipsync.device import network_dtype
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import BatchMaker
-from gpu_lipsync.tools.talks import TRACK_HZ
+from gpu_lipsync.tools.generator_file import start_from
 
 KINDS_OF_TALKS = ("talks", "real_talks")  # of the material
 N_MOUTH = 16  # four numbers at four moments
@@ -30,7 +30,6 @@ OPEN_SPREAD_ROUND_TEETH = (2.0, 0.7, 0.7, 0.6)  # what an error in each counts
 USUAL_SHARE = 0.005  # of being a usual code, beside the mouth's error
 KNOWN_BATCHES, FIT_BATCH, FIT_STEPS = 80, 512, 1500
 EMA_EVERY = 5
-LIPS_LEAD_S = 0.02  # lips are on their way before a phoneme is heard
 
 
 class Codes:
@@ -64,18 +63,9 @@ class Codes:
         return ((codes - self._usual(mouths)) / self._spread).square().mean()
 
 
-def of_voices(material: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """The material with no talks but those of these voices."""
-    return material | {kind: [talk for talk in material[kind] if talk[2] in known] for kind in KINDS_OF_TALKS}
-
-
-def with_lips_ahead(material: dict[str, Any], seen: set[str]) -> dict[str, Any]:
-    """The material with the mouths that were derived from phonemes LIPS_LEAD_S earlier; those of `seen` voices stay."""
-    lead = round(LIPS_LEAD_S * TRACK_HZ)
-    return material | {
-        kind: [(mel, mouth if voice in seen else mouth[:, lead:], voice) for mel, mouth, voice in material[kind]]
-        for kind in KINDS_OF_TALKS
-    }
+def without_voices(material: dict[str, Any], new: set[str]) -> dict[str, Any]:
+    """The material without the talks of these voices."""
+    return material | {kind: [talk for talk in material[kind] if talk[2] not in new] for kind in KINDS_OF_TALKS}
 
 
 def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
@@ -84,15 +74,12 @@ def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     material = torch.load(arguments.material, map_location="cpu", weights_only=True)
-    people = {clip["person"] for clip in material["clips"]}
-    # What codes mean is asked of the mouths as they were when the decoder learnt to draw them.
-    familiar = BatchMaker(of_voices(material, {"espeak", *people}), device=device)
-    maker = BatchMaker(with_lips_ahead(material, people), device=device)
+    familiar = BatchMaker(without_voices(material, set(arguments.new)), device=device)
+    maker = BatchMaker(material, device=device)
     familiar.seed(arguments.seed)
     maker.seed(arguments.seed)
     generator = Wav2Lip(arguments.width).to(device)
-    counters = {name: count for name, count in generator.state_dict().items() if name.endswith("num_batches_tracked")}
-    generator.load_state_dict(counters | load_file(arguments.start))  # the file is without them
+    start_from(generator, arguments.start)
     encoder = generator.audio_encoder.eval()
     with torch.inference_mode():
         heard = [familiar.speech(FIT_BATCH) for _ in range(KNOWN_BATCHES)]
@@ -134,6 +121,7 @@ def main() -> None:
     parser.add_argument("--material", type=Path, required=True, help="what demo_material wrote")
     parser.add_argument("--start", type=Path, required=True, help="the generator to go on from")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--new", nargs="*", default=[], help="voices of which the generator knows nothing yet")
     parser.add_argument("--steps", type=int, default=4800)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=2e-3)

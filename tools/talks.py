@@ -9,6 +9,7 @@ from torch import Tensor
 MEL_COLUMNS = 16
 COLUMNS_PER_S = 80
 TRACK_HZ = 200
+LIPS_LEAD_S = 0.02  # lips are on their way before a phoneme is heard
 MOMENTS_S = (-0.02, 0.02, 0.06, 0.10)  # after the window's start; a frame is on screen for the first 0.04 s
 
 
@@ -57,6 +58,11 @@ class Talks:
         moment = ((column / COLUMNS_PER_S)[:, None] + torch.tensor(MOMENTS_S)) * TRACK_HZ
         moment = torch.minimum(moment.long().clamp(min=0), n_moments[:, None] - 1)
         return mel, self.mouth[:, first[:, None] + moment].permute(1, 2, 0)
+
+
+def lips_ahead(mouth: Tensor) -> Tensor:
+    """A mouth (4, m) that was derived from phonemes, LIPS_LEAD_S earlier, as lips are; (4, m less as much)."""
+    return mouth[:, round(LIPS_LEAD_S * TRACK_HZ) :].clone()  # of a view torch.save would keep the whole
 
 
 def _spans(parts: list[Tensor]) -> Tensor:

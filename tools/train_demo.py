@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
@@ -28,6 +28,7 @@ from gpu_lipsync.device import network_dtype
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import Batch, BatchMaker, loss_weights
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses
+from gpu_lipsync.tools.generator_file import start_from
 from gpu_lipsync.tools.mouth_critic import MouthCritic
 
 N_PARAMETERS = 4  # of a mouth
@@ -163,7 +164,7 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
     if arguments.start is None:
         start_as_copier(learner.generator)
     else:
-        learner.generator.load_state_dict(load_file(arguments.start, device=str(device)), strict=False)  # no counters
+        start_from(learner.generator, arguments.start)
     torch.backends.cudnn.benchmark = True  # shapes never change
     optimizer = torch.optim.AdamW(learner.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
     critic = MouthCritic(N_PARAMETERS).to(device).to(memory_format=torch.channels_last)
