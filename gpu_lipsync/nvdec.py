@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from typing import Any
@@ -30,18 +30,18 @@ class NvdecDecoder(PyavDecoder):
     Nothing is needed from the system but the driver. Frames lost to damage are held as on the CPU.
 
     Args:
-        info: the clip.
+        info, tell: as for PyavDecoder.
         device: where it decodes.
 
     Raises:
         DecoderUnavailableError: no driver, a codec or bit depth that this GPU does not decode to NV12, or an odd side.
     """
 
-    def __init__(self, info: VideoInfo, device: torch.device) -> None:
+    def __init__(self, info: VideoInfo, device: torch.device, tell: Callable[[str], None] | None = None) -> None:
         import av
 
         self._device = device
-        self._info = info
+        self._info, self._tell = info, tell
         # Opening NVDEC takes a fifth of a second: what has decoded the first frame goes on with the others.
         self._begun: Iterator[Tensor] | None = None
         self._coded_width, self._coded_height = coded_size(info)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from gpu_lipsync.video_info import VideoInfo
 class PlanarDecoder(PyavDecoder):
     """Batches of (n, H * 3 // 2, W) uint8, as `ops.yuv420` has them.
 
+    Args:
+        info, tell: as for PyavDecoder.
+
     Raises:
         DecoderUnavailableError: the clip is not 8-bit 4:2:0 in plain colours, has an odd side, or is to be turned.
     """
 
-    def __init__(self, info: VideoInfo) -> None:
+    def __init__(self, info: VideoInfo, tell: Callable[[str], None] | None = None) -> None:
         import av
 
         if info.colours is None or info.rotation or info.width % 2 or info.height % 2:
@@ -30,19 +34,21 @@ class PlanarDecoder(PyavDecoder):
         self.name = f"PyAV {av.__version__} on cpu, 4:2:0"
         self.colours: Colours = info.colours
         self.layout: FrameLayout = Yuv420Frames(info.colours.matrix)
-        self._info = info
+        self._info, self._tell = info, tell
         self._coded_width, self._coded_height = coded_size(info)
 
     def _kept(self, frame: Any) -> Any:
         if (frame.width, frame.height) != (self._coded_width, self._coded_height) or self._differs(frame):
-            from av.video.reformatter import ColorRange
+            from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
             return frame.reformat(
                 width=self._coded_width,
                 height=self._coded_height,
                 format="yuv420p",
-                dst_colorspace=self.colours.matrix_number,
+                # FFmpeg's scaler counts matrices in its own way, and leaves pictures alone if told of one it lacks.
+                dst_colorspace=Colorspace.ITU709 if self.colours.matrix == "bt709" else Colorspace.ITU601,
                 dst_color_range=ColorRange.MPEG,
+                interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
                 threads=1,
             )
         return frame

@@ -157,11 +157,12 @@ def _choose_decoder(
 ) -> Decoder:
     if as_decoded and wanted in ("auto", "pyav"):
         with suppress(DecoderUnavailableError):  # no loss that a user could mend
-            return PlanarDecoder(info)
+            return PlanarDecoder(info, notes.append)
     cpu = torch.device("cpu")
 
     def rescue() -> Decoder:
-        notes.append(f"{info.path.name} is damaged: PyAV goes on where decord stopped")
+        note = f"{info.path.name} is damaged: PyAV goes on where decord stopped"
+        notes.extend([note] if note not in notes else [])  # once, however often the clip is played
         return PyavDecoder(info)
 
     def on_device(build: Callable[[], Decoder]) -> Callable[[], Decoder]:
@@ -175,7 +176,7 @@ def _choose_decoder(
     builders: dict[str, list[Callable[[], Decoder]]] = {
         "decord": [lambda: DecordDecoder(info, device=cpu)],
         "torchcodec": [on_device(lambda: TorchcodecDecoder(info, device=device))],
-        "pyav": [lambda: PyavDecoder(info)],
+        "pyav": [lambda: PyavDecoder(info, notes.append)],
     }
     order: list[Callable[[], Decoder]] = [
         lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=_DECORD_AHEAD_BYTES, rescue=rescue),
@@ -183,7 +184,7 @@ def _choose_decoder(
     ]
     if device.type == "cuda":
         builders["decord"].insert(0, on_device(lambda: DecordDecoder(info, device=device)))
-        builders["pyav"].insert(0, on_device(lambda: NvdecDecoder(info, device)))
+        builders["pyav"].insert(0, on_device(lambda: NvdecDecoder(info, device, notes.append)))
         torchcodec = on_device(lambda: TorchcodecDecoder(info, device=device, on_host=False))
         order = [builders["decord"][0], builders["pyav"][0], torchcodec, *order]
     reasons: list[str] = []

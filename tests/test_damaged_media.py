@@ -11,6 +11,7 @@ import torch
 
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.errors import MediaError
+from gpu_lipsync.frame_layout import RGB
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
@@ -22,9 +23,18 @@ def noise(index: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(index).integers(0, 255, (height, width, 3), np.uint8)
 
 
-def read_all(path: Path, decoder: str) -> torch.Tensor:
-    with open_video(path, FrameConfig(decoder=decoder)) as video:  # type: ignore[arg-type]
-        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 7)])
+DECODERS = ["auto", "pyav", "planes"]  # the last one as the pipeline has it on a CPU
+
+
+def read_all(path: Path, decoder: str) -> tuple[torch.Tensor, list[str]]:
+    """All frames, and what was noted on the way."""
+    planes = decoder == "planes"
+    with open_video(path, FrameConfig(decoder="auto" if planes else decoder), as_decoded=planes) as video:  # type: ignore[arg-type]
+        frames = torch.cat([frames for _, frames in video.batches(range(video.n_frames), 7)])
+        for _ in video.batches(range(video.n_frames), 7):
+            pass  # a second pass, as for long sounds, says nothing new
+        assert (video.layout is not RGB) == planes
+        return frames, video.notes
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
@@ -54,17 +64,19 @@ def test_matroska_cut_short_is_refused_whichever_stream_is_the_longer(tmp_path: 
 
 
 @pytest.mark.parametrize("lost", [slice(-1, None), slice(-5, None), slice(20, 22)])
-@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_lost_frames_show_the_one_before_them(tmp_path: Path, lost: slice, decoder: str) -> None:
     path = write_clip(tmp_path / "a.mp4", n_frames=40, picture=noise, options={"bf": "0", "g": "10"})
-    whole = read_all(path, decoder)
-    frames = read_all(blank_frames(path, lost), decoder)
+    whole, notes = read_all(path, decoder)
+    assert not notes
+    frames, notes = read_all(blank_frames(path, lost), decoder)
+    assert ["a.mp4 is damaged" in note for note in notes] == [True]
     indices = range(40)[lost]
     assert torch.equal(frames[: indices.start], whole[: indices.start])
     assert all(torch.equal(frames[i], whole[indices.start - 1]) for i in indices)
 
 
-@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_more_lost_at_the_end_than_half_a_second_is_an_error(tmp_path: Path, decoder: str) -> None:
     path = write_clip(tmp_path / "a.mp4", n_frames=40, picture=noise, options={"bf": "0", "g": "10"})
     with pytest.raises(MediaError, match="decoding ends at frame 27 of 40"):

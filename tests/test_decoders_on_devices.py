@@ -95,7 +95,7 @@ def test_decord_s_own_gpu_build_comes_first(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_then_pyav_s_nvdec(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nvdec(info: VideoInfo, device: torch.device) -> Decoder:
+    def nvdec(info: VideoInfo, device: torch.device, tell: object) -> Decoder:
         assert device.type == "cuda"
         return StandIn(info, FAITHFUL["as it is"])
 
@@ -111,7 +111,7 @@ def test_then_torchcodec_if_it_decodes_there(monkeypatch: pytest.MonkeyPatch) ->
         asked.append(on_host)
         return StandIn(info, FAITHFUL["rounded otherwise"])
 
-    def no_nvdec(info: VideoInfo, device: torch.device) -> Decoder:
+    def no_nvdec(info: VideoInfo, device: torch.device, tell: object) -> Decoder:
         raise DecoderUnavailableError("no NVDEC")
 
     name, notes = chosen(
@@ -132,7 +132,7 @@ def test_one_that_shows_other_colours_is_passed_over_and_named(monkeypatch: pyte
             return real(info, device=device, **how)  # type: ignore[arg-type]
         return StandIn(info, other_matrix)
 
-    def nvdec(info: VideoInfo, device: torch.device) -> Decoder:
+    def nvdec(info: VideoInfo, device: torch.device, tell: object) -> Decoder:
         return StandIn(info, UNFAITHFUL["BGR"][0])
 
     name, notes = chosen("auto", monkeypatch, DecordDecoder=decord, NvdecDecoder=nvdec, TorchcodecDecoder=missing)

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.video.reformatter import Colorspace, Interpolation
 from torch import Tensor
 
 from gpu_lipsync import LipSyncConfig, run
@@ -23,6 +24,8 @@ from gpu_lipsync.video_info import probe_video
 from tests.clips import tone, write_clip, write_clip_of_two_sizes, write_sound
 from tests.probe import ffprobe
 
+ITU601, ITU709 = Colorspace.ITU601, Colorspace.ITU709
+MATRIX_TAGS = {"bt601": "smpte170m", "bt709": "bt709"}  # as libx264 names them
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 
 
@@ -41,6 +44,30 @@ def test_frames_are_the_codecs_own() -> None:
     assert [(frames.start, frames.stop) for frames, _ in parts] == [(0, 16), (16, 32), (32, 40), (100, 102), (102, 103)]
     for frames, batch in parts:
         assert torch.equal(batch, expected[frames.start : frames.stop])
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("a.avi", {"options": {"bf": "1"}}),
+        ("a.avi", {"options": {"bf": "8", "preset": "slow"}}),
+        ("a.avi", {"options": {"bf": "3", "x264-params": "b-pyramid=none"}}),
+        ("a.avi", {"codec": "mpeg4", "options": {"bf": "2"}}),
+        ("a.mkv", {"options": {"bf": "8", "g": "10"}}),
+        ("a.mpg", {"codec": "mpeg2video", "options": {"bf": "2"}}),
+        ("a.webm", {"codec": "libvpx-vp9"}),
+    ],
+    ids=str,
+)
+def test_every_frame_comes_once_and_in_its_place(tmp_path: Path, name: str, made: dict[str, object]) -> None:
+    path = write_clip(tmp_path / name, n_frames=60, **made)  # type: ignore[arg-type]
+    with open_video(path, FrameConfig(), as_decoded=True) as video:
+        assert isinstance(video.layout, Yuv420Frames)
+        frames = torch.cat([batch for _, batch in video.batches(range(video.n_frames), 16)])
+        (_, middle), *_ = video.batches(range(30, 32), 2)
+    assert torch.equal(frames, torch.from_numpy(planes_of(path))) and len(frames) == 60
+    assert torch.equal(middle, frames[30:32])
+    assert not video.notes
 
 
 @pytest.mark.parametrize(
@@ -107,12 +134,20 @@ def test_frames_that_change_on_the_way_become_like_the_first(tmp_path: Path) -> 
     luma = frames[:, :96].float().mean((1, 2))
     assert (luma.diff() > 2).all()  # brightness goes on: nothing of another size's rows
 
-    decoder = PlanarDecoder(probe_video(SAMPLE))
+
+@pytest.mark.parametrize("first", ["bt709", "bt601"])
+@pytest.mark.parametrize("later", [("yuv444p", ITU601), ("yuv420p", ITU601), ("yuv420p", ITU709), ("yuv444p", ITU709)])
+def test_colours_that_are_coded_otherwise_later_on_stay_what_they_are(
+    tmp_path: Path, first: str, later: tuple[str, int]
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", size=(100, 120), options={"x264-params": f"colormatrix={MATRIX_TAGS[first]}"})
+    decoder = PlanarDecoder(probe_video(clip))
     picture = av.VideoFrame.from_ndarray(np.full((100, 120, 3), (200, 40, 90), np.uint8), format="rgb24")
-    other = picture.reformat(format="yuv444p", dst_colorspace=5)
-    same = decoder._batch([decoder._kept(other)])
-    rgb = Yuv420Frames("bt709").part(same, torch.tensor([[0, 0, 512, 512]])).rgb.float().mean((0, 2, 3))
-    assert (rgb - torch.tensor([200.0, 40.0, 90.0])).abs().max() <= 2
+    other = picture.reformat(format=later[0], dst_colorspace=later[1], interpolation=Interpolation.ACCURATE_RND)
+    other.colorspace = 1 if later[1] == ITU709 else 6  # as a stream is tagged; the scaler has numbers of its own
+    batch = decoder._batch([decoder._kept(other)])
+    rgb = Yuv420Frames(first).part(batch, torch.tensor([[0, 0, 120, 100]])).rgb.float().mean((0, 2, 3))  # type: ignore[arg-type]
+    assert (rgb - torch.tensor([200.0, 40.0, 90.0])).abs().max() <= 2  # the other matrix is 20 off
 
 
 def synced(checkpoint: Path, folder: Path, face: Path, *, seconds: float, **flags: object) -> Path:

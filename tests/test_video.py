@@ -35,6 +35,7 @@ CODECS = [
     ("a.mov", "libx265", "yuv420p"),
     ("a.mkv", "libx265", "yuv420p10le"),
     ("a.avi", "mpeg4", "yuv420p"),
+    ("a.avi", "libx264", "yuv420p"),  # B-frames, in a container that does not say when frames are shown
     ("a.webm", "libvpx-vp9", "yuv420p"),
     ("a.mp4", "libsvtav1", "yuv420p"),
 ]
