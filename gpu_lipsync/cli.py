@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
@@ -72,23 +72,30 @@ def _run(config: LipSyncConfig, stops: Stops) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would spin too, with nothing to do
     begin_context(config.device)
     gc.disable()  # to look through a million objects that all stay takes a tenth of a second
-    from gpu_lipsync.pipeline import run
-
+    with stops.held():  # torch goes on with half a NumPy whose import an exception has ended, and crashes later
+        from gpu_lipsync.pipeline import run
     gc.freeze()
     gc.enable()
-    observer: Observer = Silent() if config.quiet else Console()
+    observer: Observer = _Settling(Silent() if config.quiet else Console(), stops)
     for warning in _warnings(config):
         observer.note(warning)
     try:
         outcome = run(config, observer, started=PROGRAM_START)
     finally:
         observer.end()
-    stops.ignore()  # the file is there: too late to say that nothing was written
     if config.report is not None:
         outcome.write(config.report)
     if not config.quiet:
         summary = f"{outcome.summary()}\nTotal processing time: {outcome.total_seconds:.2f}s\n"
         TolerantStream(sys.stdout).write(summary)
+
+
+class _Settling:
+    """An observer; once the output is there nothing stops the run: too late to say that nothing was written."""
+
+    def __init__(self, observer: Observer, stops: Stops) -> None:
+        self.note, self.begin, self.advance, self.end = observer.note, observer.begin, observer.advance, observer.end
+        self.settle = stops.ignore
 
 
 def _warnings(config: LipSyncConfig) -> list[str]:
@@ -102,7 +109,7 @@ def _warnings(config: LipSyncConfig) -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: every flag of the predecessor with its name, type and default, and a few new ones."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="inference_fast.py",
         description="Make the mouth in a video or picture follow speech, with a Wav2Lip checkpoint.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -180,6 +187,13 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add("--preset", choices=PRESETS, default=default.preset, help="libx264's trade of speed for size")
     add("--report", metavar="FILE", default=default.report, help="write what was done, and how long it took, as JSON")
     add("--quiet", action="store_true", help="say nothing but errors")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that answers what it does not understand in one line, as all errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; --help lists the flags\n")
 
 
 _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")

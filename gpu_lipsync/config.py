@@ -25,7 +25,7 @@ Sides = tuple[int, int, int, int]  # top, bottom, left, right
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
-MAX_FPS = 240
+MIN_FPS, MAX_FPS = 0.01, 240
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class FrameConfig:
     decoder: DecoderName = "auto"
 
     def __post_init__(self) -> None:
-        _require(0 < self.fps <= MAX_FPS, "fps", self.fps, f"above 0 and at most {MAX_FPS}")
+        _require(MIN_FPS <= self.fps <= MAX_FPS, "fps", self.fps, f"{MIN_FPS} to {MAX_FPS}")
         _require(self.resize_factor >= 1, "resize_factor", self.resize_factor, "1 or more")
         _require_sides("crop", self.crop, least=-1)
         _require_choice("decoder", self.decoder, get_args(DecoderName))
@@ -177,7 +177,7 @@ class LipSyncConfig:
 
 def require_device_name(name: str) -> None:
     """Raise ConfigError unless `name` is auto, cpu, cuda or cuda:N."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", name):
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
 
 

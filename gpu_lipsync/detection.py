@@ -18,6 +18,7 @@ from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, FACE_SCORE, vote
 from gpu_lipsync.models.face_detector import network_size
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, SAMPLES, SceneChanges
 
+_LONGEST_STRIDE = 1 << 30  # no clip is longer, and offsets in it fit their integers
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
 CUDA_HELD_BYTES = 256 << 20
 CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
@@ -79,7 +80,7 @@ class DetectionStream:
         self.changes: list[float] = []
         self.n_pushed = 0
         self._detector = detector
-        self._stride = stride
+        self._stride = min(stride, _LONGEST_STRIDE)
         self._batch_size = batch_size
         self._layout = layout
         self._fine = False  # the face is small: look at FINE_SIDE_PX from the start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.threads import Sink
 
 _QUEUED_BATCHES = 2
+_STEM_CHARACTERS = 40
 
 
 class Writer:
@@ -55,8 +56,8 @@ class Writer:
             rendered = torch.cuda.current_stream(frames.device).record_event()
         self._sink.put((frames, rendered))
 
-    def finish(self) -> None:
-        """Wait for the encoder, complete the file and put it in its place.
+    def finish(self, settle: Callable[[], None] | None = None) -> None:
+        """Wait for the encoder, complete the file and put it in its place; `settle` is called just before that.
 
         Raises:
             EncodeError: something could not be written.
@@ -64,6 +65,8 @@ class Writer:
         self._sink.close()
         with self._failure_named():
             self._backend.finish()
+            if settle is not None:
+                settle()
             os.replace(self._partial, self._target)
         self._finished = True
 
@@ -123,7 +126,8 @@ def open_writer(
     Raises:
         EncodeError: the folder cannot be made or written, or no encoder opens.
     """
-    return Writer(Path(target), shape, config, torch.device(device))
+    # Through a link the file that it names is written, as by any other program.
+    return Writer(Path(os.path.realpath(target)), shape, config, torch.device(device))
 
 
 def even_sided(frames: Tensor) -> Tensor:
@@ -170,7 +174,8 @@ def _remove(folders: list[Path]) -> None:
 
 
 def _partial_file(target: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    some = target.stem[:_STEM_CHARACTERS]  # the name may be as long as names can be
+    handle, name = tempfile.mkstemp(prefix=f".{some}.", suffix=target.suffix, dir=target.parent)
     umask = os.umask(0)
     os.umask(umask)
     os.fchmod(handle, 0o666 & ~umask)  # mkstemp makes it private; the result is an ordinary file

@@ -32,7 +32,7 @@ class FaceConfig:
         """Refuse nonsense only."""
         for name in ("det_batch_size", "det_stride"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; use 1 or more")
+                raise ConfigError(f"face_{name} is {getattr(self, name)}; use 1 or more")
         if not 1 <= self.smooth_window <= 31:
             raise ConfigError(f"smooth_window is {self.smooth_window}; use 1 to 31")
         if self.smooth_mode not in MODE_FACTORS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from copy import copy
 from functools import partial
 
@@ -45,7 +45,14 @@ class MouthRenderer:
         self._window: Window | None = NOWHERE  # of the mouths, as far as silence gating has kept any
         self._n_spoiled: Tensor | int = 0  # on the device: looking at it makes the host wait
 
-    def render(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor | None = None) -> Tensor:
+    def render(
+        self,
+        frames: Tensor,
+        mel: Tensor,
+        boxes: Tensor,
+        shifts: Tensor | None = None,
+        scenes: Sequence[Hashable] | None = None,
+    ) -> Tensor:
         """Give each frame the mouth that its sound asks for.
 
         Args:
@@ -53,6 +60,7 @@ class MouthRenderer:
             mel: (B, 1, 80, 16).
             boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
             shifts: (B,) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
+            scenes: what tells which scene each frame belongs to, for silence gating; by default all are one.
 
         Returns:
             Like `frames`.
@@ -67,12 +75,14 @@ class MouthRenderer:
         with_face = [i for i, side in enumerate(sides.tolist()) if min(side) >= MIN_BOX_PX]
         self._report.n_frames_without_face += n_frames - len(with_face)
         weights = [self._rest_weights[first + i] for i in with_face] if self._rest_weights else [0.0] * len(with_face)
+        seen = [scenes[i] for i in with_face] if scenes is not None else [0] * len(with_face)
+        pauses = list(zip(weights, seen, strict=True))
         if len(with_face) == n_frames:
-            return self._within_memory(frames, mel, boxes, shifts, weights)
+            return self._within_memory(frames, mel, boxes, shifts, pauses)
         if not with_face:
             return frames
         chosen = upload(torch.tensor(with_face), frames.device)
-        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], shifts[with_face], weights)
+        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], shifts[with_face], pauses)
         return frames.index_copy(0, chosen, synced)
 
     def count_spoiled(self) -> None:
@@ -86,14 +96,14 @@ class MouthRenderer:
             )
 
     def _within_memory(
-        self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, weights: list[float]
+        self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[tuple[float, Hashable]]
     ) -> Tensor:
         synced: list[Tensor] = []
         done = 0
         while done < len(frames):
             part = slice(done, done + self._report.batch_size)
             try:
-                synced.append(self._sync(frames[part], mel[part], boxes[part], shifts[part], weights[part]))
+                synced.append(self._sync(frames[part], mel[part], boxes[part], shifts[part], pauses[part]))
                 done += len(synced[-1])
                 continue
             except torch.OutOfMemoryError as error:
@@ -109,7 +119,10 @@ class MouthRenderer:
         self._report.batch_size = size // 2
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
-    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, weights: list[float]) -> Tensor:
+    def _sync(
+        self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[tuple[float, Hashable]]
+    ) -> Tensor:
+        weights, scenes = zip(*pauses, strict=True)
         with self._report.timed("generate"):
             part = self._layout.part(frames, boxes)
             changed, boxes = blended_boxes(boxes, self._blend, frames.device, shifts=shifts), part.within(boxes)
@@ -123,7 +136,7 @@ class MouthRenderer:
                     resting.forget()
                 window = around(self._window, window)
             generator = partial(self._generator, window=window)
-            mouths, n_generated = resting.mouths(generator, mel, crop_faces(part.rgb, boxes), weights)
+            mouths, n_generated = resting.mouths(generator, mel, crop_faces(part.rgb, boxes), weights, scenes)
         with self._report.timed("blend"):
             synced = paste_faces(part.rgb, mouths, boxes, self._blend, shifts=shifts)
             n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()

@@ -156,8 +156,8 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
             report.note(note, observer)
         observer.begin(len(timeline))
         with closing(tracked_frames(video, timeline, tracker, report)) as batches:
-            for outputs, frames, boxes, shifts in batches:
-                synced = renderer.render(frames, clip.mel[outputs.start : outputs.stop], boxes, shifts)
+            for outputs, frames, boxes, shifts, scenes in batches:
+                synced = renderer.render(frames, clip.mel[outputs.start : outputs.stop], boxes, shifts, scenes)
                 with report.timed("encode"):
                     out.write(synced)
                 observer.advance(len(outputs))
@@ -166,7 +166,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         _require_faces(report, config)
         renderer.count_spoiled()
         with report.timed("encode"):
-            out.finish()
+            out.finish(observer.settle)
 
 
 def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace | None, Wav2Lip]:
@@ -185,12 +185,13 @@ def batch_size(config: LipSyncConfig, video: Video) -> int:
 
 def tracked_frames(
     video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
-) -> Generator[tuple[range, Tensor, Tensor, Tensor], None, None]:
+) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]]], None, None]:
     """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
 
     Yields:
         Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
-        change, boxes (n, 4), all zeros where there is no face, and the shifts (n,) of their masks.
+        change, boxes (n, 4), all zeros where there is no face, the shifts (n,) of their masks, and in which scene of
+        which pass each of them is.
     """
     first, size = timeline.source[0], report.batch_size
     for i, outputs in enumerate(timeline.passes()):
@@ -200,12 +201,13 @@ def tracked_frames(
         coming = prefetch(staged(ready, video.device), depth=_READY_AHEAD, initializer=use_one_core)
         for batch, frames in arrived(_ahead(coming, report)):
             tracked = batch.start - first, batch.stop - first
-            boxes, shifts = tracker.boxes(*tracked), tracker.shifts(*tracked)
+            boxes, shifts, scenes = tracker.boxes(*tracked), tracker.shifts(*tracked), tracker.scenes(*tracked)
             shown = timeline.showing(outputs, batch)
             for start in range(shown.start, shown.stop, size):
                 part = range(start, min(start + size, shown.stop))
                 picks = [timeline.source[k] - batch.start for k in part]
-                yield part, _pick(frames, picks, shared=len(shown) != len(batch)), boxes[picks], shifts[picks]
+                picked = _pick(frames, picks, shared=len(shown) != len(batch))
+                yield part, picked, boxes[picks], shifts[picks], [(i, scenes[k]) for k in picks]
         report.n_source_frames = max(report.n_source_frames, len(sources))
 
 

@@ -44,6 +44,10 @@ class Observer(Protocol):
 
     def advance(self, n_frames: int) -> None: ...
 
+    def settle(self) -> None:
+        """The output is complete and about to be put in its place: too late to call it off."""
+        ...
+
     def end(self) -> None: ...
 
 
@@ -57,6 +61,9 @@ class Silent:
         return
 
     def advance(self, n_frames: int) -> None:
+        return
+
+    def settle(self) -> None:
         return
 
     def end(self) -> None:
@@ -102,6 +109,9 @@ class Console:
             rate = self._n_done / max(now - self._start, 1e-3)
             left = (self._n_frames - self._n_done) / rate
             self.note(f"lip-sync: {self._n_done}/{self._n_frames} frames, {rate:.1f} frames/s, {left:.0f} s left")
+
+    def settle(self) -> None:
+        return
 
     def end(self) -> None:
         if self._bar is not None:

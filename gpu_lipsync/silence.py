@@ -1,13 +1,13 @@
 """Spend less on frames in which nobody speaks: `--silence_gating`.
 
 In a pause the generator makes a closed mouth, from digital silence at the pose of that moment, only every fifth frame;
-the frames between reuse it. It is faded in over the last frames of speech, whose windows hold mostly silence already,
-and out over the first frames of the next, so that no frame of the pause is generated on their account.
+the frames between reuse it, within one scene. It is faded in over the last frames of speech, whose windows hold mostly
+silence already, and out over the first frames of the next, so that no frame of the pause is generated on their account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
@@ -73,10 +73,11 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class PauseState:
-    """Where in a pause a frame is: frames since the last resting mouth was made, and how many were made in it."""
+    """Where in a pause a frame is: frames since the last resting mouth was made, how many were made, in which scene."""
 
     since_key: int = -1  # no pause
     n_keys: int = 0
+    scene: Hashable = None
 
 
 @dataclass
@@ -90,12 +91,17 @@ class RestingMouths:
         """Make the next resting mouth anew, as if no pause had begun."""
         self._state = PauseState()
 
-    def plan(self, weights: Sequence[float]) -> tuple[BatchPlan, PauseState]:
-        """Decide a batch from its frames' `rest_weights`, and the state after it; changes nothing yet."""
+    def plan(self, weights: Sequence[float], scenes: Sequence[Hashable]) -> tuple[BatchPlan, PauseState]:
+        """Decide a batch from its frames' `rest_weights`, and the state after it; changes nothing yet.
+
+        Where the scene changes, a resting mouth would be another person's or another pose's: one is made anew.
+        """
         plan = BatchPlan([], [], [], [], [], list(weights))
-        since, n_keys = self._state.since_key, self._state.n_keys
+        since, n_keys, scene = self._state.since_key, self._state.n_keys, self._state.scene
         last = 1  # in the bank: the one from the batch before
         for i, weight in enumerate(weights):
+            if scenes[i] != scene:
+                since, n_keys, scene = -1, 0, scenes[i]
             if weight < 1:
                 plan.spoken.append(i)
             if weight == 0:
@@ -110,10 +116,15 @@ class RestingMouths:
             plan.newer.append(last)
             plan.older.append(last - 1 if n_keys > 1 else last)
             plan.mix.append(min(1.0, (since + 1) / FADE_FRAMES))
-        return plan, PauseState(since, n_keys)
+        return plan, PauseState(since, n_keys, scene)
 
     def mouths(
-        self, generator: Callable[[Tensor, Tensor], Tensor], mel: Tensor, faces: Tensor, weights: Sequence[float]
+        self,
+        generator: Callable[[Tensor, Tensor], Tensor],
+        mel: Tensor,
+        faces: Tensor,
+        weights: Sequence[float],
+        scenes: Sequence[Hashable] | None = None,
     ) -> tuple[Tensor, int]:
         """Generate a batch's mouths.
 
@@ -122,11 +133,12 @@ class RestingMouths:
             mel: (B, 1, 80, 16).
             faces: (B, 3, 96, 96) float in [0, 1].
             weights: the batch's share of `rest_weights`.
+            scenes: what tells for each frame which scene it belongs to; by default all are one.
 
         Returns:
             (B, 3, 96, 96), and how many frames were generated.
         """
-        plan, after = self.plan(weights)
+        plan, after = self.plan(weights, [0] * len(weights) if scenes is None else scenes)
         if not any(weights):
             self._state = after
             return generator(mel, faces), len(weights)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
@@ -23,6 +25,8 @@ class Stops:
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
         self._stopped = False
+        self._holding = False
+        self._held: int | None = None
 
     def __enter__(self) -> Stops:
         if threading.current_thread() is not threading.main_thread():
@@ -40,7 +44,21 @@ class Stops:
         """From here on nothing is to be interrupted."""
         self._set(dict.fromkeys(self._before, signal.SIG_IGN))
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Answer a signal only afterwards: what is done here cannot be left in the middle."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._held is not None:
+            self._stop(self._held, None)
+
     def _stop(self, number: int, _: object) -> None:
+        if self._holding:
+            self._held = number
+            return
         self._stopped = True
         self.ignore()
         raise Stopped(number)

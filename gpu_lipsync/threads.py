@@ -34,7 +34,7 @@ class _Failure:
 def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] | None = None) -> Iterator[T]:
     """Iterate `items` in a thread, at most `depth` of them ahead of the caller; `initializer` runs first there."""
     ready: queue.Queue[T | _End | _Failure] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
+    stop, stopped = threading.Event(), threading.Event()
 
     def produce() -> None:
         outcome: _End | _Failure = _End()
@@ -53,8 +53,7 @@ def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] 
                 close()
         _put(ready, outcome, stop)
 
-    thread = threading.Thread(target=produce, name="decode", daemon=True)
-    thread.start()
+    _begin(produce, "decode", stopped)
     try:
         while True:
             item = ready.get()
@@ -65,7 +64,7 @@ def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] 
             yield item
     finally:
         stop.set()
-        thread.join()
+        stopped.wait()
 
 
 class Sink(Generic[T]):
@@ -80,8 +79,8 @@ class Sink(Generic[T]):
         self._items: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
-        self._thread.start()
+        self._stopped = threading.Event()
+        _begin(self._run, "encode", self._stopped)
 
     def put(self, item: T) -> None:
         """Queue an item; raises what the thread failed with, if it has."""
@@ -91,13 +90,13 @@ class Sink(Generic[T]):
     def close(self) -> None:
         """Wait until everything queued is consumed; raises what the thread failed with."""
         _put(self._items, _End(), self._stop)
-        self._thread.join()
+        self._stopped.wait()
         self._raise()
 
     def abort(self) -> None:
         """Drop what is queued and wait for the thread to end."""
         self._stop.set()
-        self._thread.join()
+        self._stopped.wait()
 
     def _run(self) -> None:
         try:
@@ -116,6 +115,22 @@ class Sink(Generic[T]):
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _begin(work: Callable[[], None], name: str, stopped: threading.Event) -> None:
+    """Start a thread that tells of its end by `stopped`.
+
+    Not by `join`: in Python 3.11 one that a signal has interrupted leaves the thread marked as ended, the next returns
+    at once, and what the thread still uses would be closed under it.
+    """
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            stopped.set()
+
+    threading.Thread(target=run, name=name, daemon=True).start()
 
 
 def _put(target: queue.Queue, item: object, stop: threading.Event) -> bool:

@@ -62,6 +62,7 @@ class FaceTracker:
         self._finished = False
         self._boxes: list[Corners] = []
         self._shifts: list[int] = []  # for each of them
+        self._scenes: list[int] = []
         self._mouth_shifts = MouthShifts()
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
@@ -99,6 +100,7 @@ class FaceTracker:
         if self._detections is None:
             self._boxes += [self._given_box()] * len(frames)
             self._shifts += [0] * len(frames)
+            self._scenes += [0] * len(frames)
             return
         self._detections.push(frames)
         self._advance()
@@ -143,6 +145,16 @@ class FaceTracker:
         self._require_ready(start, stop)
         return torch.tensor(self._shifts[start:stop], dtype=torch.int64)
 
+    def scenes(self, start: int, stop: int) -> list[int]:
+        """In which stretch without a cut or a jump the face of source frames [start, stop) is; 0 where there is none,
+        or where the box is given.
+
+        Raises:
+            IndexError: not all of them are ready.
+        """
+        self._require_ready(start, stop)
+        return self._scenes[start:stop]
+
     def _require_ready(self, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= self.n_ready:
             raise IndexError(f"boxes [{start}, {stop}) of {self.n_ready} that are ready")
@@ -162,6 +174,7 @@ class FaceTracker:
             box, shift = self._place(frame)
             self._boxes.append(box)
             self._shifts.append(shift)
+            self._scenes.append(self._follower.segments[frame])
 
     def _feed(self, sample: int, faces: Array) -> None:
         detections = self._detections

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gpu_lipsync.cli import build_parser, main
+from gpu_lipsync.cli import _Settling, build_parser, main
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.errors import ConfigError, EncodeError
+from gpu_lipsync.progress import Silent
 from gpu_lipsync.stopping import Stopped, Stops
 
 ROOT = Path(__file__).parent.parent
@@ -103,12 +104,14 @@ def test_an_even_blur_becomes_odd() -> None:
         ("--sharpen_amount 5.5", "0 to 5, got 5.5"),
         ("--silence_threshold 2", "0 to 1, got 2"),
         ("--smooth_window 40", "1 to 31"),
-        ("--face_det_stride 0", "1 or more"),
+        ("--face_det_stride 0", "face_det_stride is 0; use 1 or more"),
+        ("--device cuda:2147483648", "cuda:N"),
         ("--face_det_batch_size 0", "1 or more"),
         ("--wav2lip_batch_size 0", "1 or more, got 0"),
         ("--resize_factor 0", "1 or more, got 0"),
-        ("--fps 0", "above 0 and at most 240, got 0"),
-        ("--fps nan", "above 0"),
+        ("--fps 0", "0.01 to 240, got 0"),
+        ("--fps 0.0004", "0.01 to 240, got 0.0004"),
+        ("--fps nan", "0.01 to 240"),
         ("--box 100 50 0 10", "top bottom left right"),
         ("--box 100 110 50 250", "200x10 pixels"),
         ("--crop 0 -5 0 0", "crop must be"),
@@ -122,6 +125,15 @@ def test_nonsense_is_refused_with_the_range(flags: str, message: str, capsys: py
     stderr = capsys.readouterr().err
     assert message in stderr
     assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", ["--fps abc", "--blend_method foo", "--pads 1 2 3", "--nope", "--static maybe"])
+def test_what_is_no_flag_or_no_number_is_answered_in_one_line(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*REQUIRED, *flags.split()])
+    stderr = capsys.readouterr().err
+    assert stopped.value.code == ConfigError.exit_code
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("size", ["0.1", "0.3", "0.4", "1.0"])
@@ -202,6 +214,25 @@ def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: 
         signal.signal(signal.SIGHUP, before)
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_a_signal_waits_for_what_cannot_be_left_in_the_middle() -> None:
+    interrupt, done = signal.getsignal(signal.SIGINT), False
+    try:
+        with pytest.raises(Stopped, match="interrupted"), Stops() as stops, stops.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            done = True
+        assert done
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, interrupt if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def test_once_the_output_is_there_nothing_stops_the_run() -> None:
+    with Stops() as stops:
+        observer = _Settling(Silent(), stops)
+        observer.settle()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_the_command_can_be_called_from_any_thread() -> None:

@@ -312,3 +312,30 @@ def test_nvenc_knows_the_options_it_is_given(crf: int) -> None:
     given = NvencBackend._options(NvencBackend.__new__(NvencBackend), crf)
     assert all(value in choices[name] or not choices[name] for name, value in given.items())
     assert NvencBackend.pixel_format in [form.name for form in av.codec.Codec("h264_nvenc", "w").video_formats or []]
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    for name in ("a" * 251 + ".mp4", "嘴" * 83 + ".mp4"):
+        encode(tmp_path / name, shape_of(64, 64), pictures(4, 64, 64))
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_written_through(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "real.mp4", tmp_path / "link.mp4"
+    if there:
+        real.write_bytes(b"old")
+    link.symlink_to(real)
+    encode(link, shape_of(64, 64), pictures(4, 64, 64))
+    assert link.is_symlink() and len(real.read_bytes()) > 100
+    assert [path.name for path in real.parent.iterdir()] == ["real.mp4"]
+
+
+def test_the_file_is_in_its_place_only_after_settling(tmp_path: Path) -> None:
+    path, seen = tmp_path / "a.mp4", []
+    with open_writer(path, shape_of(64, 64), EncodeConfig()) as out:
+        out.write(pictures(4, 64, 64))
+        out.finish(lambda: seen.append(path.exists()))
+    assert seen == [False] and path.exists()

@@ -227,7 +227,7 @@ def test_a_frame_shown_twice_is_changed_once(tmp_path: Path) -> None:
         tracker = FaceTracker(None, FaceConfig(box=(0, 64, 0, 64)), layout=video.layout)
         report = SimpleNamespace(batch_size=4, timed=lambda _: torch.no_grad(), n_source_frames=0)
         got: list[Tensor] = []
-        for _, frames, _, _ in tracked_frames(video, timeline, tracker, report):  # type: ignore[arg-type]
+        for _, frames, *_ in tracked_frames(video, timeline, tracker, report):  # type: ignore[arg-type]
             got.append(frames.clone())
             frames.zero_()
     assert len(set(timeline.source)) < len(timeline.source) == 14

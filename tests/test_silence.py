@@ -27,14 +27,16 @@ def levels(*runs: tuple[float, int]) -> list[float]:
     return [level for level, n in runs for _ in range(n)]
 
 
-def render(weights: tuple[float, ...], *, batch: int) -> tuple[Tensor, int]:
+def render(weights: tuple[float, ...], *, batch: int, scenes: list[int] | None = None) -> tuple[Tensor, int]:
     generator, resting = Recorder(), RestingMouths()
     n = len(weights)
     mel = torch.arange(1.0, n + 1)[:, None, None, None].expand(n, 1, 80, 16)  # frame i sounds like i + 1
     poses = (torch.arange(n) / 1000)[:, None, None, None].expand(n, 3, 96, 96)
     mouths, n_generated = [], 0
     for i in range(0, n, batch):
-        part, made = resting.mouths(generator, mel[i : i + batch], poses[i : i + batch], weights[i : i + batch])
+        some = slice(i, i + batch)
+        of_scenes = None if scenes is None else scenes[some]
+        part, made = resting.mouths(generator, mel[some], poses[some], weights[some], of_scenes)
         mouths.append(part)
         n_generated += made
     assert generator.n_frames == n_generated
@@ -83,7 +85,7 @@ def test_mouths_are_spoken_or_resting_and_never_from_another_moment(batch: int) 
 
 def test_a_resting_mouth_is_made_every_fifth_frame() -> None:
     weights = rest_weights(levels((0.1, 12), (0.0, 40), (0.1, 12)), fps=FPS, threshold=0.01)
-    plan, _ = RestingMouths().plan(weights)
+    plan, _ = RestingMouths().plan(weights, [0] * len(weights))
     assert plan.keys == list(range(9, 52, 5))  # from the first frame of the fade on, and none while it fades out
     assert plan.spoken == [*range(12), *range(52, 64)]
 
@@ -105,3 +107,18 @@ def test_speech_with_two_fifths_of_pauses_costs_three_tenths_less(pause: int) ->
     weights = rest_weights(levels(*runs), fps=FPS, threshold=0.01)
     _, n_generated = render(weights, batch=16)
     assert n_generated <= 0.7 * len(weights)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 30])
+@pytest.mark.parametrize(
+    "weights", [(1.0,) * 30, (0.0,) * 8 + (0.25, 0.5, 0.75) + (1.0,) * 10 + (0.75, 0.5, 0.25) + (0.0,) * 6]
+)
+def test_a_resting_mouth_is_never_another_scenes(weights: tuple[float, ...], batch: int) -> None:
+    """Poses tell which frame a mouth was made at: after a cut at frame 13, and where the clip starts over at 22."""
+    scenes = [0] * 13 + [1] * 9 + [2] * 8
+    mouths, _ = render(weights, batch=batch, scenes=scenes)
+    whole, _ = render(weights, batch=batch)
+    rests = [i for i, weight in enumerate(weights) if weight == 1]
+    made_at = {i: round((float(mouths[i]) - SILENT_MEL) * 1000, 2) for i in rests}
+    assert all(made_at[i] >= (0 if i < 13 else 13 if i < 22 else 22) for i in rests)
+    assert torch.equal(mouths[:13], whole[:13]) and not torch.equal(mouths[13:15], whole[13:15])

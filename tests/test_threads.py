@@ -1,5 +1,6 @@
 """The two queues: order kept, bounded, errors surface, threads end."""
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -94,3 +95,31 @@ def test_abort_drops_what_is_queued() -> None:
     threading.Timer(0.05, release.set).start()
     sink.abort()
     assert got == [0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers are POSIX systems'")
+def test_a_wait_that_a_signal_cut_short_can_be_taken_up_again() -> None:
+    """What the thread still uses must not be closed under it, as after a `join` that was interrupted."""
+    working, got = threading.Event(), []
+
+    def slow(item: int) -> None:
+        working.set()
+        time.sleep(0.5)
+        got.append(item)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        sink = Sink(slow, depth=1)
+        sink.put(1)
+        working.wait(5)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            sink.close()
+        assert not got
+        sink.abort()
+        assert got == [1]
+    finally:
+        signal.signal(signal.SIGALRM, before)
