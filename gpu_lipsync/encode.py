@@ -155,6 +155,8 @@ def _reserve(target: Path) -> tuple[Path, list[Path]]:
             raise EncodeError(f"outfile {target} is a folder; give the name of a file in it")
         missing = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # a name that is too long is found out now, not when the work is done
         return _partial_file(target), missing
     except BaseException as error:
         _remove(missing)

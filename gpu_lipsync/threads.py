@@ -34,7 +34,7 @@ class _Failure:
 def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] | None = None) -> Iterator[T]:
     """Iterate `items` in a thread, at most `depth` of them ahead of the caller; `initializer` runs first there."""
     ready: queue.Queue[T | _End | _Failure] = queue.Queue(maxsize=depth)
-    stop, stopped = threading.Event(), threading.Event()
+    stop = threading.Event()
 
     def produce() -> None:
         outcome: _End | _Failure = _End()
@@ -53,7 +53,7 @@ def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] 
                 close()
         _put(ready, outcome, stop)
 
-    _begin(produce, "decode", stopped)
+    thread = _Thread(produce, "decode")
     try:
         while True:
             item = ready.get()
@@ -64,7 +64,7 @@ def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] 
             yield item
     finally:
         stop.set()
-        stopped.wait()
+        thread.wait()
 
 
 class Sink(Generic[T]):
@@ -79,8 +79,7 @@ class Sink(Generic[T]):
         self._items: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._stopped = threading.Event()
-        _begin(self._run, "encode", self._stopped)
+        self._thread = _Thread(self._run, "encode")
 
     def put(self, item: T) -> None:
         """Queue an item; raises what the thread failed with, if it has."""
@@ -90,13 +89,13 @@ class Sink(Generic[T]):
     def close(self) -> None:
         """Wait until everything queued is consumed; raises what the thread failed with."""
         _put(self._items, _End(), self._stop)
-        self._stopped.wait()
+        self._thread.wait()
         self._raise()
 
     def abort(self) -> None:
         """Drop what is queued and wait for the thread to end."""
         self._stop.set()
-        self._stopped.wait()
+        self._thread.wait()
 
     def _run(self) -> None:
         try:
@@ -117,20 +116,28 @@ class Sink(Generic[T]):
             raise self._error
 
 
-def _begin(work: Callable[[], None], name: str, stopped: threading.Event) -> None:
-    """Start a thread that tells of its end by `stopped`.
+class _Thread:
+    """A thread that can be waited for again after a signal has cut the waiting short.
 
-    Not by `join`: in Python 3.11 one that a signal has interrupted leaves the thread marked as ended, the next returns
+    Not so by `join` alone: in Python 3.11 one that is interrupted leaves the thread marked as ended, the next returns
     at once, and what the thread still uses would be closed under it.
     """
 
-    def run() -> None:
-        try:
-            work()
-        finally:
-            stopped.set()
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._work = work
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    def wait(self) -> None:
+        self._done.wait()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._done.set()
 
 
 def _put(target: queue.Queue, item: object, stop: threading.Event) -> bool:
