@@ -13,13 +13,18 @@ from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
 from gpu_lipsync.early_context import begin_context
 from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.lean_torch import import_torch
 from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
 from gpu_lipsync.report import PROGRAM_START
 from gpu_lipsync.stopping import Stopped, Stops
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int:
     """Run the command.
+
+    Args:
+        argv: the flags; by default those of this process.
+        own_process: the process ends with this run, so that torch may be imported in part (lean_torch.py).
 
     Returns:
         The exit code: 0, or that of the LipSyncError's kind, or 128 and the number of the signal that ended the run.
@@ -28,15 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = vars(build_parser().parse_args(argv))
         with Stops() as stops:
-            return _answered(arguments, stops)
+            return _answered(arguments, stops, own_process=own_process)
     finally:
         _flush()
 
 
-def _answered(arguments: dict[str, Any], stops: Stops) -> int:
+def _answered(arguments: dict[str, Any], stops: Stops, *, own_process: bool) -> int:
     errors = TolerantStream(sys.stderr)
     try:
-        _run(LipSyncConfig(**arguments), stops)
+        _run(LipSyncConfig(**arguments), stops, own_process=own_process)
     except LipSyncError as error:
         errors.write(f"error: {error}\n")
         return error.exit_code
@@ -65,7 +70,7 @@ def _flush() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _run(config: LipSyncConfig, stops: Stops) -> None:
+def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
     # Read by libgomp when torch loads it. Decoding and encoding run beside the network, and threads that spin at its
     # barriers while those have their cores make a convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -73,6 +78,8 @@ def _run(config: LipSyncConfig, stops: Stops) -> None:
     begin_context(config.device)
     gc.disable()  # to look through a million objects that all stay takes a tenth of a second
     with stops.held():  # torch goes on with half a NumPy whose import an exception has ended, and crashes later
+        if own_process:
+            import_torch()
         from gpu_lipsync.pipeline import run
     gc.freeze()
     gc.enable()
