@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.face_config import MIN_BOX_PX
@@ -26,7 +26,7 @@ class MouthRenderer:
 
     def __init__(
         self,
-        generator: nn.Module,
+        generator: Callable[..., Tensor],
         blend: BlendConfig,
         report: Report,
         observer: Observer,

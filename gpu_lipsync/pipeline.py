@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.sound_file import Sound, read_sound
 from gpu_lipsync.streams import StreamShape
-from gpu_lipsync.threads import prefetch
+from gpu_lipsync.threads import Later, prefetch
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
@@ -65,9 +66,12 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
     require_file(config.audio, "audio")
     require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
     device = resolve_device(config.device)
+    torch.get_num_threads()  # PyTorch settles it for this thread here; once others are kept to one core, to one
     with (
         torch.inference_mode(),
         lack_of_memory_named(device),
+        # Beside it the video is opened, sound is read, and the first frames are decoded and looked at.
+        Later(partial(load_generator, config, device), initializer=use_one_core) as generator,
         open_video(config.face, config.frames, device, as_decoded=True) as video,
     ):
         report = _open_report(config, device, video, started)
@@ -81,7 +85,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
                 loudness = frame_loudness(waveform, len(mel), video.fps).tolist()
                 pauses = rest_weights(loudness, fps=video.fps, threshold=config.silence_threshold)
         with report.timed("models"):
-            detector, generator = load_models(config, device)
+            detector = load_detector(config, device)
         clip = _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, generator=generator)
         while not _rendered(config, clip, report, observer):
             gc.collect()  # an error that came out of a thread holds that thread's tensors in a circle
@@ -98,6 +102,7 @@ class _Clip:
     Attributes:
         mel: (N, 1, 80, 16), a window for each output frame.
         pauses: with silence gating how far each output frame's mouth rests, 0 to 1.
+        generator: may still be loading.
     """
 
     video: Video
@@ -105,7 +110,7 @@ class _Clip:
     mel: Tensor
     pauses: Sequence[float] | None
     detector: CenterFace | None
-    generator: Wav2Lip
+    generator: Later[Wav2Lip]
 
 
 def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> bool:
@@ -135,7 +140,12 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
     tracker = FaceTracker(clip.detector, faces, fps=float(video.fps), layout=video.layout)
     renderer = MouthRenderer(
-        clip.generator, config.blend, report, observer, rest_weights=clip.pauses, layout=video.layout
+        lambda *inputs, **part: clip.generator.get()(*inputs, **part),
+        config.blend,
+        report,
+        observer,
+        rest_weights=clip.pauses,
+        layout=video.layout,
     )
     height, width = video.size
     shape = StreamShape(
@@ -157,6 +167,8 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         observer.begin(len(timeline))
         with closing(tracked_frames(video, timeline, tracker, report)) as batches:
             for outputs, frames, boxes, shifts, scenes in batches:
+                with report.timed("models"):
+                    clip.generator.get()
                 synced = renderer.render(frames, clip.mel[outputs.start : outputs.stop], boxes, shifts, scenes)
                 with report.timed("encode"):
                     out.write(synced)
@@ -169,11 +181,15 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
             out.finish(observer.settle)
 
 
-def load_models(config: LipSyncConfig, device: torch.device) -> tuple[CenterFace | None, Wav2Lip]:
-    """The face detector, unless the box is given, and the generator, both in the precision of this run."""
+def load_detector(config: LipSyncConfig, device: torch.device) -> CenterFace | None:
+    """The face detector in the precision of this run, unless the box is given."""
     precision = network_dtype(device, fp16=config.fp16)
-    detector = None if config.faces.has_box else load_face_detector(device, dtype=precision)
-    return detector, load_wav2lip(config.checkpoint_path, device, precision)
+    return None if config.faces.has_box else load_face_detector(device, dtype=precision)
+
+
+def load_generator(config: LipSyncConfig, device: torch.device) -> Wav2Lip:
+    """The generator in the precision of this run."""
+    return load_wav2lip(config.checkpoint_path, device, network_dtype(device, fp16=config.fp16))
 
 
 def batch_size(config: LipSyncConfig, video: Video) -> int:

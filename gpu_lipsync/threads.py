@@ -1,7 +1,7 @@
-"""What runs beside the caller: decode ahead of the network, encode behind it, and on a CPU the parts of a batch.
+"""What runs beside the caller: loading, decode ahead of the network, encode behind it, on a CPU the parts of a batch.
 
 Queues are bounded. An error in a thread surfaces in the caller; leaving early, by an error or Ctrl-C, stops the thread
-that decodes or encodes and waits for it. A leaf: imports nothing of ours.
+that loads, decodes or encodes and waits for it. A leaf: imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import torch
 
@@ -114,6 +114,40 @@ class Sink(Generic[T]):
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+class Later(Generic[T]):
+    """What `make` returns, made in a thread from now on.
+
+    Usable as a context manager: leaving it waits for the thread.
+    """
+
+    def __init__(self, make: Callable[[], T], *, initializer: Callable[[], None] | None = None) -> None:
+        """`initializer` runs first there."""
+        self._make, self._initializer = make, initializer
+        self._outcome: T | _Failure | None = None
+        self._thread = _Thread(self._run, "load")
+
+    def get(self) -> T:
+        """Wait for it; raises what `make` failed with."""
+        self._thread.wait()
+        if isinstance(self._outcome, _Failure):
+            raise self._outcome.error
+        return cast(T, self._outcome)
+
+    def __enter__(self) -> Later[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.wait()
+
+    def _run(self) -> None:
+        try:
+            if self._initializer is not None:
+                self._initializer()
+            self._outcome = self._make()
+        except BaseException as error:  # noqa: BLE001 - kept for the caller, who raises it
+            self._outcome = _Failure(error)
 
 
 class _Thread:

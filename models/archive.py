@@ -172,12 +172,15 @@ def _archive(path: Path, tree: Any, find_storage: Callable[[BinaryIO, str], int]
     def read(name: str) -> Tensor:
         (key, dtype), offset, shape, stride = records[name]
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if 0 not in shape else 0
+        flat = torch.empty(extent, dtype=dtype)
         with path.open("rb") as file:
-            file.seek(find_storage(file, key) + offset * dtype.itemsize)
-            content = bytearray(file.read(extent * dtype.itemsize))
-        if len(content) != extent * dtype.itemsize:
-            raise EOFError(f"the file ends inside tensor {name}")
-        flat = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            start = find_storage(file, key) + offset * dtype.itemsize
+            file.seek(start)
+            if (
+                start + flat.nbytes > path.stat().st_size
+                or file.readinto(flat.view(torch.uint8).numpy()) != flat.nbytes
+            ):
+                raise EOFError(f"the file ends inside tensor {name}")
         return flat.as_strided(shape, stride)
 
     return Archive({name: record.shape for name, record in records.items()}, read)

@@ -63,6 +63,11 @@ def test_the_samples_become_a_video(checkpoint: Path, tmp_path: Path) -> None:
     assert (facts["n_frames"], facts["n_frames_without_face"]) == (n_windows, 0)
     assert set(facts["seconds"]) >= {"start-up", "models", "faces", "generate", "blend", "encode"}
     assert {"python", "torch", "decord"} <= set(facts["versions"])
+    if facts["device"].startswith("cpu"):
+        # As many as PyTorch takes by itself: the threads that are kept to one core keep nobody else to it.
+        program = "import torch; print(torch.get_num_threads())"
+        usual = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+        assert facts["device"] == f"cpu ({usual.strip()} threads)"
     difference = (synced.float() - frames.float()).abs().mean((0, 1))
     # Means of 8 x 8 blocks, since single pixels of hair and cloth differ by a dozen levels at crf 12.
     difference = torch.nn.functional.avg_pool2d(difference[None, None], 8)[0, 0]

@@ -1,4 +1,4 @@
-"""The two queues: order kept, bounded, errors surface, threads end."""
+"""The two queues and what is made beside: order kept, bounded, errors surface, threads end."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gpu_lipsync.threads import Sink, prefetch
+from gpu_lipsync.threads import Later, Sink, prefetch
 
 
 def names() -> set[str]:
@@ -123,3 +123,40 @@ def test_a_wait_that_a_signal_cut_short_can_be_taken_up_again() -> None:
         assert got == [1]
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_what_is_made_later_is_there_when_asked_for() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make() -> str:
+        assert go_on.wait(10)
+        return "made"
+
+    with Later(make, initializer=begun.set) as made:
+        assert begun.wait(10) and "load" in names()
+        go_on.set()
+        assert made.get() == made.get() == "made"
+    assert "load" not in names()
+
+
+def test_an_error_while_making_reaches_whoever_asks_and_nobody_else() -> None:
+    def fail() -> str:
+        raise OSError("disk on fire")
+
+    with Later(fail) as unasked:
+        pass
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk on fire"):
+            unasked.get()
+
+
+def test_leaving_by_an_error_waits_for_what_is_being_made() -> None:
+    made = threading.Event()
+
+    def make() -> None:
+        time.sleep(0.1)
+        made.set()
+
+    with pytest.raises(KeyError), Later(make):
+        raise KeyError
+    assert made.is_set() and "load" not in names()
