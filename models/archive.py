@@ -178,7 +178,7 @@ def _archive(path: Path, tree: Any, find_storage: Callable[[BinaryIO, str], int]
             file.seek(start)
             if (
                 start + flat.nbytes > path.stat().st_size
-                or file.readinto(flat.view(torch.uint8).numpy()) != flat.nbytes
+                or file.readinto(flat.view(torch.uint8).numpy().data) != flat.nbytes
             ):
                 raise EOFError(f"the file ends inside tensor {name}")
         return flat.as_strided(shape, stride)
