@@ -172,14 +172,14 @@ def _archive(path: Path, tree: Any, find_storage: Callable[[BinaryIO, str], int]
     def read(name: str) -> Tensor:
         (key, dtype), offset, shape, stride = records[name]
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if 0 not in shape else 0
-        flat = torch.empty(extent, dtype=dtype)
+        n_bytes = extent * dtype.itemsize
         with path.open("rb") as file:
             start = find_storage(file, key) + offset * dtype.itemsize
+            if start + n_bytes > path.stat().st_size:  # before the memory for what is not there is asked for
+                raise EOFError(f"the file ends inside tensor {name}")
+            flat = torch.empty(extent, dtype=dtype)
             file.seek(start)
-            if (
-                start + flat.nbytes > path.stat().st_size
-                or file.readinto(flat.view(torch.uint8).numpy().data) != flat.nbytes
-            ):
+            if file.readinto(flat.view(torch.uint8).numpy().data) != n_bytes:
                 raise EOFError(f"the file ends inside tensor {name}")
         return flat.as_strided(shape, stride)
 
