@@ -70,7 +70,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
     with (
         torch.inference_mode(),
         lack_of_memory_named(device),
-        # Beside it the video is opened, sound is read, and the first frames are decoded and looked at.
+        # Beside it the video is opened, sound is read, and on a CPU the first frames are decoded and looked at.
         Later(partial(load_generator, config, device), initializer=use_one_core) as generator,
         open_video(config.face, config.frames, device, as_decoded=True) as video,
     ):
@@ -86,6 +86,8 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
                 pauses = rest_weights(loudness, fps=video.fps, threshold=config.silence_threshold)
         with report.timed("models"):
             detector = load_detector(config, device)
+            if device.type == "cuda":
+                generator.get()  # before any frames: batches become smaller where memory is short, weights do not
         clip = _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, generator=generator)
         while not _rendered(config, clip, report, observer):
             gc.collect()  # an error that came out of a thread holds that thread's tensors in a circle
