@@ -6,6 +6,7 @@ checkpoints were trained with (arXiv 2008.10010).
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.ops import upload
-from gpu_lipsync.sound_file import Sound, read_sound
+from gpu_lipsync.sound_file import Sound, at_rate, read_sound
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT = 800  # 50 ms
@@ -28,6 +29,7 @@ COLUMNS_PER_SECOND = SAMPLE_RATE_HZ // HOP
 WINDOW_COLUMNS = 16  # 0.2 s
 _AMPLITUDE_FLOOR = 1e-5  # -100 dB
 _REFERENCE_DB = 20.0
+_LARGEST_RATIO = 1000  # of the rates' reduced terms: torchaudio's filter has their product of taps, 3 GB for 44101 Hz
 
 
 def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:
@@ -51,8 +53,10 @@ def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:
 
 def waveform_of(sound: Sound, device: torch.device | str = "cpu") -> Tensor:
     """Decoded sound as (n,) float32 in [-1, 1], 16 kHz mono, on the device."""
-    mono = torch.from_numpy(sound.samples.mean(axis=0))
-    return resample(upload(mono, device), sound.sample_rate_hz)
+    mono, rate_hz = sound.samples.mean(axis=0), sound.sample_rate_hz
+    if rate_hz // math.gcd(rate_hz, SAMPLE_RATE_HZ) > _LARGEST_RATIO:
+        mono, rate_hz = at_rate(mono, rate_hz, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ
+    return resample(upload(torch.from_numpy(mono), device), rate_hz)
 
 
 def resample(waveform: Tensor, sample_rate_hz: int) -> Tensor:

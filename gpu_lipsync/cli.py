@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int
 
     Args:
         argv: the flags; by default those of this process.
-        own_process: the process ends with this run, so that torch may be imported in part (lean_torch.py).
+        own_process: the process ends with this run: torch may be imported in part (lean_torch.py), and what is to be
+            as before afterwards otherwise, signal handlers among it, need not be.
 
     Returns:
         The exit code: 0, or that of the LipSyncError's kind, or 128 and the number of the signal that ended the run.
@@ -32,10 +33,18 @@ def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int
     _fill_closed_descriptors()
     try:
         arguments = vars(build_parser().parse_args(argv))
-        with Stops() as stops:
+        with Stops(for_good=own_process) as stops:
             return _answered(arguments, stops, own_process=own_process)
     finally:
         _flush()
+
+
+def command() -> NoReturn:
+    """Run the command and end the process with it: what `inference_fast.py` and the installed `gpu-lipsync` do."""
+    exit_code = main(own_process=True)
+    # Everything is written, flushed and closed. Taking torch apart library by library costs another second, which the
+    # caller would wait for.
+    os._exit(exit_code)
 
 
 def _answered(arguments: dict[str, Any], stops: Stops, *, own_process: bool) -> int:
@@ -76,13 +85,16 @@ def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would spin too, with nothing to do
     begin_context(config.device)
+    collecting = gc.isenabled()
     gc.disable()  # to look through a million objects that all stay takes a tenth of a second
     with stops.held():  # torch goes on with half a NumPy whose import an exception has ended, and crashes later
         if own_process:
             import_torch()
         from gpu_lipsync.pipeline import run
-    gc.freeze()
-    gc.enable()
+    if own_process:
+        gc.freeze()
+    if collecting:
+        gc.enable()
     observer: Observer = _Settling(Silent() if config.quiet else Console(), stops)
     for warning in _warnings(config):
         observer.note(warning)
@@ -90,8 +102,6 @@ def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
         outcome = run(config, observer, started=PROGRAM_START)
     finally:
         observer.end()
-    if config.report is not None:
-        outcome.write(config.report)
     if not config.quiet:
         summary = f"{outcome.summary()}\nTotal processing time: {outcome.total_seconds:.2f}s\n"
         TolerantStream(sys.stdout).write(summary)

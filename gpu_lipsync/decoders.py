@@ -22,6 +22,7 @@ from torch.nn.functional import avg_pool2d
 from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.containers import decoded, open_container
+from gpu_lipsync.device import is_lack_of_memory
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.video_info import VideoInfo, fast_rgb, levels_too_dark
@@ -101,6 +102,7 @@ class DecordDecoder:
             try:
                 pixels = self._reader.get_batch(range(first, min(first + size, stop)))
             except (decord.DECORDError, RuntimeError) as error:
+                _require_memory(error)
                 if self._rescue is None:
                     raise _damaged(self._info.path, first, error) from error
                 yield from self._rescue().batches(first, stop, size)
@@ -146,9 +148,8 @@ class TorchcodecDecoder:
         for first in range(start, stop, size):
             try:
                 yield self._reader.get_frames_in_range(first, min(first + size, stop)).data
-            except torch.OutOfMemoryError:  # a RuntimeError too, and no fault of the clip's
-                raise
             except RuntimeError as error:
+                _require_memory(error)
                 raise _damaged(self._info.path, first, error) from error
 
 
@@ -288,6 +289,12 @@ def turned(frames: Tensor, degrees: int) -> Tensor:
 def brighten(frames: Tensor, levels: int) -> Tensor:
     """Add whole levels to uint8 frames, in place, without going over 255."""
     return frames.clamp_(max=255 - levels).add_(levels) if levels else frames
+
+
+def _require_memory(error: Exception) -> None:
+    """A lack of memory is no fault of the clip's, and smaller batches may help: torch.OutOfMemoryError."""
+    if is_lack_of_memory(error):
+        raise torch.OutOfMemoryError(str(error)) from error
 
 
 def _damaged(path: Path, frame: int, error: BaseException) -> MediaError:

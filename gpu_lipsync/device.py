@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,20 +16,31 @@ from gpu_lipsync.errors import ConfigError, DeviceMemoryError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for.
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for; a GPU with its number, which threads differ in.
 
     Raises:
         ConfigError: another name, or CUDA is asked for by name and not there. Never a silent fallback to the CPU.
     """
     require_device_name(name)
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda":
         n_devices = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= n_devices:
             raise ConfigError(f"device {name} is not there (CUDA devices found: {n_devices}); use auto or cpu")
+        return torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
     return device
+
+
+@contextmanager
+def on_default_stream(device: torch.device) -> Iterator[None]:
+    """Work on the device's default stream, whatever the caller's: other threads' streams wait for that one."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.stream(torch.cuda.default_stream(device)):
+        yield
 
 
 def network_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
@@ -60,19 +73,26 @@ def lack_of_memory_named(device: torch.device) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if not _is_lack_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_lack_of_memory(error):
             raise
+        if device.type == "cpu" or "DefaultCPUAllocator" in str(error) or isinstance(error, MemoryError):
+            raise DeviceMemoryError(
+                "out of memory on the host; pass --resize_factor 2, a smaller --wav2lip_batch_size or a shorter sound, "
+                "or free memory"
+            ) from error
         raise DeviceMemoryError(
             f"out of memory on {device}, and no smaller batch helps; pass --resize_factor 2 or --device cpu, or free "
             "memory on the device"
         ) from error
 
 
-def _is_lack_of_memory(error: RuntimeError) -> bool:
-    """PyTorch's allocator has an error of its own; what CUDA's libraries lack besides, they say in words."""
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "ALLOC_FAILED")
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error is about that. PyTorch's CUDA allocator has one of its own; others, and CUDA's libraries, use
+    words.
+    """
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
     )
 
 
@@ -91,9 +111,38 @@ def current_context(device: torch.device) -> Iterator[int]:
 def use_one_core() -> None:
     """Keep the operations of the calling thread on its own core; those of threads already at work stay as they are.
 
-    For threads that run beside others: an operation split over cores waits for the busiest of them.
+    For threads that run beside others: an operation split over cores waits for the busiest of them. PyTorch takes the
+    number over for all threads that have not used it yet: `cores_given_back` undoes that.
     """
     torch.set_num_threads(1)
+
+
+_borrowers: list[int] = []
+_borrowing = threading.Lock()
+
+
+@contextmanager
+def cores_given_back() -> Iterator[None]:
+    """Let threads be kept to one core within, and leave PyTorch's number of them to the process as it was.
+
+    A host program's threads that use PyTorch for the first time would else find one for ever. Within, the calling
+    thread has all of them, other new ones have one.
+    """
+    with _borrowing:
+        n_threads = _borrowers[0] if _borrowers else torch.get_num_threads()
+        if torch.get_num_threads() != n_threads:  # a thread that is new while another's run goes on
+            torch.set_num_threads(n_threads)
+        _borrowers.append(n_threads)
+    try:
+        yield
+    finally:
+        with _borrowing:
+            _borrowers.pop()
+            if not _borrowers:
+                # In a thread of its own, since it is for new ones and would be this one's number, too.
+                restoring = threading.Thread(target=torch.set_num_threads, args=(n_threads,))
+                restoring.start()
+                restoring.join()
 
 
 _idle_streams: defaultdict[int, list[torch.cuda.Stream]] = defaultdict(list)
@@ -117,11 +166,11 @@ def side_stream(device: torch.device) -> Iterator[torch.cuda.Stream]:
         idle.append(stream)
 
 
-Batch = tuple[range, Tensor]
-Staged = tuple[range, Tensor, torch.cuda.Event | None]
+Key = TypeVar("Key")  # whatever tells batches apart
+Staged = tuple[Key, Tensor, torch.cuda.Event | None]
 
 
-def staged(batches: Iterable[Batch], device: torch.device) -> Iterator[Staged]:
+def staged(batches: Iterable[tuple[Key, Tensor]], device: torch.device) -> Iterator[Staged[Key]]:
     """Make batches on a CUDA stream of their own, beside the network's work; for the thread that decodes.
 
     Yields:
@@ -143,7 +192,7 @@ def staged(batches: Iterable[Batch], device: torch.device) -> Iterator[Staged]:
             yield *item, made
 
 
-def arrived(items: Iterable[Staged]) -> Iterator[Batch]:
+def arrived(items: Iterable[Staged[Key]]) -> Iterator[tuple[Key, Tensor]]:
     """Take batches made by `staged` over to the current stream; the host does not wait."""
     for frames, batch, made in items:
         if made is not None:

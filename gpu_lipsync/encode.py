@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,6 +16,7 @@ from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.device import side_stream
 from gpu_lipsync.encoders import cannot_write, open_backend
 from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.ops.yuv import prepare_yuv
 from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.threads import Sink
 
@@ -43,6 +44,7 @@ class Writer:
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda" and torch.cuda.is_available():
             self._stream = self._until_closed.enter_context(side_stream(device))
+            prepare_yuv(device)  # on the stream that the encoding of all runs waits for, not on this run's own
         self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
 
     def write(self, frames: Tensor) -> None:
@@ -75,14 +77,14 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         with self._until_closed:
-            if self._finished:
-                return
-            try:
-                self._sink.abort()
-                with suppress(*self._encoder_errors):  # the error that led here is the one to tell
-                    self._backend.abandon()
-            finally:  # waiting for the encoder can be interrupted in its turn
-                self._discard()
+            if not self._finished:
+                try:
+                    self._sink.abort()
+                    with suppress(*self._encoder_errors):  # the error that led here is the one to tell
+                        self._backend.abandon()
+                finally:  # waiting for the encoder can be interrupted in its turn
+                    self._discard()
+            del self._sink, self._backend  # the one knows this writer, the other holds an encoder's memory
 
     def _encode(self, item: tuple[Tensor, Any]) -> None:
         frames, rendered = item
@@ -177,9 +179,11 @@ def _remove(folders: list[Path]) -> None:
 
 def _partial_file(target: Path) -> Path:
     some = target.stem[:_STEM_CHARACTERS]  # the name may be as long as names can be
-    handle, name = tempfile.mkstemp(prefix=f".{some}.", suffix=target.suffix, dir=target.parent)
-    umask = os.umask(0)
-    os.umask(umask)
-    os.fchmod(handle, 0o666 & ~umask)  # mkstemp makes it private; the result is an ordinary file
-    os.close(handle)
-    return Path(name)
+    while True:
+        path = target.with_name(f".{some}.{secrets.token_hex(4)}{target.suffix}")
+        try:
+            # Not by mkstemp, which makes it private: the result is an ordinary file.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        return path

@@ -196,6 +196,7 @@ def open_backend(
     path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str]
 ) -> Backend:
     import av
+    from av.codec.codec import UnknownCodecError  # an FFmpeg built without it; no av.FFmpegError
 
     wanted = config.encoder
     if wanted == "h264_nvenc" and device.type != "cuda":
@@ -203,13 +204,15 @@ def open_backend(
     if wanted != "libx264" and device.type == "cuda":
         try:
             return NvencBackend(path, shape, config, device)
-        except av.FFmpegError as error:
-            reason = (error.strerror or str(error)).strip().partition("\n")[0][:160]
+        except (av.FFmpegError, UnknownCodecError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0][:160]
             if wanted == "h264_nvenc":
                 raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
             notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")
     try:
         return X264Backend(path, shape, config, device)
+    except UnknownCodecError as error:
+        raise EncodeError("this PyAV's FFmpeg has no libx264; install `av` from the package index") from error
     except (av.FFmpegError, OSError) as error:
         raise cannot_write(path, error) from error
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.device import is_lack_of_memory
 from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.frame_layout import RGB, FrameLayout
@@ -106,14 +107,16 @@ class MouthRenderer:
                 synced.append(self._sync(frames[part], mel[part], boxes[part], shifts[part], pauses[part]))
                 done += len(synced[-1])
                 continue
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_lack_of_memory(error):
+                    raise
                 self._halve(min(self._report.batch_size, len(frames) - done), error)
             # Outside the handler, whose traceback keeps the failed batch's tensors alive.
             if frames.is_cuda:
                 torch.cuda.empty_cache()
         return synced[0] if len(synced) == 1 else torch.cat(synced)
 
-    def _halve(self, size: int, error: torch.OutOfMemoryError) -> None:
+    def _halve(self, size: int, error: RuntimeError) -> None:
         if size == 1:
             raise error
         self._report.batch_size = size // 2

@@ -17,10 +17,14 @@ from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import (
+    Key,
     Staged,
     arrived,
+    cores_given_back,
+    is_lack_of_memory,
     lack_of_memory_named,
     network_dtype,
+    on_default_stream,
     resolve_device,
     staged,
     use_one_core,
@@ -66,8 +70,9 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
     require_file(config.audio, "audio")
     require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
     device = resolve_device(config.device)
-    torch.get_num_threads()  # PyTorch settles it for this thread here; once others are kept to one core, to one
     with (
+        cores_given_back(),
+        on_default_stream(device),
         torch.inference_mode(),
         lack_of_memory_named(device),
         # Beside it the video is opened, sound is read, and on a CPU the first frames are decoded and looked at.
@@ -94,6 +99,8 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
             if device.type == "cuda":
                 torch.cuda.empty_cache()
     report.total_seconds = time.perf_counter() - started
+    if config.report is not None:
+        report.write(config.report)
     return report
 
 
@@ -125,8 +132,8 @@ def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Obse
     size = report.batch_size
     try:
         _render(config, clip, report, observer)
-    except torch.OutOfMemoryError:
-        if size == 1:
+    except RuntimeError as error:
+        if size == 1 or not is_lack_of_memory(error):
             raise
         report.begin_again(size // 2)
         report.note(f"out of memory: starting again with batches of {size // 2}", observer)
@@ -212,21 +219,30 @@ def tracked_frames(
         which pass each of them is.
     """
     first, size = timeline.source[0], report.batch_size
-    for i, outputs in enumerate(timeline.passes()):
+    passes = tuple(timeline.passes())
+    decoded = _decoded(video, timeline, passes, size, tracker, report)
+    coming = prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)
+    for (i, batch), frames in arrived(_ahead(coming, report)):
+        report.n_source_frames = max(report.n_source_frames, batch.stop - first)
+        tracked = batch.start - first, batch.stop - first
+        boxes, shifts, scenes = tracker.boxes(*tracked), tracker.shifts(*tracked), tracker.scenes(*tracked)
+        shown = timeline.showing(passes[i], batch)
+        for start in range(shown.start, shown.stop, size):
+            part = range(start, min(start + size, shown.stop))
+            picks = [timeline.source[k] - batch.start for k in part]
+            picked = _pick(frames, picks, shared=len(shown) != len(batch))
+            yield part, picked, boxes[picks], shifts[picks], [(i, scenes[k]) for k in picks]
+
+
+def _decoded(
+    video: Video, timeline: Timeline, passes: Sequence[range], size: int, tracker: FaceTracker, report: Report
+) -> Iterator[tuple[tuple[int, range], Tensor]]:
+    """The source frames of each pass, tracked in the first. The next begins while the last one's are being used."""
+    for i, outputs in enumerate(passes):
         sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
-        decoded = _timed(video.batches(sources, size), report)
-        ready = _track(decoded, tracker, report, first) if i == 0 else decoded
-        coming = prefetch(staged(ready, video.device), depth=_READY_AHEAD, initializer=use_one_core)
-        for batch, frames in arrived(_ahead(coming, report)):
-            tracked = batch.start - first, batch.stop - first
-            boxes, shifts, scenes = tracker.boxes(*tracked), tracker.shifts(*tracked), tracker.scenes(*tracked)
-            shown = timeline.showing(outputs, batch)
-            for start in range(shown.start, shown.stop, size):
-                part = range(start, min(start + size, shown.stop))
-                picks = [timeline.source[k] - batch.start for k in part]
-                picked = _pick(frames, picks, shared=len(shown) != len(batch))
-                yield part, picked, boxes[picks], shifts[picks], [(i, scenes[k]) for k in picks]
-        report.n_source_frames = max(report.n_source_frames, len(sources))
+        batches = _timed(video.batches(sources, size), report)
+        for batch, frames in batches if i else _track(batches, tracker, report, sources.start):
+            yield (i, batch), frames
 
 
 def _track(
@@ -254,7 +270,7 @@ def _timed(batches: Iterator[tuple[range, Tensor]], report: Report) -> Iterator[
         yield item
 
 
-def _ahead(items: Iterator[Staged], report: Report) -> Iterator[Staged]:
+def _ahead(items: Iterator[Staged[Key]], report: Report) -> Iterator[Staged[Key]]:
     while True:
         with report.timed("waiting for frames"):
             item = next(items, None)

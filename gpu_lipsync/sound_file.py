@@ -47,14 +47,31 @@ def read_sound(path: str | Path) -> Sound:
         if frame is None:
             raise MediaError(f"audio file {file} holds no sound; it is damaged or cut short, make it again")
         first, rate, layout = Fraction(frame.pts or 0) * frame.time_base, frame.sample_rate, frame.layout
-        chunks = list(_alike(chain([frame], frames), rate_hz=rate, n_channels=layout.nb_channels))
-        samples = np.nan_to_num(np.concatenate(chunks, axis=1), posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
         start = first - Fraction(container.start_time or 0, av.time_base)
         silence = round(start * rate) if start > 0 and len(container.streams) > 1 else 0
-        samples = np.pad(samples, ((0, 0), (silence, 0)))
+        chunks = [np.zeros((layout.nb_channels, silence), np.float32)]
+        chunks += _alike(chain([frame], frames), rate_hz=rate, n_channels=layout.nb_channels)
+        samples = np.concatenate(chunks, axis=1)
+        del chunks  # an hour of stereo is 1.4 GB
+        np.nan_to_num(samples, copy=False, posinf=1.0, neginf=-1.0)
+        np.clip(samples, -1.0, 1.0, out=samples)
         end = first + Fraction(samples.shape[1] - silence, rate)
         refuse_truncated(file, "audio", container, stream, end)
     return Sound(path=file, samples=samples, layout=layout.name, sample_rate_hz=rate)
+
+
+def at_rate(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Mono samples (n,) float32 at another rate, by FFmpeg's resampler: whatever the two rates, in little memory."""
+    import av
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
+    parts: list[np.ndarray] = []
+    for start in range(0, len(samples), from_hz):
+        frame = av.AudioFrame.from_ndarray(samples[None, start : start + from_hz], format="flt", layout="mono")
+        frame.sample_rate = from_hz
+        parts += (part.to_ndarray()[0] for part in resampler.resample(frame))
+    parts += (part.to_ndarray()[0] for part in resampler.resample(None))
+    return np.concatenate(parts)
 
 
 def _alike(frames: Iterable[Any], *, rate_hz: int, n_channels: int) -> Iterator[np.ndarray]:

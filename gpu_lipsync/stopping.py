@@ -22,7 +22,9 @@ class Stopped(KeyboardInterrupt):
 class Stops:
     """The signals that end a run: the first raises Stopped, and no other cuts the cleaning up short."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_good: bool = False) -> None:
+        """`for_good`: once stopped, the process is about to end, and nothing is to change its exit code."""
+        self._for_good = for_good
         self._before: dict[signal.Signals, Any] = {}
         self._stopped = False
         self._holding = False
@@ -37,7 +39,7 @@ class Stops:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._stopped:  # else the program is about to end, and no second signal is to change its exit code
+        if not (self._stopped and self._for_good):
             self._set(self._before)
 
     def ignore(self) -> None:

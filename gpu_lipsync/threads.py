@@ -6,6 +6,7 @@ that loads, decodes or encodes and waits for it. A leaf: imports nothing of ours
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -52,6 +53,7 @@ def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] 
             if close is not None:
                 close()
         _put(ready, outcome, stop)
+        del outcome  # an error holds this frame: a circle, and all that hangs on it
 
     thread = _Thread(produce, "decode")
     try:
@@ -60,7 +62,10 @@ def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] 
             if isinstance(item, _End):
                 return
             if isinstance(item, _Failure):
-                raise item.error
+                try:
+                    raise item.error
+                finally:
+                    del item  # as above
             yield item
     finally:
         stop.set()
@@ -93,9 +98,10 @@ class Sink(Generic[T]):
         self._raise()
 
     def abort(self) -> None:
-        """Drop what is queued and wait for the thread to end."""
+        """Drop what is queued, wait for the thread to end, and forget what it failed with."""
         self._stop.set()
         self._thread.wait()
+        self._error = None
 
     def _run(self) -> None:
         try:
@@ -117,10 +123,7 @@ class Sink(Generic[T]):
 
 
 class Later(Generic[T]):
-    """What `make` returns, made in a thread from now on.
-
-    Usable as a context manager: leaving it waits for the thread.
-    """
+    """What `make` returns, made in a thread from now on; as a context manager, until it is left."""
 
     def __init__(self, make: Callable[[], T], *, initializer: Callable[[], None] | None = None) -> None:
         """`initializer` runs first there."""
@@ -140,6 +143,7 @@ class Later(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self._thread.wait()
+        self._outcome = None
 
     def _run(self) -> None:
         try:
@@ -171,6 +175,7 @@ class _Thread:
         try:
             self._work()
         finally:
+            del self._work  # else what it belongs to would keep itself alive through this
             self._done.set()
 
 
@@ -205,3 +210,6 @@ def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 @lru_cache(maxsize=1)
 def _cores(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, "core", initializer=torch.set_num_threads, initargs=(1,))
+
+
+os.register_at_fork(after_in_child=_cores.cache_clear)  # a child has the pool, but not its threads

@@ -134,6 +134,12 @@ def _planes(frames: Tensor) -> tuple[Tensor, Tensor]:
     return _levels(luma, LUMA_BLACK), _levels(chroma, CHROMA_GREY)
 
 
+def prepare_yuv(device: torch.device) -> None:
+    """Bring the constants of `rgb_to_yuv420` and `rgb_to_nv12` to the device, on the current stream."""
+    _rows(luma_row("bt709"), device)
+    _rows(chroma_rows("bt709"), device)
+
+
 def _levels(values: Tensor, offset: int) -> Tensor:
     return values.add_(offset).round_().clamp_(0, 255).to(torch.uint8)
 

@@ -31,10 +31,14 @@ def write_clip(
     pts: Sequence[int] | None = None,
     sound: np.ndarray | None = None,
     sound_rate: int = 16000,
+    sound_start_s: float = 0.0,
     options: dict[str, str] | None = None,
     rotation: int = 0,
 ) -> Path:
-    """Encode a clip; `pts` (in 1/1000 s) makes the rate variable, `rotation` is written as metadata."""
+    """Encode a clip; `pts` (in 1/1000 s) makes the rate variable, `rotation` is written as metadata.
+
+    `sound` is (channels, n) at `sound_rate`, and begins at `sound_start_s`.
+    """
     height, width = size
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
@@ -55,8 +59,10 @@ def write_clip(
         if sound is not None:
             frame = av.AudioFrame.from_ndarray(sound.astype(np.float32), format="fltp", layout=track.layout.name)
             frame.sample_rate, frame.pts = sound_rate, 0
-            container.mux(track.encode(frame))
-            container.mux(track.encode(None))
+            for packet in [*track.encode(frame), *track.encode(None)]:
+                late = round(sound_start_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts + late, packet.dts + late
+                container.mux(packet)
     return path
 
 

@@ -209,6 +209,9 @@ def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: 
         assert signal.getsignal(signal.SIGINT) is interrupt
         with pytest.raises(Stopped), Stops():
             os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        with pytest.raises(Stopped), Stops(for_good=True):
+            os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # until the program ends
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -235,8 +238,8 @@ def test_once_the_output_is_there_nothing_stops_the_run() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_the_command_can_be_called_from_any_thread() -> None:
-    """Python lets the main thread alone take signals."""
+def test_signals_are_the_main_thread_s_alone() -> None:
+    """Python lets no other take them; a run there (test_service.py) goes without."""
     before = signal.getsignal(signal.SIGTERM)
     codes: list[object] = []
 

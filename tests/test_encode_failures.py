@@ -1,5 +1,7 @@
 """What is left behind, and what is said, where encoding does not come to its end."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -11,6 +13,8 @@ from gpu_lipsync.encode import open_writer
 from gpu_lipsync.encoders import PyavBackend
 from gpu_lipsync.errors import EncodeError
 from tests.test_encode import encode, pictures, shape_of
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_an_interrupt_while_the_encoder_is_waited_for_leaves_nothing(tmp_path: Path) -> None:
@@ -30,6 +34,31 @@ def test_frames_larger_than_the_encoder_takes(tmp_path: Path) -> None:
     with pytest.raises(EncodeError, match="libx264 .* failed on frames of 16500x16 .*--resize_factor"):
         encode(tmp_path / "out.mp4", shape_of(16, 16500), pictures(8, 16, 16500))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_disk_that_is_full_indeed(tmp_path: Path, suffix: str) -> None:
+    """The kernel refuses to write on: at once, in the middle, within MP4's index and at the last byte."""
+    target = tmp_path / f"out{suffix}"
+    program = f"""
+import resource, signal
+from pathlib import Path
+import pytest
+from gpu_lipsync.errors import EncodeError
+from tests.test_encode import encode, pictures, shape_of
+target, job = Path({str(target)!r}), (shape_of(240, 320), pictures(40, 240, 320))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+encode(target, *job)
+size = target.stat().st_size
+target.write_bytes(b"an earlier result")
+for most in (0, 1, size // 2, size - 500, size - 1):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    with pytest.raises(EncodeError, match="cannot be written"):
+        encode(target, *job)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an earlier result"]
 
 
 class FailingBackend:

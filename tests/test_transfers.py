@@ -148,9 +148,17 @@ def test_encoding_waits_for_its_batch_and_for_nothing_after_it(
 
     monkeypatch.setattr(encode, "open_backend", lambda *_: Backend())
     monkeypatch.setattr(encode, "even_sided", lambda frames: frames)
+
+    def prepare(_: torch.device) -> None:
+        stream: Any = torch.cuda.current_stream(CUDA)
+        log.append(f"constants on {stream.name}")
+
+    monkeypatch.setattr(encode, "prepare_yuv", prepare)
     with encode.open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig(), device=CUDA) as out:
         out.write(Frames(log))  # type: ignore[arg-type]
         out.finish()
+    # Another run's encoding may take the constants over, and waits for this run's default stream alone.
+    assert log.pop(0) == "constants on default"
     assert log == ["event on default", "side waits for the event on default", "kept for side", "encoded on side"]
 
 
