@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain, islice
-from typing import Any
+from itertools import chain, groupby, islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ from gpu_lipsync.video_info import VideoInfo
 # By AVColorSpace and AVColorRange; what is not tagged is taken for BT.601, limited range, as swscale and players do.
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
 _FULL_RANGE = 2
+
+
+class _Picture(NamedTuple):
+    """NV12 (H * 3 // 2, W) uint8, and what its numbers mean."""
+
+    planes: Tensor
+    matrix: YuvMatrix
+    full_range: bool
 
 
 class NvdecDecoder(PyavDecoder):
@@ -43,13 +51,11 @@ class NvdecDecoder(PyavDecoder):
         self._device = device
         self._info, self._tell = info, tell
         # Opening NVDEC takes a fifth of a second: what has decoded the first frame goes on with the others.
-        self._begun: Iterator[Tensor] | None = None
+        self._begun: Iterator[_Picture] | None = None
         self._coded_width, self._coded_height = coded_size(info)
         if self._coded_width % 2 or self._coded_height % 2:
             raise DecoderUnavailableError(f"NVDEC through PyAV: no odd sides ({info.width}x{info.height})")
         try:
-            self._matrix: YuvMatrix = "bt601"
-            self._full_range = False
             self._begun = self._frames(0, info.n_frames)
             self._first = next(self._begun)  # whether NVDEC takes this stream is known only then
         except (MediaError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration) as error:
@@ -57,7 +63,7 @@ class NvdecDecoder(PyavDecoder):
             raise DecoderUnavailableError(f"NVDEC through PyAV on {device.type}: {reason}") from error
         self.name = f"NVDEC through PyAV {av.__version__} on {device.type}"
 
-    def _frames(self, start: int, stop: int) -> Iterator[Tensor]:
+    def _frames(self, start: int, stop: int) -> Iterator[_Picture]:
         if start or self._begun is None:
             return super()._frames(start, stop)
         if stop == 1:  # a look at what it decodes
@@ -82,16 +88,14 @@ class NvdecDecoder(PyavDecoder):
                 container = until_closed.enter_context(open_container(self._info.path, "face", hardware))
             yield container
 
-    def _kept(self, frame: Any) -> Tensor:
-        """NV12 (H * 3 // 2, W) of a decoded picture, copied: the decoder writes the next one over it."""
+    def _kept(self, frame: Any) -> _Picture:
+        """A decoded picture, copied: the decoder writes the next one over it."""
         kind = (frame.sw_format or frame.format).name
         if kind != "nv12" or (frame.width, frame.height) != (self._coded_width, self._coded_height):
             raise MediaError(
                 f"{self._info.path} becomes {frame.width}x{frame.height} {kind} on the way, where NVDEC has to stay "
                 f"with {self._coded_width}x{self._coded_height} nv12; pass --decoder decord, or re-encode it"
             )
-        self._matrix = _MATRICES.get(frame.colorspace, "bt601")
-        self._full_range = frame.color_range == _FULL_RANGE
         kept = torch.empty((frame.height * 3 // 2, frame.width), dtype=torch.uint8, device=self._device)
         stream = torch.cuda.current_stream(self._device) if kept.is_cuda else None
         if stream is not None:
@@ -102,8 +106,12 @@ class NvdecDecoder(PyavDecoder):
         kept[frame.height :].copy_(chroma.flatten(1))
         if stream is not None:
             stream.synchronize()  # the host, which is this decoding thread alone, before it lets go of the picture
-        return kept
+        return _Picture(kept, _MATRICES.get(frame.colorspace, "bt601"), frame.color_range == _FULL_RANGE)
 
-    def _batch(self, kept: list[Tensor]) -> Tensor:
-        frames = nv12_to_rgb(torch.stack(kept), matrix=self._matrix, full_range=self._full_range)
-        return turned(frames, self._info.rotation)
+    def _batch(self, kept: list[_Picture]) -> Tensor:
+        # One run of pictures of a kind, but in clips whose tags change on the way.
+        runs = [
+            nv12_to_rgb(torch.stack([picture.planes for picture in run]), matrix=matrix, full_range=full_range)
+            for (matrix, full_range), run in groupby(kept, key=lambda picture: picture[1:])
+        ]
+        return turned(runs[0] if len(runs) == 1 else torch.cat(runs), self._info.rotation)

@@ -27,7 +27,7 @@ class OnTheHost(NvdecDecoder):
     def __init__(self, info: VideoInfo) -> None:
         super().__init__(info, torch.device("cpu"))
 
-    def _kept(self, frame: Any) -> Tensor:
+    def _kept(self, frame: Any) -> Any:
         return super()._kept(frame.reformat(format="nv12"))
 
 
@@ -117,6 +117,23 @@ def test_a_look_at_the_first_frame_opens_the_clip_once(monkeypatch: pytest.Monke
     whole = frames_of(decoder, 0, 12)
     assert len(opened) == 1 and torch.equal(first, whole[:1]) and len(whole) == 12
     assert torch.equal(frames_of(decoder, 0, 12), whole) and len(opened) == 2, "a second pass opens it again"
+
+
+def test_each_picture_is_shown_as_it_is_tagged() -> None:
+    """Clips joined byte by byte change from BT.601 to BT.709 within a batch."""
+    kept: list[Any] = []
+
+    class Joined(OnTheHost):
+        def _kept(self, frame: Any) -> Any:
+            frame = frame.reformat(format="nv12")
+            frame.colorspace = 1 if len(kept) >= 3 else 6
+            kept.append(NvdecDecoder._kept(self, frame))
+            return kept[-1]
+
+    frames = torch.cat(list(Joined(probe_video(SAMPLE)).batches(0, 6, 6)))
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    for i, matrix in enumerate(["bt601"] * 3 + ["bt709"] * 3):
+        assert torch.equal(frames[i : i + 1], nv12_to_rgb(kept[i].planes[None], matrix=matrix))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
