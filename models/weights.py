@@ -8,6 +8,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
+from gpu_lipsync.device import is_lack_of_memory
 from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.models.archive import Archive, open_archive
 from gpu_lipsync.models.fast_cpu import speed_up_on_cpu
@@ -62,9 +63,11 @@ def read_generator(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         archive = open_archive(path)
         names = _published_names(archive, path)
         return {published: archive.read(stored) for published, stored in names.items()}
-    except (CheckpointError, MemoryError):
+    except CheckpointError:
         raise
     except Exception as error:  # the formats' readers raise a dozen kinds on damaged bytes
+        if is_lack_of_memory(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{path} cannot be read as weights ({reason}); {WAY_OUT}") from error
 

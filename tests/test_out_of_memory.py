@@ -133,15 +133,40 @@ def test_a_second_look_at_frames_is_in_batches_too() -> None:
     assert len(stream.look(range(1, 24))) == 23 and sizes == [2] * 11 + [1]
 
 
-def test_memory_that_a_decoder_lacks_is_no_damage() -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA out of memory")])
+def test_memory_that_a_decoder_lacks_is_no_damage(error: RuntimeError) -> None:
     class Reader:
         def get_frames_in_range(self, *_: int) -> None:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
 
     decoder = object.__new__(TorchcodecDecoder)
     decoder._reader = Reader()
     with pytest.raises(torch.OutOfMemoryError):
         next(decoder.batches(0, 4, 4))
+
+
+HOST_WORDS = (
+    "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried 9 TB"
+)
+
+
+@pytest.mark.parametrize("error", [RuntimeError(HOST_WORDS), MemoryError()], ids=["PyTorch", "NumPy"])
+@pytest.mark.parametrize("place", ["gpu_lipsync.models.weights.open_archive", "gpu_lipsync.pipeline.read_sound"])
+def test_memory_that_the_host_lacks_is_no_bug(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception
+) -> None:
+    """Nor a damaged checkpoint: PyTorch's words, as it says them on a CPU, and NumPy's error."""
+
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    config = config_of(tmp_path, checkpoint)
+    with monkeypatch.context() as patched:
+        patched.setattr(place, full)
+        with pytest.raises(DeviceMemoryError, match="out of memory on the host") as caught:
+            run(config)
+    assert caught.value.exit_code == 7
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])
