@@ -190,7 +190,7 @@ def _encode(device: torch.device) -> Iterator[Row]:
 
 
 def _has_nvenc() -> bool:
-    """Whether NVENC encodes a black picture that lies on the host, as any program would hand it over."""
+    """Whether NVENC encodes a picture that lies on the host, as any program would hand it over."""
     import av
 
     try:

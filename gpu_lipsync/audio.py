@@ -29,7 +29,7 @@ COLUMNS_PER_SECOND = SAMPLE_RATE_HZ // HOP
 WINDOW_COLUMNS = 16  # 0.2 s
 _AMPLITUDE_FLOOR = 1e-5  # -100 dB
 _REFERENCE_DB = 20.0
-_LARGEST_RATIO = 1000  # of the rates' reduced terms: torchaudio's filter has their product of taps, 3 GB for 44101 Hz
+_LARGEST_RATIO = 1000  # of a rate to what it shares with ours: torchaudio's filter takes 3 GB for 44101 Hz
 
 
 def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:

@@ -85,15 +85,14 @@ def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would spin too, with nothing to do
     begin_context(config.device)
-    collecting = gc.isenabled()
-    gc.disable()  # to look through a million objects that all stay takes a tenth of a second
+    if own_process:
+        gc.disable()  # to look through a million objects that all stay takes a tenth of a second
     with stops.held():  # torch goes on with half a NumPy whose import an exception has ended, and crashes later
         if own_process:
             import_torch()
         from gpu_lipsync.pipeline import run
     if own_process:
         gc.freeze()
-    if collecting:
         gc.enable()
     observer: Observer = _Settling(Silent() if config.quiet else Console(), stops)
     for warning in _warnings(config):

@@ -66,7 +66,7 @@ def _is_intel() -> bool:
 
 @contextmanager
 def lack_of_memory_named(device: torch.device) -> Iterator[None]:
-    """Turn a lack of device memory that no smaller batch has helped against into its error kind.
+    """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind.
 
     Raises:
         DeviceMemoryError: instead of torch's error, which would look like a bug of this program.
@@ -108,15 +108,6 @@ def current_context(device: torch.device) -> Iterator[int]:
         yield torch.cuda.current_device()
 
 
-def use_one_core() -> None:
-    """Keep the operations of the calling thread on its own core; those of threads already at work stay as they are.
-
-    For threads that run beside others: an operation split over cores waits for the busiest of them. PyTorch takes the
-    number over for all threads that have not used it yet: `cores_given_back` undoes that.
-    """
-    torch.set_num_threads(1)
-
-
 _borrowers: list[int] = []
 _borrowing = threading.Lock()
 
@@ -126,7 +117,7 @@ def cores_given_back() -> Iterator[None]:
     """Let threads be kept to one core within, and leave PyTorch's number of them to the process as it was.
 
     A host program's threads that use PyTorch for the first time would else find one for ever. Within, the calling
-    thread has all of them, other new ones have one.
+    thread has them all, and others that are new have one. Runs at once share the number of the first.
     """
     with _borrowing:
         n_threads = _borrowers[0] if _borrowers else torch.get_num_threads()

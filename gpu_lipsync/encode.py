@@ -31,6 +31,9 @@ class Writer:
         self.notes: list[str] = []
         self._target = target
         self._size = f"{shape.width}x{shape.height}"
+        on_cuda = device.type == "cuda" and torch.cuda.is_available()
+        if on_cuda:
+            prepare_yuv(device)  # on the stream that the encoding of all runs waits for, not on this run's own
         self._partial, self._made_folders = _reserve(target)
         try:
             self._backend = open_backend(self._partial, shape, config, device, self.notes)
@@ -42,9 +45,8 @@ class Writer:
         self._finished = False
         self._until_closed = ExitStack()
         self._stream: torch.cuda.Stream | None = None
-        if device.type == "cuda" and torch.cuda.is_available():
+        if on_cuda:
             self._stream = self._until_closed.enter_context(side_stream(device))
-            prepare_yuv(device)  # on the stream that the encoding of all runs waits for, not on this run's own
         self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
 
     def write(self, frames: Tensor) -> None:

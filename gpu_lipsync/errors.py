@@ -38,6 +38,6 @@ class EncodeError(LipSyncError):
 
 
 class DeviceMemoryError(LipSyncError):
-    """The device has too little memory, and no smaller batch is left to try."""
+    """The device has too little memory, and no smaller batch is left to try; or the host has."""
 
     exit_code = 7

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,17 +16,12 @@ from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import (
-    Key,
-    Staged,
-    arrived,
     cores_given_back,
     is_lack_of_memory,
     lack_of_memory_named,
     network_dtype,
     on_default_stream,
     resolve_device,
-    staged,
-    use_one_core,
 )
 from gpu_lipsync.encode import open_writer
 from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
@@ -39,12 +33,11 @@ from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.sound_file import Sound, read_sound
 from gpu_lipsync.streams import StreamShape
-from gpu_lipsync.threads import Later, prefetch
-from gpu_lipsync.timeline import Timeline
+from gpu_lipsync.threads import Later, use_one_core
+from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
 
-_READY_AHEAD = 2  # batches
 _CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
 _CUDA_BATCH, _CUDA_BATCH_PIXELS = 32, 32 << 20  # more is no faster there, and the encoder starts later
 
@@ -62,7 +55,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
 
     Raises:
         LipSyncError: one of its kinds, for every reason outside this program. Nothing is left behind then, and an
-            existing output file is as it was.
+            existing output file is as it was; but where the report alone cannot be written, the output is complete.
     """
     observer = observer or Silent()
     started = time.perf_counter() if started is None else started
@@ -80,20 +73,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
         open_video(config.face, config.frames, device, as_decoded=True) as video,
     ):
         report = _open_report(config, device, video, started)
-        sound = read_sound(config.audio)
-        with report.timed("sound"):
-            # On the host: a GPU takes a third of a second to load its Fourier transforms, all the sound a tenth here.
-            waveform = waveform_of(sound, torch.device("cpu"))
-            mel = upload(mel_windows(waveform, video.fps), device)
-            pauses = None
-            if config.silence_gating:
-                loudness = frame_loudness(waveform, len(mel), video.fps).tolist()
-                pauses = rest_weights(loudness, fps=video.fps, threshold=config.silence_threshold)
-        with report.timed("models"):
-            detector = load_detector(config, device)
-            if device.type == "cuda":
-                generator.get()  # before any frames: batches become smaller where memory is short, weights do not
-        clip = _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, generator=generator)
+        clip = _prepared(config, video, generator, report)
         while not _rendered(config, clip, report, observer):
             gc.collect()  # an error that came out of a thread holds that thread's tensors in a circle
             if device.type == "cuda":
@@ -120,6 +100,23 @@ class _Clip:
     pauses: Sequence[float] | None
     detector: CenterFace | None
     generator: Later[Wav2Lip]
+
+
+def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], report: Report) -> _Clip:
+    sound = read_sound(config.audio)
+    with report.timed("sound"):
+        # On the host: a GPU takes a third of a second to load its Fourier transforms, all the sound a tenth here.
+        waveform = waveform_of(sound, torch.device("cpu"))
+        mel = upload(mel_windows(waveform, video.fps), video.device)
+        pauses = None
+        if config.silence_gating:
+            loudness = frame_loudness(waveform, len(mel), video.fps).tolist()
+            pauses = rest_weights(loudness, fps=video.fps, threshold=config.silence_threshold)
+    with report.timed("models"):
+        detector = load_detector(config, video.device)
+        if video.device.type == "cuda":
+            generator.get()  # before any frames: batches become smaller where memory is short, weights do not
+    return _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, generator=generator)
 
 
 def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> bool:
@@ -149,7 +146,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
     tracker = FaceTracker(clip.detector, faces, fps=float(video.fps), layout=video.layout)
     renderer = MouthRenderer(
-        lambda *inputs, **part: clip.generator.get()(*inputs, **part),
+        lambda mel, faces, *, window: clip.generator.get()(mel, faces, window=window),
         config.blend,
         report,
         observer,
@@ -197,8 +194,9 @@ def load_detector(config: LipSyncConfig, device: torch.device) -> CenterFace | N
 
 
 def load_generator(config: LipSyncConfig, device: torch.device) -> Wav2Lip:
-    """The generator in the precision of this run."""
-    return load_wav2lip(config.checkpoint_path, device, network_dtype(device, fp16=config.fp16))
+    """The generator in the precision of this run; what memory its weights lack, no smaller batch gives."""
+    with lack_of_memory_named(device):
+        return load_wav2lip(config.checkpoint_path, device, network_dtype(device, fp16=config.fp16))
 
 
 def batch_size(config: LipSyncConfig, video: Video) -> int:
@@ -206,88 +204,6 @@ def batch_size(config: LipSyncConfig, video: Video) -> int:
     on_cuda = video.device.type == "cuda"
     most, most_pixels = (_CUDA_BATCH, _CUDA_BATCH_PIXELS) if on_cuda else (_CPU_BATCH, _CPU_BATCH_PIXELS)
     return max(1, min(config.wav2lip_batch_size, most, most_pixels // (video.size[0] * video.size[1])))
-
-
-def tracked_frames(
-    video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
-) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]]], None, None]:
-    """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
-
-    Yields:
-        Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
-        change, boxes (n, 4), all zeros where there is no face, the shifts (n,) of their masks, and in which scene of
-        which pass each of them is.
-    """
-    first, size = timeline.source[0], report.batch_size
-    passes = tuple(timeline.passes())
-    decoded = _decoded(video, timeline, passes, size, tracker, report)
-    coming = prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)
-    for (i, batch), frames in arrived(_ahead(coming, report)):
-        report.n_source_frames = max(report.n_source_frames, batch.stop - first)
-        tracked = batch.start - first, batch.stop - first
-        boxes, shifts, scenes = tracker.boxes(*tracked), tracker.shifts(*tracked), tracker.scenes(*tracked)
-        shown = timeline.showing(passes[i], batch)
-        for start in range(shown.start, shown.stop, size):
-            part = range(start, min(start + size, shown.stop))
-            picks = [timeline.source[k] - batch.start for k in part]
-            picked = _pick(frames, picks, shared=len(shown) != len(batch))
-            yield part, picked, boxes[picks], shifts[picks], [(i, scenes[k]) for k in picks]
-
-
-def _decoded(
-    video: Video, timeline: Timeline, passes: Sequence[range], size: int, tracker: FaceTracker, report: Report
-) -> Iterator[tuple[tuple[int, range], Tensor]]:
-    """The source frames of each pass, tracked in the first. The next begins while the last one's are being used."""
-    for i, outputs in enumerate(passes):
-        sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
-        batches = _timed(video.batches(sources, size), report)
-        for batch, frames in batches if i else _track(batches, tracker, report, sources.start):
-            yield (i, batch), frames
-
-
-def _track(
-    decoded: Iterator[tuple[range, Tensor]], tracker: FaceTracker, report: Report, first: int
-) -> Iterator[tuple[range, Tensor]]:
-    """Hold frames back until their boxes are final: a bounded number, set by the tracker's look-ahead."""
-    waiting: deque[tuple[range, Tensor]] = deque()
-    for batch, frames in decoded:
-        with report.timed("faces"):
-            tracker.push(frames)
-        waiting.append((batch, frames))
-        while waiting and waiting[0][0].stop - first <= tracker.n_ready:
-            yield waiting.popleft()
-    with report.timed("faces"):
-        tracker.finish()
-    yield from waiting
-
-
-def _timed(batches: Iterator[tuple[range, Tensor]], report: Report) -> Iterator[tuple[range, Tensor]]:
-    while True:
-        with report.timed("decode"):
-            item = next(batches, None)
-        if item is None:
-            return
-        yield item
-
-
-def _ahead(items: Iterator[Staged[Key]], report: Report) -> Iterator[Staged[Key]]:
-    while True:
-        with report.timed("waiting for frames"):
-            item = next(items, None)
-        if item is None:
-            return
-        yield item
-
-
-def _pick(frames: Tensor, picks: list[int], *, shared: bool) -> Tensor:
-    """The frames picked, copied if they are `shared` with other picks."""
-    if not shared and picks == list(range(len(frames))):
-        return frames
-    index = upload(torch.tensor(picks), frames.device)
-    if frames.ndim == 3:
-        return frames[index]
-    # Through the interleaved view: indexing would turn channels-last frames into planes, and later stages into copies.
-    return frames.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
 
 
 def _require_faces(report: Report, config: LipSyncConfig) -> None:

@@ -29,9 +29,9 @@ class Report:
         n_frames_in_silence: frames that only show a resting mouth, with silence gating.
         n_generated: frames that the generator made; with silence gating fewer than were shown.
         n_spoiled: frames left as they were because the generator's mouth was not a number somewhere.
-        seconds: wall-clock time by stage. Decoding and following faces run beside the others, and `encode` is only
-            what was waited for: the sum is not the total. On CUDA the network's work is queued, so its time shows up
-            in the stage that first waits for it.
+        seconds: wall-clock time by stage. Decoding and following faces run beside the others, and `encode` and
+            `models` are only what was waited for: the sum is not the total. On CUDA the network's work is queued, so
+            its time shows up in the stage that first waits for it.
         notes: what the user was told along the way.
     """
 

@@ -61,17 +61,22 @@ def read_sound(path: str | Path) -> Sound:
 
 
 def at_rate(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Mono samples (n,) float32 at another rate, by FFmpeg's resampler: whatever the two rates, in little memory."""
+    """Mono samples (n,) float32 in [-1, 1] at another rate, one at least, by FFmpeg's resampler.
+
+    Whatever the two rates, it takes little memory.
+    """
     import av
 
     resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
-    parts: list[np.ndarray] = []
+    parts = [np.zeros(0, np.float32)]
     for start in range(0, len(samples), from_hz):
         frame = av.AudioFrame.from_ndarray(samples[None, start : start + from_hz], format="flt", layout="mono")
         frame.sample_rate = from_hz
         parts += (part.to_ndarray()[0] for part in resampler.resample(frame))
     parts += (part.to_ndarray()[0] for part in resampler.resample(None))
-    return np.concatenate(parts)
+    n = max(1, round(len(samples) * to_hz / from_hz))
+    resampled = np.concatenate(parts)[:n]  # of a few samples alone its filter gives none
+    return np.pad(resampled, (0, n - len(resampled))).clip(-1.0, 1.0)
 
 
 def _alike(frames: Iterable[Any], *, rate_hz: int, n_channels: int) -> Iterator[np.ndarray]:

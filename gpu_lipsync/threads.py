@@ -1,7 +1,7 @@
 """What runs beside the caller: loading, decode ahead of the network, encode behind it, on a CPU the parts of a batch.
 
 Queues are bounded. An error in a thread surfaces in the caller; leaving early, by an error or Ctrl-C, stops the thread
-that loads, decodes or encodes and waits for it. A leaf: imports nothing of ours.
+that decodes or encodes and waits for it, and for the one that loads. A leaf: imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -30,6 +30,16 @@ class _End:
 @dataclass(frozen=True)
 class _Failure:
     error: BaseException
+
+
+def use_one_core() -> None:
+    """Keep the operations of the calling thread on its own core; those of threads already at work stay as they are.
+
+    For threads that run beside others: an operation split over cores waits for the busiest of them. PyTorch takes the
+    number over for all threads that have not used it yet: `device.cores_given_back` undoes that.
+    """
+    torch.get_num_threads()  # settles the number for this thread: else its first operation would take the process's
+    torch.set_num_threads(1)
 
 
 def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] | None = None) -> Iterator[T]:
@@ -209,7 +219,7 @@ def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 @lru_cache(maxsize=1)
 def _cores(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, "core", initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(n_threads, "core", initializer=use_one_core)
 
 
 os.register_at_fork(after_in_child=_cores.cache_clear)  # a child has the pool, but not its threads

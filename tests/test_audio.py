@@ -121,6 +121,11 @@ def test_rates_without_a_common_divisor(tmp_path: Path, rate: int, monkeypatch: 
     middle = slice(1600, 30400)
     # FFmpeg's resampler and 16 bits on the way; a rate off by 60 millionths would be 0.02 off after a second.
     np.testing.assert_allclose(loaded[middle], expected[middle], atol=2e-3)
+    square = np.sign(tone(0.5, rate)).astype(np.float32)
+    assert np.abs(load_audio(write_sound(tmp_path / "square.wav", square, rate=rate)).numpy()).max() <= 1  # it rings
+    assert load_audio(write_sound(tmp_path / "short.wav", np.full((1, 2), 0.5), rate=rate)).shape == (
+        max(1, round(32000 / rate)),
+    )
 
 
 @pytest.mark.parametrize("fps", [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)])

@@ -51,8 +51,9 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 encode(target, *job)
 size = target.stat().st_size
 target.write_bytes(b"an earlier result")
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 for most in (0, 1, size // 2, size - 500, size - 1):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     with pytest.raises(EncodeError, match="cannot be written"):
         encode(target, *job)
 """

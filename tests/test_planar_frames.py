@@ -16,8 +16,8 @@ from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.frame_layout import RGB, Yuv420Frames
 from gpu_lipsync.models import load_face_detector
-from gpu_lipsync.pipeline import tracked_frames
 from gpu_lipsync.planar_decoder import PlanarDecoder
+from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video

@@ -21,6 +21,7 @@ from gpu_lipsync.cli import main
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.errors import EncodeError, FaceNotFoundError, LipSyncError
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.threads import use_one_core
 from tests.clips import tone, write_clip, write_sound
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,15 @@ def collector_off() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def three_threads() -> Iterator[int]:
+    """PyTorch's number, cores or no cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
 
 
 def settings(tmp_path: Path, checkpoint: Path, **others: object) -> dict[str, Any]:
@@ -105,11 +115,23 @@ def test_nothing_of_a_run_outlives_it(
     assert [reference() for reference in made] == [None] * 4
 
 
-def test_threads_that_come_later_have_all_cores(checkpoint: Path, tmp_path: Path) -> None:
-    n_threads = torch.get_num_threads()
+def test_threads_that_come_later_have_all_cores(checkpoint: Path, tmp_path: Path, three_threads: int) -> None:
     first, second = (in_thread(lambda: run(LipSyncConfig(**settings(tmp_path, checkpoint)))) for _ in range(2))
     assert first.device == second.device
-    assert in_thread(torch.get_num_threads) == torch.get_num_threads() == n_threads
+    if first.device.startswith("cpu"):
+        assert first.device == f"cpu ({three_threads} threads)"
+    assert in_thread(torch.get_num_threads) == torch.get_num_threads() == three_threads
+
+
+def test_one_core_stays_one_whatever_others_get(three_threads: int) -> None:
+    """A thread that decodes its first frames while another run sets the process's number."""
+
+    def kept() -> int:
+        use_one_core()
+        in_thread(lambda: torch.set_num_threads(three_threads))
+        return torch.get_num_threads()
+
+    assert in_thread(kept) == 1
 
 
 def test_two_runs_at_once_do_as_they_do_alone(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""Source frames with their boxes, lined up with the output: decoded, followed and brought along in a thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.device import Key, Staged, arrived, staged
+from gpu_lipsync.ops import upload
+from gpu_lipsync.report import Report
+from gpu_lipsync.threads import prefetch, use_one_core
+from gpu_lipsync.timeline import Timeline
+from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.video import Video
+
+_READY_AHEAD = 2  # batches
+
+
+def tracked_frames(
+    video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
+) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]]], None, None]:
+    """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
+
+    Yields:
+        Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
+        change, boxes (n, 4), all zeros where there is no face, the shifts (n,) of their masks, and in which scene of
+        which pass each of them is.
+    """
+    first, size = timeline.source[0], report.batch_size
+    passes = tuple(timeline.passes())
+    decoded = _decoded(video, timeline, passes, size, tracker, report)
+    coming = prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)
+    for (i, batch), frames in arrived(_ahead(coming, report)):
+        report.n_source_frames = max(report.n_source_frames, batch.stop - first)
+        tracked = batch.start - first, batch.stop - first
+        boxes, shifts, scenes = tracker.boxes(*tracked), tracker.shifts(*tracked), tracker.scenes(*tracked)
+        shown = timeline.showing(passes[i], batch)
+        for start in range(shown.start, shown.stop, size):
+            part = range(start, min(start + size, shown.stop))
+            picks = [timeline.source[k] - batch.start for k in part]
+            picked = _pick(frames, picks, shared=len(shown) != len(batch))
+            yield part, picked, boxes[picks], shifts[picks], [(i, scenes[k]) for k in picks]
+
+
+def _decoded(
+    video: Video, timeline: Timeline, passes: Sequence[range], size: int, tracker: FaceTracker, report: Report
+) -> Iterator[tuple[tuple[int, range], Tensor]]:
+    """The source frames of each pass, tracked in the first. The next begins while the last one's are being used."""
+    for i, outputs in enumerate(passes):
+        sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
+        batches = _timed(video.batches(sources, size), report)
+        for batch, frames in batches if i else _track(batches, tracker, report, sources.start):
+            yield (i, batch), frames
+
+
+def _track(
+    decoded: Iterator[tuple[range, Tensor]], tracker: FaceTracker, report: Report, first: int
+) -> Iterator[tuple[range, Tensor]]:
+    """Hold frames back until their boxes are final: a bounded number, set by the tracker's look-ahead."""
+    waiting: deque[tuple[range, Tensor]] = deque()
+    for batch, frames in decoded:
+        with report.timed("faces"):
+            tracker.push(frames)
+        waiting.append((batch, frames))
+        while waiting and waiting[0][0].stop - first <= tracker.n_ready:
+            yield waiting.popleft()
+    with report.timed("faces"):
+        tracker.finish()
+    yield from waiting
+
+
+def _timed(batches: Iterator[tuple[range, Tensor]], report: Report) -> Iterator[tuple[range, Tensor]]:
+    while True:
+        with report.timed("decode"):
+            item = next(batches, None)
+        if item is None:
+            return
+        yield item
+
+
+def _ahead(items: Iterator[Staged[Key]], report: Report) -> Iterator[Staged[Key]]:
+    while True:
+        with report.timed("waiting for frames"):
+            item = next(items, None)
+        if item is None:
+            return
+        yield item
+
+
+def _pick(frames: Tensor, picks: list[int], *, shared: bool) -> Tensor:
+    """The frames picked, copied if they are `shared` with other picks."""
+    if not shared and picks == list(range(len(frames))):
+        return frames
+    index = upload(torch.tensor(picks), frames.device)
+    if frames.ndim == 3:
+        return frames[index]
+    # Through the interleaved view: indexing would turn channels-last frames into planes, and later stages into copies.
+    return frames.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
