@@ -123,9 +123,8 @@ def test_rates_without_a_common_divisor(tmp_path: Path, rate: int, monkeypatch: 
     np.testing.assert_allclose(loaded[middle], expected[middle], atol=2e-3)
     square = np.sign(tone(0.5, rate)).astype(np.float32)
     assert np.abs(load_audio(write_sound(tmp_path / "square.wav", square, rate=rate)).numpy()).max() <= 1  # it rings
-    assert load_audio(write_sound(tmp_path / "short.wav", np.full((1, 2), 0.5), rate=rate)).shape == (
-        max(1, round(32000 / rate)),
-    )
+    two_samples = load_audio(write_sound(tmp_path / "short.wav", np.full((1, 2), 0.5), rate=rate))
+    assert len(two_samples) == max(1, round(32000 / rate))
 
 
 @pytest.mark.parametrize("fps", [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)])
