@@ -31,8 +31,12 @@ def to_uint8(image: Tensor) -> Tensor:
         ValueError: `image` is not 4-D.
     """
     check_image(image)
-    rounding = torch.add(_half(image.device), image, alpha=255.0)  # one pass
-    return to_bytes(rounding.clamp_(0.0, 255.0))
+    return to_bytes(levels_and_a_half(image).clamp_(0.0, 255.0))
+
+
+def levels_and_a_half(image: Tensor) -> Tensor:
+    """[0, 1] in 8-bit levels, which cutting off after the point now rounds; in one pass."""
+    return torch.add(_half(image.device), image, alpha=255.0)
 
 
 def to_bytes(levels: Tensor) -> Tensor:

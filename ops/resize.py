@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gpu_lipsync.ops.checks import check_bytes, check_image, check_window
-from gpu_lipsync.ops.convert import to_float
+from gpu_lipsync.ops.convert import levels_and_a_half, to_float
 from gpu_lipsync.ops.matrices import Axis, Finish, filter_axes
 
 ResizeMode = Literal["bilinear", "bicubic", "lanczos4"]
@@ -95,7 +95,8 @@ def resize_to_bytes(image: Tensor, size: tuple[int, int], window: tuple[int, int
     Reference: cv2.resize on uint8 with INTER_CUBIC, within 1 level; `to_uint8` of `resize_window` but for ties.
     """
     rows, cols = _axes(image, size, window, "bicubic")
-    return filter_axes(image * 255.0 + 0.5, rows, cols, window, interleave=True, finish=Finish(_clamped, torch.uint8))
+    rounding = levels_and_a_half(image)
+    return filter_axes(rounding, rows, cols, window, interleave=True, finish=Finish(_clamped, torch.uint8))
 
 
 def _axes(
