@@ -13,6 +13,7 @@ from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.raster import filled_ellipse
 from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upload
 
+CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 SOFT_PEAK = 0.9  # where a mode spreads the mask: of the differences that are as wide as the mouth, all but a tenth
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
@@ -143,7 +144,7 @@ def fit_ellipse(height: int, width: int, region: float, feather: int) -> Ellipse
     """The stated ellipse and feather, shrunk until the mask is opaque inside and gone at the crop's border."""
     if min(height, width) < 16:
         raise ValueError(f"a crop must be at least 16 x 16 pixels, got {width} x {height}")
-    center_x, center_y = width // 2, int(0.65 * height)
+    center_x, center_y = width // 2, int(CENTRE_DOWN * height)
     stated_x, stated_y = int(width * region / 2), int(height * 0.35 * region)
     # A feather under an eighth of the crop shows as an edge: from there on, make room by shrinking the ellipse.
     floor = min(height, width) // 8

@@ -10,9 +10,9 @@ STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detection
 STEADY_ZOOM = 1.25
 
 Array = NDArray[np.float32]
-Box = NDArray[np.float64]  # centre x, centre y, width, height, and the x of the mouth's middle, in pixels
-NO_BOX: Box = np.zeros(5)
-MOUTH_CORNERS_X = (11, 13)  # in a detection
+Box = NDArray[np.float64]  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
+NO_BOX: Box = np.zeros(6)
+MOUTH_CORNERS = (11, 12, 13, 14)  # x y, x y in a detection
 
 
 class FaceFollower:
@@ -136,7 +136,7 @@ def _likely(faces: Array) -> NDArray[np.bool_]:
 
 def _centred(faces: Array) -> Box:
     corners = faces[:, :4].astype(np.float64)
-    mouth = faces[:, MOUTH_CORNERS_X].astype(np.float64).mean(axis=1, keepdims=True)
+    mouth = faces[:, MOUTH_CORNERS].astype(np.float64).reshape(-1, 2, 2).mean(axis=1)
     return np.concatenate(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2], mouth), axis=1)
 
 

@@ -177,14 +177,14 @@ def _still(
     """Cut the face (its box, the shift of its mask) out of one frame in every mode, and measure it there."""
     box, shift = face
     x1, y1, x2, y2 = box.tolist()
-    ((_, move),) = mask_moves(box[None], shift[None], replace(settings, method="ellipse"), frame.device)
+    ((_, (aside, down)),) = mask_moves(box[None], shift[None], replace(settings, method="ellipse"), frame.device)
     margin = round(MARGIN * (y2 - y1))
     left, top = max(0, x1 - margin), max(0, y1 - margin)
     right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)
     inner = (x1 - left, right - x2, y1 - top, bottom - y2)
     source = frame[:, top:bottom, left:right]
     modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
-    moved = (inner[0] + move, inner[1] - move, *inner[2:])
+    moved = (inner[0] + aside, inner[1] - aside, inner[2] + down, inner[3] - down)
     mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device), moved)
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
     for name, picture in modes.items():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, place_blend, usable_mouths
 from gpu_lipsync.face_config import MIN_BOX_PX
-from gpu_lipsync.mouth_shift import Move, fitting_move
+from gpu_lipsync.mouth_shift import NO_MOVE, Move, fitting_move
 from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
 from gpu_lipsync.threads import map_on_cores
 
@@ -76,8 +76,8 @@ def paste_faces(
         mouths: (B, 3, 96, 96) float RGB in [0, 1], as the generator made them.
         boxes: (B, 4) int64, as for `crop_faces`.
         config: the mode and its settings.
-        shifts: (B,) int64 on the host, as `FaceTracker.shifts` gives them: by how many of the mouth's 96 px the mask
-            moves to the right in each box, as far as there is room; none by default.
+        shifts: (B, 2) int64 on the host, as `FaceTracker.shifts` gives them: by how many of the mouth's 96 px the mask
+            moves to the right and down in each box, as far as there is room; none by default.
 
     Returns:
         Like `frames`, which stay as they are; what lies outside the mask (for `original`, which has none, outside the
@@ -96,13 +96,14 @@ def paste_faces(
         )
     mouths = mouths.float()
     pixels = _Pixels(frames, copy=True)
-    moved = upload(torch.tensor(moves), frames.device).unbind(1) if any(shift for shift, _ in moves) else None
+    moved = upload(torch.tensor(moves), frames.device).unbind(1) if any(move != NO_MOVE for move in moves) else None
     for crops in layout.crops:
         place = place_blend(crops.height, crops.width, config, frames.device)
         chosen = mouths if len(layout.crops) == 1 else mouths[crops.frames]
         if moved is not None:
             patch_px, crop_px = (part[crops.frames] for part in moved)
-            chosen, crops = _shifted(chosen, patch_px), replace(crops, starts=crops.starts + crop_px)
+            starts = crops.starts + crop_px[:, 0] + crop_px[:, 1] * frames.shape[3]
+            chosen, crops = _shifted(chosen, patch_px), replace(crops, starts=starts)
         size = _piece_size(place, config, len(chosen), frames.device)
 
         def blend(piece: tuple[Crops, Tensor], place: Placement = place) -> None:
@@ -115,29 +116,32 @@ def paste_faces(
 
 
 def mask_moves(boxes: Tensor, shifts: Tensor | None, config: BlendConfig, device: torch.device) -> list[Move]:
-    """How far the mask goes aside in each box: as far as `shifts` say, or there is room.
+    """How far the mask goes in each box: as far as `shifts` say, or there is room.
 
     Raises:
         TypeError: `shifts` is not int64.
         ValueError: `shifts` is not one for each box, or not on the host.
     """
     if shifts is None:
-        return [(0, 0)] * len(boxes)
+        return [NO_MOVE] * len(boxes)
     if not isinstance(shifts, Tensor) or shifts.dtype != torch.int64:
         raise TypeError(f"shifts must be an int64 tensor, got {getattr(shifts, 'dtype', type(shifts).__name__)}")
-    if shifts.device.type != "cpu" or shifts.shape != (len(boxes),):
-        raise ValueError(f"shifts must be ({len(boxes)},) on the host, got {tuple(shifts.shape)} on {shifts.device}")
+    if shifts.device.type != "cpu" or shifts.shape != (len(boxes), 2):
+        raise ValueError(f"shifts must be ({len(boxes)}, 2) on the host, got {tuple(shifts.shape)} on {shifts.device}")
     wanted = zip(boxes.tolist(), shifts.tolist(), strict=True)
     return [
-        fitting_move(shift, place_blend(y2 - y1, x2 - x1, config, device)) if shift else (0, 0)
-        for (x1, y1, x2, y2), shift in wanted
+        fitting_move((right, down), place_blend(y2 - y1, x2 - x1, config, device)) if right or down else NO_MOVE
+        for (x1, y1, x2, y2), (right, down) in wanted
     ]
 
 
 def _shifted(mouths: Tensor, shifts: Tensor) -> Tensor:
-    """Mouths (n, 3, 96, 96) moved to the left by `shifts` (n,), their edges repeated: what is to lie under the mask."""
-    columns = (torch.arange(FACE_SIZE, device=mouths.device) + shifts[:, None]).clamp_(0, FACE_SIZE - 1)
-    return mouths.gather(3, columns[:, None, None].expand(mouths.shape))
+    """Mouths (n, 3, 96, 96) moved left and up by `shifts` (n, 2), edges repeated: what is to lie under the mask."""
+    across, down = (
+        (torch.arange(FACE_SIZE, device=mouths.device) + shifts[..., None]).clamp_(0, FACE_SIZE - 1).unbind(1)
+    )
+    rows = mouths.gather(2, down[:, None, :, None].expand(mouths.shape))
+    return rows.gather(3, across[:, None, None].expand(mouths.shape))
 
 
 def _piece_size(place: Placement, config: BlendConfig, n_frames: int, device: torch.device) -> int:

@@ -60,7 +60,7 @@ class MouthRenderer:
             frames: (B, ...) uint8, in the layout given; nobody else's, for they may be changed.
             mel: (B, 1, 80, 16).
             boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
-            shifts: (B,) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
+            shifts: (B, 2) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
             scenes: what tells which scene each frame belongs to, for silence gating; by default all are one.
 
         Returns:
@@ -69,7 +69,7 @@ class MouthRenderer:
         Raises:
             torch.OutOfMemoryError: not even one frame fits beside those that wait; smaller batches of these may help.
         """
-        shifts = torch.zeros(len(boxes), dtype=torch.int64) if shifts is None else shifts
+        shifts = torch.zeros((len(boxes), 2), dtype=torch.int64) if shifts is None else shifts
         n_frames, first = len(frames), self._report.n_frames
         self._report.n_frames += n_frames
         sides = boxes[:, 2:] - boxes[:, :2]

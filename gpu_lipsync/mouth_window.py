@@ -36,11 +36,12 @@ def mouth_window(
     windows: list[Window] = []
     moves = mask_moves(boxes, shifts, config, device)
     sizes = ((x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist())
-    for (width, height), shift in {(size, shift) for size, (shift, _) in zip(sizes, moves, strict=True)}:
+    for (width, height), (aside, down) in {(size, shift) for size, (shift, _) in zip(sizes, moves, strict=True)}:
         place = place_blend(height, width, config, device)
         top, bottom = _seen(place.top - reach, place.bottom + reach, height)
         left, right = _seen(place.left - reach, place.right + reach, width)
-        windows.append((top, bottom, max(0, left + shift), min(FACE_SIZE, right + shift)))
+        rows = max(0, top + down), min(FACE_SIZE, bottom + down)
+        windows.append((*rows, max(0, left + aside), min(FACE_SIZE, right + aside)))
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
     return min(tops), max(bottoms), min(lefts), max(rights)
 
@@ -53,9 +54,10 @@ def blended_boxes(boxes: Tensor, config: BlendConfig, device: torch.device, *, s
     """
     corners = []
     moves = mask_moves(boxes, shifts, config, device)
-    for (x1, y1, x2, y2), (_, right) in zip(boxes.tolist(), moves, strict=True):
+    for (x1, y1, x2, y2), (_, (right, down)) in zip(boxes.tolist(), moves, strict=True):
         place = place_blend(y2 - y1, x2 - x1, config, device)
-        corners.append([x1 + place.left + right, y1 + place.top, x1 + place.right + right, y1 + place.bottom])
+        x, y = x1 + right, y1 + down
+        corners.append([x + place.left, y + place.top, x + place.right, y + place.bottom])
     return torch.tensor(corners)
 
 

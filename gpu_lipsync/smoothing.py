@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Box = NDArray[np.float64]  # centre x, centre y, width, height, and the x of the mouth's middle, in pixels
+Box = NDArray[np.float64]  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
 Corners = tuple[int, int, int, int]  # x1 y1 x2 y2
+Point = tuple[float, float]  # x y
 SIZE_HOLD = 1.1  # the size is kept while the face's is within this factor of it
 SIZE_REUSE = 1.04  # a size used before is used again when it is within this factor of the one wanted
 POSITION_HOLD_PX = 0.75  # an edge moves when its place is farther than this from where it is
@@ -47,8 +48,8 @@ class BoxSmoother:
         self._corner = np.zeros(2)
         self._used_sizes: list[Box] = []
 
-    def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> tuple[Corners, float]:
-        """Final box of a frame, x1 y1 x2 y2 in whole pixels, end exclusive, and its mouth's x. For the frames in order.
+    def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> tuple[Corners, Point]:
+        """Final box of a frame, x1 y1 x2 y2 in whole pixels, end exclusive, and its mouth. For the frames in order.
 
         Args:
             boxes: centre, size and mouth of each known frame, at least up to `look_ahead` after `frame` unless the clip
@@ -58,10 +59,10 @@ class BoxSmoother:
         """
         first, last = self._reach(segments, frame)
         if not self._half_window:
-            centre, size, mouth_x = boxes[frame][:2], boxes[frame][2:4], boxes[frame][4]
+            centre, size, mouth = boxes[frame][:2], boxes[frame][2:4], boxes[frame][4:]
             left, top = (centre - size / 2).round()
             width, height = np.maximum(size.round(), 1)
-            return (int(left), int(top), int(left + width), int(top + height)), float(mouth_x)
+            return (int(left), int(top), int(left + width), int(top + height)), (float(mouth[0]), float(mouth[1]))
         around = np.asarray(boxes[first : last + 1])
         smooth = local_fit(frame - first, last - frame, self._half_window) @ around
         new_segment = segments[frame] != self._segment
@@ -71,7 +72,7 @@ class BoxSmoother:
         moved = np.abs(corner - self._corner) > POSITION_HOLD_PX
         self._corner = np.where(moved | new_segment | new_size, corner.round(), self._corner)
         (left, top), (width, height) = self._corner, self._size
-        return (int(left), int(top), int(left + width), int(top + height)), float(smooth[4])
+        return (int(left), int(top), int(left + width), int(top + height)), (float(smooth[4]), float(smooth[5]))
 
     def _reach(self, segments: Sequence[int], frame: int) -> tuple[int, int]:
         """First and last frame of the segment within the half window."""

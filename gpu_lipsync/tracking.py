@@ -17,7 +17,7 @@ from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.frame_layout import RGB, FrameLayout
-from gpu_lipsync.mouth_shift import MouthShifts
+from gpu_lipsync.mouth_shift import MouthShifts, Shift
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
 from gpu_lipsync.smoothing import BoxSmoother, Corners
 
@@ -61,7 +61,7 @@ class FaceTracker:
         self._frame_size = (0, 0)
         self._finished = False
         self._boxes: list[Corners] = []
-        self._shifts: list[int] = []  # for each of them
+        self._shifts: list[Shift] = []  # for each of them
         self._scenes: list[int] = []
         self._mouth_shifts = MouthShifts()
         self._detections: DetectionStream | None = None
@@ -99,7 +99,7 @@ class FaceTracker:
         self._frame_size = self._layout.size(frames)
         if self._detections is None:
             self._boxes += [self._given_box()] * len(frames)
-            self._shifts += [0] * len(frames)
+            self._shifts += [(0, 0)] * len(frames)
             self._scenes += [0] * len(frames)
             return
         self._detections.push(frames)
@@ -133,17 +133,17 @@ class FaceTracker:
         return torch.tensor(self._boxes[start:stop], dtype=torch.int64).reshape(-1, 4)
 
     def shifts(self, start: int, stop: int) -> Tensor:
-        """How far the mask has to go aside to lie on the mouth, in source frames [start, stop).
+        """How far the mask has to go to lie on the mouth, in source frames [start, stop).
 
         Returns:
-            (stop - start,) int64 on the host: to the right, in pixels of a 96 px face; 0 where the face looks into the
-            camera, where there is none, and where the box is given.
+            (stop - start, 2) int64 on the host: to the right and down, in pixels of a 96 px face; 0 where there is no
+            face, and where the box is given.
 
         Raises:
             IndexError: not all of them are ready.
         """
         self._require_ready(start, stop)
-        return torch.tensor(self._shifts[start:stop], dtype=torch.int64)
+        return torch.tensor(self._shifts[start:stop], dtype=torch.int64).reshape(-1, 2)
 
     def scenes(self, start: int, stop: int) -> list[int]:
         """In which stretch without a cut or a jump the face of source frames [start, stop) is; 0 where there is none,
@@ -187,18 +187,18 @@ class FaceTracker:
         self._follower.feed(sample, faces, cut=sample in cuts)
         self._last_sample = sample
 
-    def _place(self, frame: int) -> tuple[Corners, int]:
+    def _place(self, frame: int) -> tuple[Corners, Shift]:
         segment = self._follower.segments[frame]
         if not segment:
             self.frames_without_face += 1
-            return NO_FACE, 0
-        (x1, y1, x2, y2), mouth_x = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
+            return NO_FACE, (0, 0)
+        (x1, y1, x2, y2), mouth = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
         top, bottom, left, right = self._config.pads
         box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
         if box == NO_FACE:
             size = f"{x2 - x1}x{y2 - y1}"
             raise ConfigError(f"pads {self._config.pads} leave nothing of the {size} face in frame {frame}")
-        return box, self._mouth_shifts.place(box, mouth_x, segment)
+        return box, self._mouth_shifts.place(box, mouth, segment)
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box

@@ -186,7 +186,8 @@ def _interleaved_blocks(axis: Axis, span: tuple[int, int], channels: int, device
             last=block.last * channels,
             start=block.start * channels,
             stop=block.stop * channels,
-            matrix=torch.kron(block.matrix, each),
+            # torch.kron, which fails on some matrices of one column
+            matrix=(block.matrix[:, None, :, None] * each[:, None, :]).flatten(2).flatten(0, 1),
         )
         for block in _blocks(axis, span, True, CPU_INTERLEAVED_BLOCK, device)
     )

@@ -14,12 +14,12 @@ from tests.test_wav2lip import speech_and_faces, trained_like
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("shifts", [(0, 0, 0), (-9, 4, 24)])
+@pytest.mark.parametrize("shifts", [[(0, 0)] * 3, [(-9, 5), (4, -7), (24, 12)]])
 @pytest.mark.parametrize("sharpen_mouth", [False, True])
 @pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
 @pytest.mark.parametrize("method", get_args(BlendMethod))
 def test_no_mode_looks_outside(
-    method: BlendMethod, region: float, sharpen_mouth: bool, shifts: tuple[int, ...]
+    method: BlendMethod, region: float, sharpen_mouth: bool, shifts: list[tuple[int, int]]
 ) -> None:
     config = BlendConfig(method=method, mouth_region_size=region, sharpen_mouth=sharpen_mouth)
     seed = torch.Generator().manual_seed(3)
@@ -39,11 +39,11 @@ def test_no_mode_looks_outside(
         assert torch.equal(paste_faces(frames, generated, boxes, config, shifts=aside), expected)
 
 
-@pytest.mark.parametrize("shifts", [(0, 0), (-9, 24)])
+@pytest.mark.parametrize("shifts", [[(0, 0)] * 2, [(-9, 6), (24, -12)]])
 @pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
 @pytest.mark.parametrize("method", get_args(BlendMethod))
 def test_nothing_changes_outside_of_the_blended_boxes(
-    method: BlendMethod, region: float, shifts: tuple[int, ...]
+    method: BlendMethod, region: float, shifts: list[tuple[int, int]]
 ) -> None:
     config, aside = BlendConfig(method=method, mouth_region_size=region), torch.tensor(shifts)
     boxes = torch.tensor([[10, 10, 70, 90], [21, 5, 322, 391]])

@@ -30,7 +30,7 @@ Stage = Callable[[int], Run]  # made ready for so many frames
 
 HEIGHT, WIDTH = 360, 640
 FEW, MANY = 4, 64
-SHIFTS = {n: torch.arange(n) % 3 - 1 for n in (FEW, MANY)}  # real, on the host, as the boxes
+SHIFTS = {n: torch.arange(2 * n).view(n, 2) % 3 - 1 for n in (FEW, MANY)}  # real, on the host, as the boxes
 
 
 def frames_of(n: int) -> Tensor:
