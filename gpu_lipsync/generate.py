@@ -19,7 +19,9 @@ from gpu_lipsync.mouth_window import NOWHERE, around, blended_boxes, covers, mou
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
-from gpu_lipsync.silence import RestingMouths
+from gpu_lipsync.silence import Pose, RestingMouths
+
+Pause = tuple[float, Hashable, Pose]  # of a frame: how far its mouth rests, in which scene, at which pose
 
 
 class MouthRenderer:
@@ -53,6 +55,7 @@ class MouthRenderer:
         boxes: Tensor,
         shifts: Tensor | None = None,
         scenes: Sequence[Hashable] | None = None,
+        poses: Sequence[Pose] | None = None,
     ) -> Tensor:
         """Give each frame the mouth that its sound asks for.
 
@@ -62,6 +65,7 @@ class MouthRenderer:
             boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
             shifts: (B, 2) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
             scenes: what tells which scene each frame belongs to, for silence gating; by default all are one.
+            poses: where each frame's mouth is in its box, likewise.
 
         Returns:
             Like `frames`.
@@ -77,7 +81,8 @@ class MouthRenderer:
         self._report.n_frames_without_face += n_frames - len(with_face)
         weights = [self._rest_weights[first + i] for i in with_face] if self._rest_weights else [0.0] * len(with_face)
         seen = [scenes[i] for i in with_face] if scenes is not None else [0] * len(with_face)
-        pauses = list(zip(weights, seen, strict=True))
+        held = [poses[i] for i in with_face] if poses is not None else [(0.0, 0.0)] * len(with_face)
+        pauses = list(zip(weights, seen, held, strict=True))
         if len(with_face) == n_frames:
             return self._within_memory(frames, mel, boxes, shifts, pauses)
         if not with_face:
@@ -96,9 +101,7 @@ class MouthRenderer:
                 self._observer,
             )
 
-    def _within_memory(
-        self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[tuple[float, Hashable]]
-    ) -> Tensor:
+    def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[Pause]) -> Tensor:
         synced: list[Tensor] = []
         done = 0
         while done < len(frames):
@@ -122,10 +125,8 @@ class MouthRenderer:
         self._report.batch_size = size // 2
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
-    def _sync(
-        self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[tuple[float, Hashable]]
-    ) -> Tensor:
-        weights, scenes = zip(*pauses, strict=True)
+    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[Pause]) -> Tensor:
+        weights, scenes, poses = zip(*pauses, strict=True)
         with self._report.timed("generate"):
             part = self._layout.part(frames, boxes)
             changed, boxes = blended_boxes(boxes, self._blend, frames.device, shifts=shifts), part.within(boxes)
@@ -139,7 +140,7 @@ class MouthRenderer:
                     resting.forget()
                 window = around(self._window, window)
             generator = partial(self._generator, window=window)
-            mouths, n_generated = resting.mouths(generator, mel, crop_faces(part.rgb, boxes), weights, scenes)
+            mouths, n_generated = resting.mouths(generator, mel, crop_faces(part.rgb, boxes), weights, scenes, poses)
         with self._report.timed("blend"):
             synced = paste_faces(part.rgb, mouths, boxes, self._blend, shifts=shifts)
             n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()

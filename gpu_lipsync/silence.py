@@ -1,8 +1,9 @@
 """Spend less on frames in which nobody speaks: `--silence_gating`.
 
 In a pause the generator makes a closed mouth, from digital silence at the pose of that moment, only every fifth frame;
-the frames between reuse it, within one scene. It is faded in over the last frames of speech, whose windows hold mostly
-silence already, and out over the first frames of the next, so that no frame of the pause is generated on their account.
+the frames between reuse it, within one scene and while the head holds still in its box. It is faded in over the last
+frames of speech, whose windows hold mostly silence already, and out over the first frames of the next, so that no frame
+of the pause is generated on their account.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from torch import Tensor
 
 from gpu_lipsync.ops import upload
 
+Pose = tuple[float, float]  # x y of the mouth's middle in its box, in 96ths of its sides
+
 ENTER_AFTER_S = 0.2  # shorter gaps are stops between syllables
 REFRESH_FRAMES = 5
 FADE_FRAMES = 3
+MOVED_PX = 0.6  # of 96: a resting mouth so far beside the one that it is put on would show as a second one
 SILENT_MEL = -4.0  # the floor of the normalised spectrogram
 
 
@@ -73,11 +77,21 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class PauseState:
-    """Where in a pause a frame is: frames since the last resting mouth was made, how many were made, in which scene."""
+    """Where in a pause a frame is.
 
-    since_key: int = -1  # no pause
+    Attributes:
+        since_key: frames since the last resting mouth was made; -1: no pause.
+        n_keys: how many were made.
+        scene: in which the last one was made.
+        pose: at which the last one was made.
+        dissolves: whether it replaces the one before it by and by, as it can where both are of one pose.
+    """
+
+    since_key: int = -1
     n_keys: int = 0
     scene: Hashable = None
+    pose: Pose = (0.0, 0.0)
+    dissolves: bool = False
 
 
 @dataclass
@@ -91,13 +105,17 @@ class RestingMouths:
         """Make the next resting mouth anew, as if no pause had begun."""
         self._state = PauseState()
 
-    def plan(self, weights: Sequence[float], scenes: Sequence[Hashable]) -> tuple[BatchPlan, PauseState]:
+    def plan(
+        self, weights: Sequence[float], scenes: Sequence[Hashable], poses: Sequence[Pose]
+    ) -> tuple[BatchPlan, PauseState]:
         """Decide a batch from its frames' `rest_weights`, and the state after it; changes nothing yet.
 
-        Where the scene changes, a resting mouth would be another person's or another pose's: one is made anew.
+        Where the scene or the pose changes, a resting mouth would be another's: one is made anew, and not mixed with
+        the last.
         """
         plan = BatchPlan([], [], [], [], [], list(weights))
         since, n_keys, scene = self._state.since_key, self._state.n_keys, self._state.scene
+        pose, dissolves = self._state.pose, self._state.dissolves
         last = 1  # in the bank: the one from the batch before
         for i, weight in enumerate(weights):
             if scenes[i] != scene:
@@ -106,17 +124,18 @@ class RestingMouths:
                 plan.spoken.append(i)
             if weight == 0:
                 since, n_keys = -1, 0
-            # While it fades out the resting mouth is good enough as it is.
-            elif n_keys == 0 or (weight == 1 and since + 1 >= REFRESH_FRAMES):
+            # While it fades out a resting mouth of this pose is good enough as it is.
+            elif n_keys == 0 or _moved(pose, poses[i]) or (weight == 1 and since + 1 >= REFRESH_FRAMES):
                 last = 2 + len(plan.keys)
                 plan.keys.append(i)
-                since, n_keys = 0, n_keys + 1
+                dissolves = n_keys > 0 and not _moved(pose, poses[i])
+                since, n_keys, pose = 0, n_keys + 1, poses[i]
             else:
                 since += 1
             plan.newer.append(last)
-            plan.older.append(last - 1 if n_keys > 1 else last)
+            plan.older.append(last - 1 if dissolves else last)
             plan.mix.append(min(1.0, (since + 1) / FADE_FRAMES))
-        return plan, PauseState(since, n_keys, scene)
+        return plan, PauseState(since, n_keys, scene, pose, dissolves)
 
     def mouths(
         self,
@@ -125,6 +144,7 @@ class RestingMouths:
         faces: Tensor,
         weights: Sequence[float],
         scenes: Sequence[Hashable] | None = None,
+        poses: Sequence[Pose] | None = None,
     ) -> tuple[Tensor, int]:
         """Generate a batch's mouths.
 
@@ -134,11 +154,13 @@ class RestingMouths:
             faces: (B, 3, 96, 96) float in [0, 1].
             weights: the batch's share of `rest_weights`.
             scenes: what tells for each frame which scene it belongs to; by default all are one.
+            poses: where each frame's mouth is in its box; by default all are one.
 
         Returns:
             (B, 3, 96, 96), and how many frames were generated.
         """
-        plan, after = self.plan(weights, [0] * len(weights) if scenes is None else scenes)
+        scenes = [0] * len(weights) if scenes is None else scenes
+        plan, after = self.plan(weights, scenes, [(0.0, 0.0)] * len(weights) if poses is None else poses)
         if not any(weights):
             self._state = after
             return generator(mel, faces), len(weights)
@@ -155,3 +177,7 @@ class RestingMouths:
         spoken = torch.zeros_like(faces).index_copy(0, at[: len(plan.spoken)], made[: len(plan.spoken)].to(faces.dtype))
         self._state, self._bank = after, bank[-2:].clone()
         return torch.lerp(spoken, resting, shares[1]), plan.n_generated
+
+
+def _moved(pose: Pose, other: Pose) -> bool:
+    return max(abs(a - b) for a, b in zip(pose, other, strict=True)) > MOVED_PX

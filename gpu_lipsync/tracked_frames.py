@@ -11,6 +11,7 @@ from torch import Tensor
 from gpu_lipsync.device import Key, Staged, arrived, staged
 from gpu_lipsync.ops import upload
 from gpu_lipsync.report import Report
+from gpu_lipsync.silence import Pose
 from gpu_lipsync.threads import prefetch, use_one_core
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
@@ -21,13 +22,13 @@ _READY_AHEAD = 2  # batches
 
 def tracked_frames(
     video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
-) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]]], None, None]:
+) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]], list[Pose]], None, None]:
     """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
 
     Yields:
         Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
-        change, boxes (n, 4), all zeros where there is no face, the shifts (n,) of their masks, and in which scene of
-        which pass each of them is.
+        change, boxes (n, 4), all zeros where there is no face, the shifts (n, 2) of their masks, in which scene of
+        which pass each of them is, and the poses of their mouths.
     """
     first, size = timeline.source[0], report.batch_size
     passes = tuple(timeline.passes())
@@ -36,13 +37,15 @@ def tracked_frames(
     for (i, batch), frames in arrived(_ahead(coming, report)):
         report.n_source_frames = max(report.n_source_frames, batch.stop - first)
         tracked = batch.start - first, batch.stop - first
-        boxes, shifts, scenes = tracker.boxes(*tracked), tracker.shifts(*tracked), tracker.scenes(*tracked)
+        boxes, shifts = tracker.boxes(*tracked), tracker.shifts(*tracked)
+        scenes, poses = tracker.scenes(*tracked), tracker.poses(*tracked)
         shown = timeline.showing(passes[i], batch)
         for start in range(shown.start, shown.stop, size):
             part = range(start, min(start + size, shown.stop))
             picks = [timeline.source[k] - batch.start for k in part]
             picked = _pick(frames, picks, shared=len(shown) != len(batch))
-            yield part, picked, boxes[picks], shifts[picks], [(i, scenes[k]) for k in picks]
+            known = [(i, scenes[k]) for k in picks], [poses[k] for k in picks]
+            yield part, picked, boxes[picks], shifts[picks], *known
 
 
 def _decoded(

@@ -17,8 +17,10 @@ from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_shift import MouthShifts, Shift
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
+from gpu_lipsync.silence import Pose
 from gpu_lipsync.smoothing import BoxSmoother, Corners
 
 __all__ = ["FaceConfig", "FaceTracker", "track_faces"]
@@ -62,6 +64,7 @@ class FaceTracker:
         self._finished = False
         self._boxes: list[Corners] = []
         self._shifts: list[Shift] = []  # for each of them
+        self._poses: list[Pose] = []
         self._scenes: list[int] = []
         self._mouth_shifts = MouthShifts()
         self._detections: DetectionStream | None = None
@@ -100,6 +103,7 @@ class FaceTracker:
         if self._detections is None:
             self._boxes += [self._given_box()] * len(frames)
             self._shifts += [(0, 0)] * len(frames)
+            self._poses += [(0.0, 0.0)] * len(frames)
             self._scenes += [0] * len(frames)
             return
         self._detections.push(frames)
@@ -145,6 +149,16 @@ class FaceTracker:
         self._require_ready(start, stop)
         return torch.tensor(self._shifts[start:stop], dtype=torch.int64).reshape(-1, 2)
 
+    def poses(self, start: int, stop: int) -> list[Pose]:
+        """Where in its box the mouth of source frames [start, stop) is, in pixels of a 96 px face; 0, 0 where it is not
+        known.
+
+        Raises:
+            IndexError: not all of them are ready.
+        """
+        self._require_ready(start, stop)
+        return self._poses[start:stop]
+
     def scenes(self, start: int, stop: int) -> list[int]:
         """In which stretch without a cut or a jump the face of source frames [start, stop) is; 0 where there is none,
         or where the box is given.
@@ -171,9 +185,10 @@ class FaceTracker:
         detections.release(self._last_sample + 1)
         n_final = len(self._follower.boxes) - (0 if self._finished else self._smoother.look_ahead)
         for frame in range(self.n_ready, n_final):
-            box, shift = self._place(frame)
+            box, shift, pose = self._place(frame)
             self._boxes.append(box)
             self._shifts.append(shift)
+            self._poses.append(pose)
             self._scenes.append(self._follower.segments[frame])
 
     def _feed(self, sample: int, faces: Array) -> None:
@@ -187,18 +202,20 @@ class FaceTracker:
         self._follower.feed(sample, faces, cut=sample in cuts)
         self._last_sample = sample
 
-    def _place(self, frame: int) -> tuple[Corners, Shift]:
+    def _place(self, frame: int) -> tuple[Corners, Shift, Pose]:
         segment = self._follower.segments[frame]
         if not segment:
             self.frames_without_face += 1
-            return NO_FACE, (0, 0)
+            return NO_FACE, (0, 0), (0.0, 0.0)
         (x1, y1, x2, y2), mouth = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
         top, bottom, left, right = self._config.pads
         box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
         if box == NO_FACE:
             size = f"{x2 - x1}x{y2 - y1}"
             raise ConfigError(f"pads {self._config.pads} leave nothing of the {size} face in frame {frame}")
-        return box, self._mouth_shifts.place(box, mouth, segment)
+        width, height = box[2] - box[0], box[3] - box[1]
+        pose = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
+        return box, self._mouth_shifts.place(box, mouth, segment), pose
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box

@@ -27,7 +27,13 @@ def levels(*runs: tuple[float, int]) -> list[float]:
     return [level for level, n in runs for _ in range(n)]
 
 
-def render(weights: tuple[float, ...], *, batch: int, scenes: list[int] | None = None) -> tuple[Tensor, int]:
+def render(
+    weights: tuple[float, ...],
+    *,
+    batch: int,
+    scenes: list[int] | None = None,
+    places: list[tuple[float, float]] | None = None,
+) -> tuple[Tensor, int]:
     generator, resting = Recorder(), RestingMouths()
     n = len(weights)
     mel = torch.arange(1.0, n + 1)[:, None, None, None].expand(n, 1, 80, 16)  # frame i sounds like i + 1
@@ -36,7 +42,8 @@ def render(weights: tuple[float, ...], *, batch: int, scenes: list[int] | None =
     for i in range(0, n, batch):
         some = slice(i, i + batch)
         of_scenes = None if scenes is None else scenes[some]
-        part, made = resting.mouths(generator, mel[some], poses[some], weights[some], of_scenes)
+        of_places = None if places is None else places[some]
+        part, made = resting.mouths(generator, mel[some], poses[some], weights[some], of_scenes, of_places)
         mouths.append(part)
         n_generated += made
     assert generator.n_frames == n_generated
@@ -85,7 +92,7 @@ def test_mouths_are_spoken_or_resting_and_never_from_another_moment(batch: int) 
 
 def test_a_resting_mouth_is_made_every_fifth_frame() -> None:
     weights = rest_weights(levels((0.1, 12), (0.0, 40), (0.1, 12)), fps=FPS, threshold=0.01)
-    plan, _ = RestingMouths().plan(weights, [0] * len(weights))
+    plan, _ = RestingMouths().plan(weights, [0] * len(weights), [(48.0, 69.0)] * len(weights))
     assert plan.keys == list(range(9, 52, 5))  # from the first frame of the fade on, and none while it fades out
     assert plan.spoken == [*range(12), *range(52, 64)]
 
@@ -122,3 +129,19 @@ def test_a_resting_mouth_is_never_another_scenes(weights: tuple[float, ...], bat
     made_at = {i: round((float(mouths[i]) - SILENT_MEL) * 1000, 2) for i in rests}
     assert all(made_at[i] >= (0 if i < 13 else 13 if i < 22 else 22) for i in rests)
     assert torch.equal(mouths[:13], whole[:13]) and not torch.equal(mouths[13:15], whole[13:15])
+
+
+@pytest.mark.parametrize("batch", [1, 4, 30])
+def test_a_head_that_moves_gets_a_resting_mouth_of_its_own(batch: int) -> None:
+    """In its box by 0.4 px a frame in the middle of the pause: a mouth from two frames before would show beside it."""
+    weights = (0.0,) * 3 + (0.25, 0.5, 0.75) + (1.0,) * 18 + (0.75, 0.5, 0.25) + (0.0,) * 3
+    moving = range(10, 26)
+    places = [(48.0 + 0.4 * len([k for k in moving if k <= i]), 69.0) for i in range(30)]
+    mouths, n_generated = render(weights, batch=batch, places=places)
+    still, n_still = render(weights, batch=batch)
+    for i in moving[2:]:
+        spoken, resting = i + 1 + i / 1000, SILENT_MEL + i / 1000
+        expected = spoken * (1 - weights[i]) + resting * weights[i]
+        assert mouths[i] == pytest.approx(expected, abs=0.0011), "made at this frame or the one before, and not mixed"
+    assert torch.equal(mouths[:10], still[:10])
+    assert n_still < n_generated <= n_still + len(moving) // 2
