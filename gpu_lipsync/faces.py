@@ -137,11 +137,10 @@ def mask_moves(boxes: Tensor, shifts: Tensor | None, config: BlendConfig, device
 
 def _shifted(mouths: Tensor, shifts: Tensor) -> Tensor:
     """Mouths (n, 3, 96, 96) moved left and up by `shifts` (n, 2), edges repeated: what is to lie under the mask."""
-    across, down = (
-        (torch.arange(FACE_SIZE, device=mouths.device) + shifts[..., None]).clamp_(0, FACE_SIZE - 1).unbind(1)
-    )
-    rows = mouths.gather(2, down[:, None, :, None].expand(mouths.shape))
-    return rows.gather(3, across[:, None, None].expand(mouths.shape))
+    places = (torch.arange(FACE_SIZE, device=mouths.device) + shifts[..., None]).clamp_(0, FACE_SIZE - 1)
+    across, down = places.unbind(1)
+    pixels = (down[:, :, None] * FACE_SIZE + across[:, None]).flatten(1)
+    return mouths.flatten(2).gather(2, pixels[:, None].expand(-1, 3, -1)).view(mouths.shape)
 
 
 def _piece_size(place: Placement, config: BlendConfig, n_frames: int, device: torch.device) -> int:
