@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from gpu_lipsync.device import Key, Staged, arrived, staged
+from gpu_lipsync.device import arrived, staged
 from gpu_lipsync.ops import upload
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import Pose
@@ -16,6 +17,8 @@ from gpu_lipsync.threads import prefetch, use_one_core
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video
+
+T = TypeVar("T")
 
 _READY_AHEAD = 2  # batches
 
@@ -34,7 +37,7 @@ def tracked_frames(
     passes = tuple(timeline.passes())
     decoded = _decoded(video, timeline, passes, size, tracker, report)
     coming = prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)
-    for (i, batch), frames in arrived(_ahead(coming, report)):
+    for (i, batch), frames in arrived(_timed(coming, "waiting for frames", report)):
         report.n_source_frames = max(report.n_source_frames, batch.stop - first)
         tracked = batch.start - first, batch.stop - first
         boxes, shifts = tracker.boxes(*tracked), tracker.shifts(*tracked)
@@ -54,7 +57,7 @@ def _decoded(
     """The source frames of each pass, tracked in the first. The next begins while the last one's are being used."""
     for i, outputs in enumerate(passes):
         sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
-        batches = _timed(video.batches(sources, size), report)
+        batches = _timed(video.batches(sources, size), "decode", report)
         for batch, frames in batches if i else _track(batches, tracker, report, sources.start):
             yield (i, batch), frames
 
@@ -75,18 +78,10 @@ def _track(
     yield from waiting
 
 
-def _timed(batches: Iterator[tuple[range, Tensor]], report: Report) -> Iterator[tuple[range, Tensor]]:
+def _timed(items: Iterator[T], stage: str, report: Report) -> Iterator[T]:
+    """The same items; what each takes to come counts for the stage."""
     while True:
-        with report.timed("decode"):
-            item = next(batches, None)
-        if item is None:
-            return
-        yield item
-
-
-def _ahead(items: Iterator[Staged[Key]], report: Report) -> Iterator[Staged[Key]]:
-    while True:
-        with report.timed("waiting for frames"):
+        with report.timed(stage):
             item = next(items, None)
         if item is None:
             return
