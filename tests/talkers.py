@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -11,7 +12,8 @@ from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_mesh
 from gpu_lipsync.mouth_landmarks import Contexts, find_contexts
 from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, pixel_grid
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, pixel_grid, shut
+from gpu_lipsync.tools.talks import COLUMNS_PER_S, TRACK_HZ
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 BOX = torch.tensor([[176, 106, 343, 344]])  # of the face in the first frame, as the product would cut it out
@@ -57,3 +59,26 @@ def surroundings(n: int) -> Contexts:
     """What the landmark network sees of the sample's face, `n` times."""
     one = find_contexts(sample_frame(), BOX, load_face_mesh())
     return Contexts(one.images.expand(n, -1, -1, -1), one.to_face.expand(n, -1, -1))
+
+
+def talk(number: int, seconds: float, voice: str = "a") -> tuple[Tensor, Tensor, str]:
+    """Sound and mouth that say which talk this is, and when; and whose voice it is."""
+    columns, moments = torch.arange(int(seconds * COLUMNS_PER_S)), torch.arange(int(seconds * TRACK_HZ))
+    return (number * 1000 + columns).expand(80, -1).float(), (number * 10000 + moments).expand(4, -1).float(), voice
+
+
+def small_material() -> dict[str, Any]:
+    """What demo_material writes, of two people: one with a clip and two stills, one with a still."""
+    originals = sample_faces(3)
+    crops = torch.randint(0, 256, (20, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clip = {"person": "a", "held_out": False, "crops": crops, "landmarks": torch.rand(20, 468, 3)}
+    clip["mel"] = torch.zeros(20, 1, 80, 16)
+    return {
+        "clips": [clip, {**clip, "person": "kept out", "held_out": True}],
+        "stills": vars(shut(originals)),
+        "originals": vars(originals),
+        "gaps": torch.tensor([0.1, 0.3, 0.2]),
+        "people": ["a", "a", "b"],
+        "talks": [talk(0, 1.0, "espeak")],
+        "real_talks": [talk(1, 2.0), talk(2, 0.5, "b")],
+    }

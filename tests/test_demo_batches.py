@@ -1,27 +1,23 @@
 """Training batches: the sound that goes with the mouth, everybody as often, the same work for any number of faces."""
 
 import sys
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.tools import demo_batches, retrain_hearing
-from gpu_lipsync.tools.demo_batches import BOX, TURN, BatchMaker
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, shut
+from gpu_lipsync.tools import picture_variety, retrain_hearing
+from gpu_lipsync.tools.demo_batches import BatchMaker
+from gpu_lipsync.tools.draws import Draws
+from gpu_lipsync.tools.picture_variety import BOX, TURN, stretched, views
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, pixel_grid
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
-from tests.residency import watched
-from tests.talkers import sample_faces
-
-
-def talk(number: int, seconds: float, voice: str = "a") -> tuple[Tensor, Tensor, str]:
-    """Sound and mouth that say which talk this is, and when; and whose voice it is."""
-    columns, moments = torch.arange(int(seconds * COLUMNS_PER_S)), torch.arange(int(seconds * TRACK_HZ))
-    return (number * 1000 + columns).expand(80, -1).float(), (number * 10000 + moments).expand(4, -1).float(), voice
+from tests.residency import fake_cuda, watched
+from tests.talkers import small_material, talk
 
 
 def test_sound_and_mouth_are_of_the_same_talk_and_moment() -> None:
@@ -45,20 +41,7 @@ def test_whoever_speaks_four_times_as_much_is_heard_twice_as_often() -> None:
 
 @pytest.fixture(scope="module")
 def material() -> dict[str, Any]:
-    """Two people: one with a clip and two stills, one with a still."""
-    originals = sample_faces(3)
-    crops = torch.randint(0, 256, (20, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    clip = {"person": "a", "held_out": False, "crops": crops, "landmarks": torch.rand(20, 468, 3)}
-    clip["mel"] = torch.zeros(20, 1, 80, 16)
-    return {
-        "clips": [clip, {**clip, "person": "kept out", "held_out": True}],
-        "stills": vars(shut(originals)),
-        "originals": vars(originals),
-        "gaps": torch.tensor([0.1, 0.3, 0.2]),
-        "people": ["a", "a", "b"],
-        "talks": [talk(0, 1.0, "espeak")],
-        "real_talks": [talk(1, 2.0), talk(2, 0.5, "b")],
-    }
+    return small_material()
 
 
 def test_batches_are_seeded_and_fit_to_train_on(material: dict[str, Any], device: str) -> None:
@@ -76,21 +59,32 @@ def test_batches_are_seeded_and_fit_to_train_on(material: dict[str, Any], device
     assert batch.mouth_known.tolist() == [1] * 6 + [0] * 2 and not batch.mouth[6:].any()
 
 
-def test_heads_turn_within_their_outline(material: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_turn_within_their_outline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The middle of the face goes aside by up to TURN of half a box, its edges stay, and nothing folds over."""
-    views = {}
+    seen = {}
     for turn in (0.0, TURN):
-        monkeypatch.setattr(demo_batches, "TURN", turn)
-        maker = BatchMaker(material, device=torch.device("cpu"))
-        maker.seed(3)
-        views[turn], beside = maker._views(200)
-    aside = (views[TURN] - views[0.0])[..., 0] / (BOX * CROP_PX / 2)
+        monkeypatch.setattr(picture_variety, "TURN", turn)
+        seen[turn], _ = views(Draws(torch.Generator().manual_seed(3)), 200)
+    aside = (seen[TURN] - seen[0.0])[..., 0] / (BOX * CROP_PX / 2)
     middle = aside[:, 48, 40:56].mean(dim=1).abs()
-    assert middle.max() > 0.8 * TURN and middle.median() < 0.1, "some far, most hardly"
-    on_the_edge = ((views[0.0] - (CROP_PX / 2 - 0.5)) / (BOX * CROP_PX / 2))[..., 0].abs() > 0.99
+    assert middle.max() > 0.8 * TURN and middle.median() < 0.3 * TURN, "some far, most hardly"
+    on_the_edge = ((seen[0.0] - (CROP_PX / 2 - 0.5)) / (BOX * CROP_PX / 2))[..., 0].abs() > 0.99
     assert aside[on_the_edge].abs().max() <= 0.02 * TURN + 1e-5, "1 - 0.99 ** 2"
-    along = views[TURN][..., 0].diff(dim=2) * views[0.0][:, :1, -1:, 0].sub(views[0.0][:, :1, :1, 0]).sign()
+    along = seen[TURN][..., 0].diff(dim=2) * seen[0.0][:, :1, -1:, 0].sub(seen[0.0][:, :1, :1, 0]).sign()
     assert (along > 0).float().mean() > 0.99, "a fold shows a cheek twice"
+
+
+def test_mouths_grow_in_their_middle_alone() -> None:
+    """By 1 / (1 - share), as the docstring says; eyes stay where they are, and nothing folds over."""
+    points = pixel_grid(3)
+    corners = torch.tensor([[[44.0, 84.0], [84.0, 84.0]]]).expand(3, -1, -1)
+    wider, higher = torch.tensor([0.0, 0.3, -0.3]), torch.tensor([0.5, 0.0, -0.1])
+    moved = stretched(points, corners, wider, higher)
+    at_centre = moved[:, 86:89, 63:66] - moved[:, 85:88, 62:65]  # across and down by a pixel; the centre lies at 64, 87
+    expected = 1 - torch.stack((wider, higher), dim=1)
+    torch.testing.assert_close(at_centre.mean(dim=(1, 2)), expected, rtol=0, atol=0.02)  # half a pixel off the centre
+    assert (moved - points)[:, :40].abs().max() < 0.1, "a tenth of a pixel is not seen"
+    assert (moved[..., 0].diff(dim=2) > 0).all() and (moved[..., 1].diff(dim=1) > 0).all()
 
 
 def test_everybody_comes_as_often_as_anybody(material: dict[str, Any]) -> None:
@@ -154,3 +148,24 @@ def test_a_large_batch_is_no_more_operations_than_a_small_one(material: dict[str
     maker.batch(8)
     few, many = (watched(lambda n=n: maker.batch(n)).operations for n in (8, 64))
     assert len(few) == len(many) > 100
+
+
+def test_batches_are_made_on_the_device_alone(material: dict[str, Any]) -> None:
+    """Nothing waits for a GPU or is copied there, so that a step of training can be recorded and replayed."""
+    on_the_host = BatchMaker(material, device=torch.device("cpu"))
+    with fake_cuda():
+        maker = BatchMaker.__new__(BatchMaker)  # as the other, of tensors without values; a CUDA generator needs a GPU
+        for name, value in vars(on_the_host).items():
+            setattr(maker, name, on_fake_cuda(value))
+        maker.device, maker.draws = torch.device("cuda"), Draws(None)  # type: ignore[arg-type]
+        maker.batch(8)  # constants are brought there
+        made = watched(lambda: maker.batch(64))
+    assert len(made.operations) > 1000 and made.offences == []
+
+
+def on_fake_cuda(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return torch.empty(value.shape, dtype=value.dtype, device="cuda")
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: on_fake_cuda(getattr(value, field.name)) for field in fields(value)})
+    return value

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from gpu_lipsync.tools.constants import constant
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, edges_at, mouth_frame, pixel_grid, sample
 
 NOSE = -0.95  # v of the nose's foot, where strands come from
@@ -64,17 +65,18 @@ class Hair:
 
         moustache = (between(0, 1) < 0.85).float()
         bearded = (between(0, 1) < 0.45) | (moustache == 0)
-        stubble = between(0, 1) < 0.2
-        colour = torch.tensor(COLOURS)[torch.randint(len(COLOURS), (n,), generator=generator)]
+        stubble = (between(0, 1) < 0.2).float()
+        which = torch.randint(len(COLOURS), (n,), generator=generator)
+        colour = constant(COLOURS, which.device)[which]
         coarse = F.interpolate(between(0, 1, 1, LENGTHS // 4, STRANDS // 8), (LENGTHS, STRANDS), mode="bilinear")
         return Hair(
             top=between(0.45, 0.85) * moustache,
             hang=between(-0.05, 0.25),
             reach=between(0.8, 1.5),
             droop=between(-0.1, 0.55),
-            beard=between(0.6, 1.0) * bearded * torch.where(stubble, 0.35, 1.0),
+            beard=between(0.6, 1.0) * bearded * (1 - 0.65 * stubble),
             wide=(between(0, 1) < 0.5).float(),
-            dense=between(0.75, 1.0) * torch.where(stubble, 0.35, 1.0),
+            dense=between(0.75, 1.0) * (1 - 0.65 * stubble),
             colour=(colour * between(0.8, 1.25, 1)).clamp(0.02, 1),
             texture=0.4 * coarse + 0.6 * between(0, 1, 1, LENGTHS, STRANDS),
         )
@@ -132,4 +134,4 @@ def _skin(faces: Faces) -> Tensor:
     """Mean colour (N, 3) of the cheeks beside the mouth."""
     centre, half = faces.corners.mean(dim=1), (faces.corners[:, 1] - faces.corners[:, 0]) / 2
     beside = torch.stack((centre - 1.5 * half, centre + 1.5 * half), dim=1)[:, None]
-    return sample(faces.crops, beside - torch.tensor([0.0, 0.05 * CROP_PX])).mean(dim=(2, 3))
+    return sample(faces.crops, beside - constant((0.0, 0.05 * CROP_PX), beside.device)).mean(dim=(2, 3))

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from gpu_lipsync.tools.constants import constant
+
 CROP_PX = 128
 UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
 N_LIP_POINTS = 33  # along each lip
@@ -24,6 +26,7 @@ CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the
 TEETH_RGB = (0.98, 0.95, 0.88)
 INSIDE_RGB = (0.26, 0.11, 0.10)
 TONGUE_RGB = (0.62, 0.33, 0.32)
+CHEEKS_AND_CHIN = ((-24.0, 4.0), (24.0, 4.0), (0.0, 22.0))  # pixels from the mouth's centre
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Faces:
     eyes: Tensor
     lips: Tensor
 
-    def __getitem__(self, index: Tensor) -> "Faces":
+    def __getitem__(self, index: Tensor | slice) -> "Faces":
         return Faces(crops=self.crops[index], corners=self.corners[index], eyes=self.eyes[index], lips=self.lips[index])
 
 
@@ -206,14 +209,14 @@ def _inside(
     crops: Tensor,
 ) -> Tensor:
     """The mouth's inside, lit as the skin around it: dark, a row of upper teeth, the tongue where it is wide open."""
-    around = centre[:, None, None] + torch.tensor([[-24.0, 4.0], [24.0, 4.0], [0.0, 22.0]])[None, None]
+    around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
     light = sample(crops, around).mean(dim=(2, 3)).clamp(0.08, 1)[:, :, None, None]
     light = torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
     bright = torch.lerp(light, torch.full_like(light, 0.7), 0.6)  # teeth are white whatever the skin
     edge, tall = v - edges[0], (edges[1] - edges[0]).clamp(min=1e-3)
     teeth = mouth[:, 3].view(-1, 1, 1)
     row = looks.teeth_height.view(-1, 1, 1) * (0.25 + 0.75 * teeth)  # hidden rather than grey
-    from_edge = (at_rest.abs()[..., None] - torch.tensor(TOOTH_EDGES)).abs().amin(dim=-1)
+    from_edge = (at_rest.abs()[..., None] - constant(TOOTH_EDGES, v.device)).abs().amin(dim=-1)
     between = torch.exp(-((from_edge / 0.045) ** 2))  # two teeth
     upper_row = row - 0.035 * between - edge
     lower_row = looks.lower_height.view(-1, 1, 1) * teeth - 0.035 * between - (edges[1] - v)
@@ -221,7 +224,7 @@ def _inside(
     tongue = ((edge / tall - 0.6) / 0.3).clamp(0, 1) * ((tall - 0.25) / 0.3).clamp(0, 1)
 
     def lit(rgb: tuple[float, float, float], factor: Tensor, light: Tensor = light) -> Tensor:
-        return torch.tensor(rgb).view(1, 3, 1, 1) * light * factor.view(-1, 1, 1, 1)
+        return constant(rgb, v.device).view(1, 3, 1, 1) * light * factor.view(-1, 1, 1, 1)
 
     inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
     inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.75 * tongue[:, None])
@@ -238,15 +241,19 @@ def shut(faces: Faces) -> Faces:
     return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, lips=together.expand(-1, 2, -1))
 
 
+def _triangle(faces: Faces) -> tuple[Tensor, Tensor]:
+    """The middle of each mouth (N, 1, 1, 2), and from there to both eyes (N, 2, 2), in pixels."""
+    mouth = faces.corners.mean(dim=1, keepdim=True)
+    return mouth[:, None], faces.eyes - mouth
+
+
 def morphed(first: Faces, second: Faces, share: Tensor) -> Faces:
     """New people between two: the second's eyes and mouth laid over the first's, and `share` (N,) of it mixed in."""
-
-    def anchors(faces: Faces) -> Tensor:
-        return torch.cat((faces.eyes, faces.corners.mean(dim=1, keepdim=True)), dim=1)
-
-    homogeneous = torch.cat((anchors(first), torch.ones(len(share), 3, 1)), dim=2)
-    affine = torch.linalg.solve(homogeneous, anchors(second))  # (N, 3, 2): first's coordinates to second's
-    points = pixel_grid(len(share))
-    moved = torch.cat((points, torch.ones_like(points[..., :1])), dim=3) @ affine[:, None]
+    mouth, sides = _triangle(first)
+    other_mouth, other_sides = _triangle(second)
+    across = sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]
+    adjugate = torch.stack((sides[:, 1, 1], -sides[:, 0, 1], -sides[:, 1, 0], sides[:, 0, 0]), dim=1).view(-1, 2, 2)
+    linear = adjugate @ other_sides / across.view(-1, 1, 1)  # a solver would make the host wait for the device
+    moved = (pixel_grid(len(share)) - mouth) @ linear[:, None] + other_mouth
     crops = torch.lerp(first.crops, sample(second.crops, moved), share.view(-1, 1, 1, 1))
     return Faces(crops=crops, corners=first.corners, eyes=first.eyes, lips=first.lips)

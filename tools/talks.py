@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpu_lipsync.tools.constants import constant
+
 MEL_COLUMNS = 16
 COLUMNS_PER_S = 80
 TRACK_HZ = 200
@@ -55,7 +57,7 @@ class Talks:
         column = (share * (n_columns - MEL_COLUMNS)).long()
         mel = self.mel[:, (first + column)[:, None] + torch.arange(MEL_COLUMNS)].permute(1, 0, 2)[:, None]
         first, n_moments = self.moments[:, talk]
-        moment = ((column / COLUMNS_PER_S)[:, None] + torch.tensor(MOMENTS_S)) * TRACK_HZ
+        moment = ((column / COLUMNS_PER_S)[:, None] + constant(MOMENTS_S, mel.device)) * TRACK_HZ
         moment = torch.minimum(moment.long().clamp(min=0), n_moments[:, None] - 1)
         return mel, self.mouth[:, first[:, None] + moment].permute(1, 2, 0)
 

@@ -7,13 +7,12 @@ Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors 
 and faces.png (reference, target, result). First the sound's encoder alone learns the mouth parameters, in minutes: a
 generator that starts deaf learns to ignore the sound. Then the whole generator. `average_generators` takes the mean of
 files that a run has left; `retrain_hearing` teaches a finished generator more voices.
-
-Reference: arXiv 2008.10010; L1 as there, weighted to the mouth, with edges; the sync expert gives way to known mouths.
 """
 
 import argparse
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,98 +20,20 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from gpu_lipsync.device import network_dtype
-from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.tools.demo_batches import Batch, BatchMaker, loss_weights
+from gpu_lipsync.tools.demo_batches import BatchMaker
+from gpu_lipsync.tools.demo_learner import N_PARAMETERS, Learner, losses, start_as_copier
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses
 from gpu_lipsync.tools.generator_file import start_from
 from gpu_lipsync.tools.mouth_critic import MouthCritic
+from gpu_lipsync.tools.recorded_step import RecordedStep
 
-N_PARAMETERS = 4  # of a mouth
-FRAME_MOMENT = 1  # of them, the one that the picture shows
-N_MOMENTS = 4  # around the frame, whose mouths the sound's encoder must tell
+FRAME_MOMENT = 1  # of the mouths around a frame, the one that the picture shows
 EMA_EVERY = 5
-COLOUR_MEAN, COLOUR_STD = 0.42, 0.24  # of the pictures
-COPY_SLOPE = 4.5  # of the logit over the colour: the sigmoid is nearly straight
-SMALL_FACES = {"12": 3, "24": 4, "48": 5}  # size in px: block of the decoder
+LOG_EVERY = 20
 CRITIC_RATE = 0.4  # of the generator's learning rate
-COPYING_WEIGHT = 100.0  # at the mouth, a difference of 0.1 from the reference counts eleven times
-
-
-def conv_of(block: nn.Module) -> nn.Conv2d:
-    """The convolution of one of the generator's blocks."""
-    conv = block.get_submodule("conv_block.0")
-    assert isinstance(conv, nn.Conv2d)
-    return conv
-
-
-class Learner(nn.Module):
-    """The generator with heads that are thrown away.
-
-    They tell the mouth parameters from the sound's code, and the face at 12, 24 and 48 px from within the decoder:
-    there the sound is near and a mouth is a few pixels.
-    """
-
-    def __init__(self, width: float) -> None:
-        super().__init__()
-        self.generator = Wav2Lip(width)
-        self._seen: dict[str, Tensor] = {}
-        code = self.generator.audio_encoder[-1]
-        self.to_mouth = nn.Linear(conv_of(code).out_channels, N_MOMENTS * N_PARAMETERS)
-        code.register_forward_hook(lambda _module, _inputs, out: self._seen.update(code=out))
-        self.to_small_face = nn.ModuleDict()
-        for size, index in SMALL_FACES.items():
-            block = self.generator.face_decoder_blocks.get_submodule(str(index))
-            *_, last = block.children()
-            self.to_small_face[size] = nn.Conv2d(conv_of(last).out_channels, 3, 1)
-            block.register_forward_hook(lambda _module, _inputs, out, size=size: self._seen.update({size: out}))
-
-    def mouth(self, mel: Tensor) -> Tensor:
-        """Mouth parameters (B, N_MOMENTS, N_PARAMETERS) of sound windows (B, 1, 80, 16)."""
-        self.generator.audio_encoder(mel.contiguous(memory_format=torch.channels_last))
-        return self._mouth_heard()
-
-    def forward(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
-        """Generated faces, the full one first, and the mouth parameters heard."""
-        faces = [self.generator(batch.mel, batch.faces, batch.reference)]
-        faces += [head(self._seen[size]).sigmoid().float() for size, head in self.to_small_face.items()]
-        return faces, self._mouth_heard()
-
-    def _mouth_heard(self) -> Tensor:
-        return self.to_mouth(self._seen["code"].flatten(1)).view(-1, N_MOMENTS, N_PARAMETERS).float()
-
-
-@torch.no_grad()
-def start_as_copier(generator: Wav2Lip) -> None:
-    """Set the outermost layers so that the untrained generator gives the reference back.
-
-    Otherwise its first hours go into learning to pass colours through; so all of them go into changing the mouth.
-    """
-    first = generator.face_encoder_blocks.get_submodule("0.0")
-    joined, to_rgb = generator.output_block[0], generator.output_block[1]
-    assert isinstance(to_rgb, nn.Conv2d) and to_rgb.bias is not None
-    for block in (first, joined):
-        norm = block.get_submodule("conv_block.1")
-        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
-        norm.weight.fill_(COLOUR_STD)
-        norm.bias.fill_(COLOUR_MEAN)
-        norm.running_mean.fill_(COLOUR_MEAN)
-        norm.running_var.fill_(COLOUR_STD**2)
-    enter, leave = conv_of(first), conv_of(joined)
-    assert enter.bias is not None and leave.bias is not None
-    n_decoded = leave.in_channels - enter.out_channels
-    enter.weight[:3] = 0
-    leave.weight[:3] *= 0.1
-    to_rgb.weight.mul_(0.1)
-    to_rgb.bias.fill_(-COPY_SLOPE / 2)
-    for colour in range(3):  # the reference's channels are 3 to 5 of the input; decoded ones come before the skipped
-        for conv, source in ((enter, 3 + colour), (leave, n_decoded + colour)):
-            conv.weight[colour, source, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = 1
-        to_rgb.weight[colour, colour] = COPY_SLOPE
-    enter.bias[:3] = leave.bias[:3] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,102 +57,136 @@ class Plan:
         return self.learning_rate * min(1.0, (done + 1) / 100, max(left, 1) / self.decay)
 
 
-def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """L1 of colours and of edges, weighted to the mouth, and the error of the mouth parameters where they are known."""
-    target = batch.faces
-    copying = (target - batch.reference).abs().mean(dim=1, keepdim=True)  # where the reference is no help
-    weights, mouth_region = loss_weights(target.shape[-1], target.device)
-    weights = weights * (1 + COPYING_WEIGHT * copying * mouth_region)
-    across = ((out.diff(dim=3) - target.diff(dim=3)).abs() * weights[..., 1:]).mean()
-    downward = ((out.diff(dim=2) - target.diff(dim=2)).abs() * weights[..., 1:, :]).mean()
-    heard = (mouth - batch.mouth).square().mean(dim=(1, 2))
-    pooled = [F.adaptive_avg_pool2d(torch.cat((target, weights), dim=1), face.shape[-1]) for face in small]
-    of_small = [((f - p[:, :3]).abs() * p[:, 3:]).mean() for f, p in zip(small, pooled, strict=True)]
-    return {
-        "l1": ((out - target).abs() * weights).mean(),
-        "small": torch.stack(of_small).mean(),
-        "edges": across + downward,
-        "mouth": (heard * batch.mouth_known).sum() / batch.mouth_known.sum().clamp(min=1),
-    }
+class Trainer:
+    """The networks and one step of each part of the plan; what a step changes on the way is in tensors."""
+
+    def __init__(self, arguments: argparse.Namespace, plan: Plan) -> None:
+        self._device = device = torch.device(arguments.device)
+        self._plan = plan
+        self.learner = Learner(arguments.width).to(device).to(memory_format=torch.channels_last)
+        if arguments.start is None:
+            start_as_copier(self.learner.generator)
+        else:
+            start_from(self.learner.generator, arguments.start)
+        self.critic = MouthCritic(N_PARAMETERS).to(device).to(memory_format=torch.channels_last)
+        self._optimizer = self._adam(self.learner, betas=(0.9, 0.99), weight_decay=1e-2)
+        self._critic_optimizer = self._adam(self.critic, betas=(0.5, 0.99), weight_decay=1e-3)
+        self.maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
+        # On most CPUs the casts around such thin layers cost more than they save; with AMX a step takes a quarter less.
+        self._halved = device.type == "cuda" or network_dtype(device, fp16=False) == torch.bfloat16
+        self._steps = {
+            name: RecordedStep(step, self.maker.draws.generator)
+            for name, step in (
+                ("hear", self._hear),
+                ("watch", lambda: self._draw(heeding=False)),
+                ("heed", lambda: self._draw(heeding=plan.critic_share > 0)),
+            )
+        }
+
+    def step(self, number: int, seed: int) -> dict[str, Tensor]:
+        """Learn from one batch; the losses, which the next step may overwrite."""
+        self.maker.seed(seed)  # a resumed run sees what an unbroken one would have
+        rate = self._plan.rate(number)
+        for optimizer, factor in ((self._optimizer, 1.0), (self._critic_optimizer, CRITIC_RATE)):
+            for group in optimizer.param_groups:
+                group["lr"].fill_(rate * factor)
+        done = number - self._plan.audio
+        return self._steps["hear" if done < 0 else "watch" if done < self._plan.critic_alone else "heed"]()
+
+    def modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {
+            "learner": self.learner,
+            "optimizer": self._optimizer,
+            "critic": self.critic,
+            "critic_optimizer": self._critic_optimizer,
+        }
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        """Take on what a run left, on whatever device."""
+        for name, module in self.modules().items():
+            module.load_state_dict(state[name])
+        for optimizer in (self._optimizer, self._critic_optimizer):
+            for group in optimizer.param_groups:
+                group["capturable"] = self._device.type == "cuda"
+
+    def _adam(self, module: nn.Module, **options: Any) -> torch.optim.AdamW:
+        rate = torch.zeros((), device=self._device)
+        capturable = self._device.type == "cuda"
+        return torch.optim.AdamW(module.parameters(), rate, fused=True, capturable=capturable, **options)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved)
+
+    def _hear(self) -> dict[str, Tensor]:
+        mel, mouth = self.maker.speech(self._plan.audio_batch)
+        with self._autocast():
+            parts = {"mouth": (self.learner.mouth(mel) - mouth).square().mean()}
+        self._learn(parts["mouth"])
+        return parts
+
+    def _draw(self, *, heeding: bool) -> dict[str, Tensor]:
+        """Of the generator and the critic; `heeding`, the one listens to the other."""
+        batch = self.maker.batch(self._plan.batch)  # not in half precision: coordinates would be off by half a pixel
+        with self._autocast():
+            (out, *small), mouth = self.learner(batch)
+            parts = losses(out, small, mouth, batch)
+            loss = torch.stack(list(parts.values())).sum()
+            if self._plan.critic_share:
+                said = batch.mouth[:, FRAME_MOMENT]
+                parts["critic"] = self.critic.own_loss(batch.faces, out, said, batch.mouth_known)
+                self._critic_optimizer.zero_grad(set_to_none=True)
+                parts["critic"].backward()
+                self._critic_optimizer.step()
+            if heeding:
+                loss = loss + self._plan.critic_share * self.critic.pull(parts["l1"], out, batch.faces)
+        self._learn(loss)
+        return parts
+
+    def _learn(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
+        self._optimizer.step()
 
 
 def train(arguments: argparse.Namespace, plan: Plan) -> None:
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    learner = Learner(arguments.width).to(device).to(memory_format=torch.channels_last)
-    if arguments.start is None:
-        start_as_copier(learner.generator)
-    else:
-        start_from(learner.generator, arguments.start)
     torch.backends.cudnn.benchmark = True  # shapes never change
-    optimizer = torch.optim.AdamW(learner.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-2)
-    critic = MouthCritic(N_PARAMETERS).to(device).to(memory_format=torch.channels_last)
-    critic_optimizer = torch.optim.AdamW(critic.parameters(), 1e-3, betas=(0.5, 0.99), weight_decay=1e-3)
-    taught: dict[str, nn.Module | torch.optim.Optimizer] = {
-        "learner": learner,
-        "optimizer": optimizer,
-        "critic": critic,
-        "critic_optimizer": critic_optimizer,
-    }
-    average = {name: tensor.clone() for name, tensor in learner.generator.state_dict().items()}
-    first = 0
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with torch.cuda.stream(torch.cuda.Stream()) if arguments.device == "cuda" else nullcontext():
+        _train(arguments, plan)
+
+
+def _train(arguments: argparse.Namespace, plan: Plan) -> None:
+    trainer = Trainer(arguments, plan)
+    now = trainer.learner.generator.state_dict()  # the tensors themselves, which training changes
+    average = {name: tensor.clone() for name, tensor in now.items()}
+    first, end = 0, plan.audio + plan.faces
     state_file = arguments.out / "state.pt"
     if state_file.is_file():
-        state = torch.load(state_file, map_location=device, weights_only=True)
-        for name, module in taught.items():
-            module.load_state_dict(state[name])
+        state = torch.load(state_file, map_location=arguments.device, weights_only=True)
+        trainer.go_on_from(state)
         average, first = state["average"], state["step"]
-    maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
-    end = plan.audio + plan.faces
-    # On most CPUs the casts around such thin layers cost more than they save; with AMX a step takes a quarter less.
-    halved = device.type == "cuda" or network_dtype(device, fp16=False) == torch.bfloat16
+    weights = [name for name, tensor in now.items() if tensor.is_floating_point()]
+    smooth, rough = ([tensors[name] for name in weights] for tensors in (average, now))
     began = time.monotonic()
     for step in tqdm(range(first, end), initial=first, total=end, mininterval=5, disable=arguments.quiet):
-        maker.seed(arguments.seed * 1_000_003 + step)  # a resumed run sees what an unbroken one would have
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
-        for group in critic_optimizer.param_groups:
-            group["lr"] = plan.rate(step) * CRITIC_RATE
-        with torch.autocast(device.type, torch.bfloat16, enabled=halved):
-            if step < plan.audio:
-                mel, mouth = maker.speech(plan.audio_batch)
-                parts = {"mouth": (learner.mouth(mel) - mouth).square().mean()}
-            else:
-                batch = maker.batch(plan.batch)
-                (out, *small), mouth = learner(batch)
-                parts = losses(out, small, mouth, batch)
-                if plan.critic_share:
-                    judged = critic.own_loss(batch.faces, out, batch.mouth[:, FRAME_MOMENT], batch.mouth_known)
-                    critic_optimizer.zero_grad(set_to_none=True)
-                    judged.backward()
-                    critic_optimizer.step()
-        loss = sum(parts.values(), torch.zeros((), device=device))
-        if plan.critic_share and step >= plan.audio + plan.critic_alone:
-            loss = loss + plan.critic_share * critic.pull(parts["l1"], out, batch.faces)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if step >= plan.audio and plan.critic_share:
-            parts["critic"] = judged
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        optimizer.step()
+        parts = trainer.step(step, arguments.seed * 1_000_003 + step)
         if step % EMA_EVERY == 0:
             keep = min(0.99, 1 - 10 / (step - plan.audio + 20)) if step > plan.audio else 0.0
-            now = learner.generator.state_dict()
-            weights = [name for name, tensor in now.items() if tensor.is_floating_point()]
-            torch._foreach_lerp_([average[name] for name in weights], [now[name] for name in weights], 1 - keep)
-            average |= {name: tensor.clone() for name, tensor in now.items() if not tensor.is_floating_point()}
-        if step % 20 == 19:
+            torch._foreach_lerp_(smooth, rough, 1 - keep)
+        if step % LOG_EVERY == LOG_EVERY - 1:
             record = {"step": step + 1, "seconds": round(time.monotonic() - began, 1), "rate": plan.rate(step)}
             record |= {name: round(float(value.detach()), 5) for name, value in parts.items()}
             with (arguments.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(record) + "\n")
         if step % arguments.save_every == arguments.save_every - 1 or step == end - 1:
-            modules = {name: module.state_dict() for name, module in taught.items()}
+            average |= {name: tensor.clone() for name, tensor in now.items() if name not in weights}
+            modules = {name: module.state_dict() for name, module in trainer.modules().items()}
             save(arguments.out, modules | {"average": average, "step": step + 1})
             if step >= plan.audio:
-                draw_faces(arguments.out, average, maker.batch(10), width=arguments.width)
+                draw_faces(arguments.out, average, trainer.maker.batch(10), width=arguments.width)
             draw_losses(arguments.out)
 
 

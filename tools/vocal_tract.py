@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from gpu_lipsync.tools.constants import constant
+
 LOWEST_HZ, HIGHEST_HZ = 55.0, 7600.0  # of the mel bands
 LINEAR_TO_HZ, HZ_PER_MEL = 1000.0, 200 / 3  # Slaney's scale is straight below, logarithmic above
 LOG_STEP = math.log(6.4) / 27
@@ -26,7 +28,7 @@ def with_tract(mel: Tensor, factors: Tensor) -> Tensor:
         Like `mel`: each band has what lay `factors` times lower; beyond the ends, what is there.
     """
     n, _, bands, columns = mel.shape
-    lowest, highest = (_to_mel(torch.tensor(hz, device=mel.device)) for hz in (LOWEST_HZ, HIGHEST_HZ))
+    lowest, highest = (_to_mel(constant(hz, mel.device)) for hz in (LOWEST_HZ, HIGHEST_HZ))
     step = (highest - lowest) / (bands + 1)
     centres = _to_hz(lowest + step * torch.arange(1, bands + 1, device=mel.device))
     source = (_to_mel(centres / factors[:, None]) - lowest) / step - 1  # (n, bands)

@@ -1,0 +1,118 @@
+"""Training of the demo generator: a run broken off goes on as if nothing had been, a recorded step is the step."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gpu_lipsync.tools import train_demo
+from gpu_lipsync.tools.recorded_step import RecordedStep
+from gpu_lipsync.tools.train_demo import Plan, Trainer
+from tests.talkers import small_material
+
+PLAN = {"audio": 3, "faces": 6, "decay": 2, "audio_batch": 8, "batch": 8, "critic_share": 0.5, "critic_alone": 2}
+
+
+@pytest.fixture
+def material(tmp_path: Path) -> Path:
+    torch.manual_seed(0)  # landmarks of the material
+    whole = small_material()
+    for kind in ("talks", "real_talks"):  # numbers that say when and which, as small as sounds and mouths are
+        whole[kind] = [(mel / 1000 - 2, mouth / 20000, voice) for mel, mouth, voice in whole[kind]]
+    torch.save(whole, tmp_path / "material.pt")
+    return tmp_path / "material.pt"
+
+
+class BrokenOffError(Exception):
+    """What ends a run in a test."""
+
+
+@pytest.fixture
+def train(material: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, Tensor]]:
+    """Train as the command does, without its pictures, which need packages that tests do without."""
+    monkeypatch.setattr(train_demo, "draw_losses", lambda out: None)
+    monkeypatch.setattr(train_demo, "draw_faces", lambda *_, **__: None)
+
+    def run(out: Path) -> dict[str, Tensor]:
+        options = [word for name, value in PLAN.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        files = ["--material", str(material), "--out", str(out)]
+        fixed = ["--device", "cpu", "--save-every", "4", "--quiet"]
+        monkeypatch.setattr(sys, "argv", ["train_demo", *files, *fixed, *options])
+        train_demo.main()
+        return load_file(out / "demo.safetensors")
+
+    return run
+
+
+def test_a_run_broken_off_ends_as_an_unbroken_one(
+    train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file, bit for bit: weights, optimizers and the averages of weights go on, and so does the seed."""
+    unbroken = train(tmp_path / "unbroken")
+
+    def break_off(out: Path) -> None:
+        raise BrokenOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_demo, "draw_losses", break_off)
+        with pytest.raises(BrokenOffError):
+            train(tmp_path / "broken")
+    half = load_file(tmp_path / "broken" / "demo.safetensors")
+    resumed = train(tmp_path / "broken")
+    assert resumed.keys() == unbroken.keys()
+    for name, tensor in resumed.items():
+        assert torch.equal(tensor, unbroken[name]), name
+    assert any(not torch.equal(half[name], tensor) for name, tensor in resumed.items())
+
+
+def test_a_recorded_step_is_the_step(device: str) -> None:
+    """Weights, numbers drawn and losses are those of the step as it comes, call by call."""
+    weights = []
+    for record in (False, True):
+        torch.manual_seed(1)
+        layer, random = nn.Linear(4, 1).to(device), torch.Generator(device)
+
+        def step(layer: nn.Linear = layer, random: torch.Generator = random) -> dict[str, Tensor]:
+            x = torch.rand(16, 4, generator=random, device=device)
+            loss = (layer(x) - x.sum(dim=1, keepdim=True)).square().mean()
+            layer.zero_grad(set_to_none=True)
+            loss.backward()
+            with torch.no_grad():
+                for weight in layer.parameters():
+                    assert weight.grad is not None
+                    weight -= 0.1 * weight.grad
+            return {"loss": loss.detach()}
+
+        stream = torch.cuda.Stream() if device == "cuda" else None
+        with torch.cuda.stream(stream):
+            run = RecordedStep(step, random) if record else step
+            losses = []
+            for seed in range(8):
+                random.manual_seed(seed)
+                losses.append(float(run()["loss"]))
+        weights.append((losses, [weight.detach().clone() for weight in layer.parameters()]))
+    (plain_losses, plain), (recorded_losses, recorded) = weights
+    assert recorded_losses == pytest.approx(plain_losses, rel=1e-5)  # libraries may sum in another order
+    assert len(set(plain_losses)) == 8
+    for one, other in zip(plain, recorded, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_every_part_of_the_plan_trains(material: Path, device: str) -> None:
+    """More steps of each than are taken before one is recorded; the critic is heeded in the last."""
+    plan = Plan(**(PLAN | {"audio": 5, "faces": 10, "critic_alone": 5}))
+    arguments = argparse.Namespace(device=device, width=0.25, start=None, material=material)
+    stream = torch.cuda.Stream() if device == "cuda" else None
+    with torch.cuda.stream(stream):
+        trainer = Trainer(arguments, plan)
+        before = [weight.detach().clone() for weight in trainer.learner.parameters()]
+        losses = [{name: float(value.detach()) for name, value in trainer.step(i, i).items()} for i in range(15)]
+    assert [set(parts) for parts in losses] == [{"mouth"}] * 5 + [{"l1", "small", "edges", "mouth", "critic"}] * 10
+    assert all(abs(value) < 100 for parts in losses for value in parts.values()), "a loss that is no number"
+    moved = [not torch.equal(a, b) for a, b in zip(before, trainer.learner.parameters(), strict=True)]
+    assert all(moved)

@@ -1,0 +1,110 @@
+"""What is trained: the generator with heads that are thrown away, and what its faces are measured by.
+
+Reference: arXiv 2008.10010; L1 as there, weighted to the mouth, with edges; the sync expert gives way to known mouths.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.tools.demo_batches import Batch, loss_weights
+
+N_PARAMETERS = 4  # of a mouth
+N_MOMENTS = 4  # around the frame, whose mouths the sound's encoder must tell
+COLOUR_MEAN, COLOUR_STD = 0.42, 0.24  # of the pictures
+COPY_SLOPE = 4.5  # of the logit over the colour: the sigmoid is nearly straight
+SMALL_FACES = {"12": 3, "24": 4, "48": 5}  # size in px: block of the decoder
+COPYING_WEIGHT = 100.0  # at the mouth, a difference of 0.1 from the reference counts eleven times
+
+
+def conv_of(block: nn.Module) -> nn.Conv2d:
+    """The convolution of one of the generator's blocks."""
+    conv = block.get_submodule("conv_block.0")
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
+class Learner(nn.Module):
+    """The generator with heads that are thrown away.
+
+    They tell the mouth parameters from the sound's code, and the face at 12, 24 and 48 px from within the decoder:
+    there the sound is near and a mouth is a few pixels.
+    """
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        self.generator = Wav2Lip(width)
+        self._seen: dict[str, Tensor] = {}
+        code = self.generator.audio_encoder[-1]
+        self.to_mouth = nn.Linear(conv_of(code).out_channels, N_MOMENTS * N_PARAMETERS)
+        code.register_forward_hook(lambda _module, _inputs, out: self._seen.update(code=out))
+        self.to_small_face = nn.ModuleDict()
+        for size, index in SMALL_FACES.items():
+            block = self.generator.face_decoder_blocks.get_submodule(str(index))
+            *_, last = block.children()
+            self.to_small_face[size] = nn.Conv2d(conv_of(last).out_channels, 3, 1)
+            block.register_forward_hook(lambda _module, _inputs, out, size=size: self._seen.update({size: out}))
+
+    def mouth(self, mel: Tensor) -> Tensor:
+        """Mouth parameters (B, N_MOMENTS, N_PARAMETERS) of sound windows (B, 1, 80, 16)."""
+        self.generator.audio_encoder(mel.contiguous(memory_format=torch.channels_last))
+        return self._mouth_heard()
+
+    def forward(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Generated faces, the full one first, and the mouth parameters heard."""
+        faces = [self.generator(batch.mel, batch.faces, batch.reference)]
+        faces += [head(self._seen[size]).sigmoid().float() for size, head in self.to_small_face.items()]
+        return faces, self._mouth_heard()
+
+    def _mouth_heard(self) -> Tensor:
+        return self.to_mouth(self._seen["code"].flatten(1)).view(-1, N_MOMENTS, N_PARAMETERS).float()
+
+
+@torch.no_grad()
+def start_as_copier(generator: Wav2Lip) -> None:
+    """Set the outermost layers so that the untrained generator gives the reference back.
+
+    Otherwise its first hours go into learning to pass colours through; so all of them go into changing the mouth.
+    """
+    first = generator.face_encoder_blocks.get_submodule("0.0")
+    joined, to_rgb = generator.output_block[0], generator.output_block[1]
+    assert isinstance(to_rgb, nn.Conv2d) and to_rgb.bias is not None
+    for block in (first, joined):
+        norm = block.get_submodule("conv_block.1")
+        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        norm.weight.fill_(COLOUR_STD)
+        norm.bias.fill_(COLOUR_MEAN)
+        norm.running_mean.fill_(COLOUR_MEAN)
+        norm.running_var.fill_(COLOUR_STD**2)
+    enter, leave = conv_of(first), conv_of(joined)
+    assert enter.bias is not None and leave.bias is not None
+    n_decoded = leave.in_channels - enter.out_channels
+    enter.weight[:3] = 0
+    leave.weight[:3] *= 0.1
+    to_rgb.weight.mul_(0.1)
+    to_rgb.bias.fill_(-COPY_SLOPE / 2)
+    for colour in range(3):  # the reference's channels are 3 to 5 of the input; decoded ones come before the skipped
+        for conv, source in ((enter, 3 + colour), (leave, n_decoded + colour)):
+            conv.weight[colour, source, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = 1
+        to_rgb.weight[colour, colour] = COPY_SLOPE
+    enter.bias[:3] = leave.bias[:3] = 0
+
+
+def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """L1 of colours and of edges, weighted to the mouth, and the error of the mouth parameters where they are known."""
+    target = batch.faces
+    copying = (target - batch.reference).abs().mean(dim=1, keepdim=True)  # where the reference is no help
+    weights, mouth_region = loss_weights(target.shape[-1], target.device)
+    weights = weights * (1 + COPYING_WEIGHT * copying * mouth_region)
+    across = ((out.diff(dim=3) - target.diff(dim=3)).abs() * weights[..., 1:]).mean()
+    downward = ((out.diff(dim=2) - target.diff(dim=2)).abs() * weights[..., 1:, :]).mean()
+    heard = (mouth - batch.mouth).square().mean(dim=(1, 2))
+    pooled = [F.adaptive_avg_pool2d(torch.cat((target, weights), dim=1), face.shape[-1]) for face in small]
+    of_small = [((f - p[:, :3]).abs() * p[:, 3:]).mean() for f, p in zip(small, pooled, strict=True)]
+    return {
+        "l1": ((out - target).abs() * weights).mean(),
+        "small": torch.stack(of_small).mean(),
+        "edges": across + downward,
+        "mouth": (heard * batch.mouth_known).sum() / batch.mouth_known.sum().clamp(min=1),
+    }

@@ -1,0 +1,121 @@
+"""Other people, heads, lights and cameras than the few of the material: what is done to pairs of pictures."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from gpu_lipsync.tools.constants import constant
+from gpu_lipsync.tools.draws import Draws
+from gpu_lipsync.tools.facial_hair import Hair, wear
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, pixel_grid
+
+FACE_PX = 96
+BOX = 0.75  # of the crop's side: the box the product cuts out
+MADE_UP = 0.5  # of the animated stills
+HAIRY = 0.35  # of them: with a moustache, a beard or both
+BEND = 0.045  # of half a box, standard deviation
+TURN = 0.42  # of half a box: how far a mouth is moved aside at most; beyond a half the picture would fold
+NOD = 0.06  # of half a box, standard deviation
+GREY = 0.07  # of the pictures: black and white
+
+
+def views(draws: Draws, n: int) -> tuple[Tensor, Tensor]:
+    """Crop coordinates (n, 96, 96, 2) of the target's pixels and of the reference's.
+
+    A view is shifted, scaled, turned, mirrored and smoothly bent, which makes other faces of few; the reference's
+    is the same or a little beside it, as another frame's would be. Some heads turn and nod: the middle of the face
+    moves and its outline stays, one cheek narrows and the other widens. All of GRID look into the camera.
+    """
+    at = ((torch.arange(FACE_PX) + 0.5) / FACE_PX - 0.5) * 2
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    plain = torch.stack((x, y), dim=2)[None]
+    bend = F.interpolate(draws.normal(n, 2, 5, 5) * BEND, FACE_PX, mode="bicubic", align_corners=True)
+    mirror = draws.sign(n).view(-1, 1, 1)
+    turn = TURN * draws.uniform(n).pow(2) * draws.sign(n)
+    middle_moves = torch.stack((turn, NOD * draws.normal(n).clamp(-3, 3)), dim=1).view(n, 1, 1, 2)
+    first = _affine(draws, n, 1.0)
+    eye = constant(((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)), plain.device)
+    beside = torch.where((draws.uniform(n) < 0.9).view(-1, 1, 1), torch.zeros(1), _affine(draws, n, 0.35) - eye)
+    both = []
+    for affine in (first, first + beside):
+        homogeneous = torch.cat((plain, torch.ones_like(plain[..., :1])), dim=3)
+        points = homogeneous @ affine[:, None] + bend.permute(0, 2, 3, 1)
+        points = torch.cat((points[..., :1] * mirror[..., None], points[..., 1:]), dim=3)
+        points = points + middle_moves * (1 - points.square()).clamp(min=0)
+        both.append(points * (BOX * CROP_PX / 2) + CROP_PX / 2 - 0.5)
+    return both[0], both[1]
+
+
+def _affine(draws: Draws, n: int, strength: float) -> Tensor:
+    """Random maps (n, 3, 2) near the identity, in units of half a box."""
+    scale = draws.normal(n, 2) * 0.04 * strength
+    turn, shear = draws.normal(n) * 0.06 * strength, draws.normal(n) * 0.03 * strength
+    shift = draws.normal(n, 2) * 0.045 * strength
+    rows = torch.stack(
+        (1 + scale[:, 0], turn + shear, -turn, 1 + scale[:, 1], shift[:, 0], shift[:, 1] + 0.02 * strength), dim=1
+    )
+    return rows.view(n, 3, 2)
+
+
+def stretch(draws: Draws, n: int, chance: float, most: float) -> tuple[Tensor, Tensor]:
+    """How much wider and higher a `chance` of mouths become, each (n,): by 1 / (1 - that) in their middle."""
+    some = draws.uniform(n) < chance
+    return 0.2 * draws.normal(n).clamp(-1.5, 1.5) * some, ((most + 0.1) * draws.uniform(n) - 0.1) * some
+
+
+def stretched(points: Tensor, corners: Tensor, wider: Tensor, higher: Tensor) -> Tensor:
+    """Crop coordinates (n, H, W, 2) nearer to the centre of the mouth between corners (n, 2, 2), by up to wider and
+    higher (n,) of the distance.
+
+    Of the reference alone: wider open than the few people's of the material, as strangers' will be that have to shut.
+    Of both pictures alike: fuller lips than theirs.
+    """
+    n = len(points)
+    half = (corners[:, 1] - corners[:, 0]).norm(dim=1).view(n, 1, 1) / 2
+    across, down = (points - corners.mean(dim=1).view(n, 1, 1, 2)).unbind(dim=3)
+    down = down - 0.15 * half  # lips part below the line through the corners
+    near = torch.exp(-((across / (1.3 * half)) ** 2) - (down / half) ** 2)
+    return points - torch.stack((across * near * wider.view(n, 1, 1), down * near * higher.view(n, 1, 1)), dim=3)
+
+
+def made_up(draws: Draws, stills: Faces, pictures: Faces) -> tuple[Faces, Faces]:
+    """Other lips and teeth: what differs from the skin around the mouth differs more, less or in another colour.
+
+    The same for a still and for the picture that it was made of, lipstick and all.
+    """
+    n = len(stills.crops)
+    half = (stills.corners[:, 1] - stills.corners[:, 0]).norm(dim=1).view(n, 1, 1) / 2
+    offset = pixel_grid(n, CROP_PX) - stills.corners.mean(dim=1).view(n, 1, 1, 2)
+    across, down = offset.unbind(dim=3)
+    near = torch.exp(-((across / (1.4 * half)) ** 4) - ((down - 0.15 * half) / half) ** 4)[:, None]
+    skin = (stills.crops * near).sum(dim=(2, 3), keepdim=True) / near.sum(dim=(2, 3), keepdim=True)
+    some = (draws.uniform(n, 1, 1, 1) < MADE_UP).float()
+    more = torch.exp(draws.normal(n, 1, 1, 1) * 0.35 + 0.25 + draws.normal(n, 3, 1, 1) * 0.12) - 1
+    gain = near * more * some
+    stills, pictures = (replace(f, crops=(f.crops + gain * (f.crops - skin)).clamp(0, 1)) for f in (stills, pictures))
+    return stills, pictures
+
+
+def with_hair(draws: Draws, stills: Faces, pictures: Faces) -> tuple[Faces, Faces]:
+    """Some of them with a moustache or a beard, the same on a still and on the picture that it was made of."""
+    hair = Hair.any(len(stills.crops), draws.generator)
+    some = (draws.uniform(len(stills.crops)) < HAIRY).view(-1, 1, 1, 1)
+    stills, pictures = (replace(f, crops=torch.where(some, wear(f, hair), f.crops)) for f in (stills, pictures))
+    return stills, pictures
+
+
+def recoloured(draws: Draws, pictures: Tensor) -> Tensor:
+    """Another light, camera and skin for each pair (n, 2, 3, 96, 96); noise and sharpness for each pair, too."""
+    n = len(pictures)
+    gamma = torch.exp(draws.normal(n, 1, 1, 1, 1) * 0.25)
+    gain = torch.exp(draws.normal(n, 1, 1, 1, 1) * 0.3 - 0.1 + draws.normal(n, 1, 3, 1, 1) * 0.07)
+    out = pictures.clamp(1e-3, 1) ** gamma * gain
+    grey = out.mean(dim=2, keepdim=True)
+    colourful = (1 + draws.normal(n, 1, 1, 1, 1) * 0.25).clamp(0, 1.6) * (draws.uniform(n, 1, 1, 1, 1) >= GREY)
+    out = torch.lerp(grey, out, colourful)
+    slope = (torch.linspace(-1, 1, FACE_PX).view(1, 1, 1, 1, -1) * draws.normal(n, 1, 1, 1, 1)) * 0.12
+    out = out * (1 + slope)
+    soft = F.avg_pool2d(F.pad(out.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(out)
+    return torch.lerp(soft, out, 0.5 + draws.uniform(n, 1, 1, 1, 1) * 0.9).clamp(0, 1)
