@@ -1,5 +1,6 @@
 """The ellipse, its transition moved to where the source picture has edges of its own."""
 
+import math
 from functools import lru_cache, partial
 
 import numpy as np
@@ -10,23 +11,33 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import SOFT_PEAK, Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
-from gpu_lipsync.ops import Axis, axis_matrix, grey, guided_filter, interleaved
+from gpu_lipsync.blend_kernels.soften import softening
+from gpu_lipsync.ops import Axis, axis_matrix, box_blur, grey, guided_filter, interleaved, remembered
 
 RADIUS = 20
 EPS = 0.01
+FADE = 2 / 3  # steeper than multiscale's: a wide even mixture of two pictures has less detail than either
 
 
 def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Refine the mask by a guided filter with the source as guide, then blend.
 
-    The filter spreads the mask beyond its support. It is faded out again towards that border (`1 - (1 - mask)^2`
-    rises twice as steeply as the mask), so that no step appears there. On small faces and masks the radius shrinks:
-    a wide window would level the mask, and the old mouth show through.
+    The filter spreads the mask beyond its support. It is weakened again towards that border, so that no step appears
+    there. On small faces and masks the radius shrinks: a wide window would level the mask, and the old mouth show
+    through.
     """
-    refined = guided_filter(grey(faces), place.mask, radius(place), eps=EPS).clamp_(0.0, 1.0)
+    refined = guided_filter(grey(faces), place.mask, radius(place), eps=EPS)
     patch = mouth_patch(mouths, place, config)
-    weight = interleaved(refined.mul_(place.fade).expand(-1, 3, -1, -1))
+    weight = interleaved(refined.mul_(_confine(place)).clamp_(0.0, 1.0).expand(-1, 3, -1, -1))
     return torch.lerp(faces, patch, weight, out=patch)
+
+
+@remembered(16)
+def _confine(place: Placement) -> Tensor:
+    """What the refined mask is multiplied by, (1, 1, height, width); where the guide is flat, it is averaged twice."""
+    window = 2 * radius(place) + 1
+    smoothed = box_blur(box_blur(place.mask, window), window)
+    return softening(place, smoothed, math.log2(window / 2), FADE)  # octaves: the window's own, no more
 
 
 @lru_cache(maxsize=32)

@@ -49,12 +49,18 @@ class Placement:
     right: int
     values: NDArray[np.float32]  # the mask there, on the host
     mask: Tensor  # the same, (1, 1, bottom - top, right - left) in [0, 1]
-    fade: Tensor  # like mask: 0 and 1 where it is, but rising faster
     weight: Tensor  # the mask once for each colour, interleaved like the pictures that it weighs
 
     @property
     def window(self) -> tuple[int, int, int, int]:
         return self.top, self.bottom, self.left, self.right
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """Row and column of the window's pixel in the middle of the mask."""
+        totals = self.values.sum(axis=1), self.values.sum(axis=0)
+        y, x = (round(float((np.arange(len(total)) * total).sum() / total.sum())) for total in totals)
+        return y, x
 
     def opacity(self, smoothing: Callable[[int, int], NDArray[np.float32]]) -> float:
         """What is left of the mask at its middle once it is smoothed.
@@ -62,11 +68,8 @@ class Placement:
         Args:
             smoothing: gives the weights (n,) by which the smoothed pixel i of an axis of n is made, from n and i.
         """
-        weights = []
-        for total in (self.values.sum(axis=1), self.values.sum(axis=0)):
-            middle = round(float((np.arange(len(total)) * total).sum() / total.sum()))
-            weights.append(smoothing(len(total), middle))
-        return float(weights[0] @ self.values @ weights[1])
+        rows, cols = (smoothing(size, at) for size, at in zip(self.values.shape, self.middle, strict=True))
+        return float(rows @ self.values @ cols)
 
 
 def elliptical_mask(height: int, width: int, config: BlendConfig, device: torch.device | str = "cpu") -> Tensor:
@@ -102,7 +105,7 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1), device)
-    return Placement(height, width, 0, height, 0, width, np.ones((1, 1), np.float32), ones, ones, ones)
+    return Placement(height, width, 0, height, 0, width, np.ones((1, 1), np.float32), ones, ones)
 
 
 @remembered(16)
@@ -119,7 +122,7 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
     values = mask[top:bottom, left:right].copy()
     cut = upload(torch.tensor(values), device)[None, None]
     weight = interleaved(cut.expand(-1, 3, -1, -1))
-    return Placement(height, width, top, bottom, left, right, values, cut, 1 - (1 - cut) ** 2, weight)
+    return Placement(height, width, top, bottom, left, right, values, cut, weight)
 
 
 @lru_cache(maxsize=16)

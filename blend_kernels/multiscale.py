@@ -11,37 +11,59 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import SOFT_PEAK, Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
-from gpu_lipsync.ops import Axis, axis_matrix, interleaved, pyramid_down, pyramid_up
+from gpu_lipsync.blend_kernels.soften import TINY, softening
+from gpu_lipsync.ops import Axis, axis_matrix, interleaved, pyramid_down, pyramid_up, remembered
 
 SMALLEST = 6  # side of the coarsest level, pixels, at least
+FADE = 0.5
 
 
 def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Blend each band of detail under a mask as smooth as the band is coarse.
 
     The pyramid is linear, so blending two pictures' bands is the same as masking the bands of their difference: one
-    pyramid does for both. What the coarse masks would carry beyond the mask's support is faded out towards it.
+    pyramid does for both. What the coarse masks carry beyond the mask's support is taken away in the end.
 
     Reference: P. Burt, E. Adelson, "A Multiresolution Spline with Application to Image Mosaics", 1983.
     """
-    difference, mask = mouth_patch(mouths, place, config).sub_(faces).contiguous(), place.mask
+    difference, (masks, confine) = mouth_patch(mouths, place, config).sub_(faces).contiguous(), _masks(place)
     bands: list[Tensor] = []
-    for _ in range(n_octaves(place)):
+    for mask in masks[:-1]:
         coarser = pyramid_down(difference)
         bands.append(difference.sub_(pyramid_up(coarser, _size(difference))).mul_(mask))
-        difference, mask = coarser, pyramid_down(mask)
-    total = difference * mask
+        difference = coarser
+    total = difference.mul_(masks[-1])
     for band in reversed(bands):
         total = band.add_(pyramid_up(total, _size(band)))
-    return interleaved(total.mul_(place.fade)).add_(faces).clamp_(0.0, 1.0)
+    return interleaved(total.mul_(confine)).add_(faces).clamp_(0.0, 1.0)
+
+
+@remembered(16)
+def _masks(place: Placement) -> tuple[list[Tensor], Tensor]:
+    """The bands' masks from fine to coarse, and what the sum of the bands is multiplied by: (1, 1, height, width)."""
+    smoothed = [place.mask]
+    for _ in range(n_octaves(place)):
+        smoothed.append(pyramid_down(smoothed[-1]))
+    coarsest = back = smoothed[-1]
+    for finer in reversed(smoothed[:-1]):
+        back = pyramid_up(back, _size(finer))
+    confine = softening(place, back, most_octaves(place), FADE)
+    # Detail stays where the mask and its fade put it, but for a hard edge, which the bands in between would overshoot.
+    masks = [(place.mask ** (1 + FADE) / confine.clamp_min(TINY)).clamp_max(1 / SOFT_PEAK)]
+    while len(masks) < n_octaves(place):
+        masks.append(pyramid_down(masks[-1]))
+    return [*masks[: n_octaves(place)], coarsest], confine
 
 
 @lru_cache(maxsize=32)
 def n_octaves(place: Placement) -> int:
-    """As many as there are, and as leave the mask opaque: beyond, the old mouth's light and colour show through."""
-    most = max(1, int(math.log2(min(place.values.shape) / SMALLEST)))
-    opaque = (n for n in range(most, 1, -1) if place.opacity(partial(_coarsest, n)) >= SOFT_PEAK)
-    return next(opaque, 1)
+    """As many as there are, or none, and as leave the mask opaque: beyond, the old mouth's colour shows through."""
+    opaque = (n for n in range(most_octaves(place), 0, -1) if place.opacity(partial(_coarsest, n)) >= SOFT_PEAK)
+    return next(opaque, 0)
+
+
+def most_octaves(place: Placement) -> int:
+    return max(1, int(math.log2(min(place.values.shape) / SMALLEST)))
 
 
 def _coarsest(n_levels: int, size: int, at: int) -> NDArray[np.float32]:

@@ -168,53 +168,60 @@ LOOKS: list[dict[str, object]] = [  # the defaults, a moustache, a hard edge, a 
     {"mouth_region_size": 0.8, "blur_intensity": 31},
     {"mouth_region_size": 1.0, "blur_intensity": 201},
 ]
+TINY = {"mouth_region_size": 0.2}  # a mask that has room for hardly an octave on crops up to 260 px
+SMALL = [(48, 48), (57, 71), (64, 56), (80, 64), (90, 76)]  # where octaves are few, so that one is much
 
 
 @pytest.mark.parametrize("real", [False, True], ids=["drawn", "photograph"])
-@pytest.mark.parametrize("settings", LOOKS, ids=str)
-@pytest.mark.parametrize("size", [(48, 48), (100, 80), (200, 160), (360, 300), (620, 512), (1080, 1080)], ids=str)
+@pytest.mark.parametrize("settings", [*LOOKS, TINY], ids=str)
+@pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512), (1080, 1080)], ids=str)
 @pytest.mark.parametrize("method", ["multiscale", "guided"])
 def test_the_seam_is_softer_than_the_ellipse_s(
     method: str, size: tuple[int, int], settings: dict[str, object], real: bool
 ) -> None:
-    """On a patch that differs from the face in colour alone, every gradient that a blend adds is seam."""
+    """On a patch that differs from the face in colour alone, every gradient that a blend adds is seam.
+
+    At most 0.93 of the ellipse's was measured, at 25 sizes from 48 to 360 px and 11 settings.
+    """
     for tint in TINTS if size[0] < 600 else TINTS[::3]:  # at 1080 px a second each
         of = excess(size, 60, tint, settings, real)  # detail that 96 x 96 pixels can hold
-        assert of(method)[0] < (1.0 if settings else 0.93) * of("ellipse")[0]
+        assert of(method)[0] < 0.95 * of("ellipse")[0]
 
 
 @pytest.mark.parametrize("settings", LOOKS[:2], ids=str)
-@pytest.mark.parametrize("size", [(64, 56), (80, 64), (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
+@pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
 @pytest.mark.parametrize("method", ["multiscale", "guided"])
 def test_a_photograph_gains_less_gradient_than_by_the_ellipse(
     method: str, size: tuple[int, int], settings: dict[str, object]
 ) -> None:
     """The result's gradients in excess of the source's, where the patch is lighter: a darker one has weaker gradients
-    than the source to begin with, so that the sum says nothing of the seam. At 48 px `guided` is a fifth above
-    by 5 % and below by 10 %: a step of a level counts for much there.
+    than the source to begin with, so that the sum says nothing of the seam. At 48 px a step of a level counts for
+    much, and `guided` is even with the ellipse by 5 %.
     """
+    even = method == "guided" and size == (48, 48)
     for tint in TINTS[2:]:
         of = excess(size, 60, tint, settings, real=True)
-        assert 0 < of(method)[1] < of("ellipse")[1]
+        assert 0 < of(method)[1] < (1.02 if even else 1.0) * of("ellipse")[1]
 
 
-@pytest.mark.parametrize("size", [(100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
-def test_a_smooth_cheek_shows_less_of_a_seam(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("settings", LOOKS[:2], ids=str)
+@pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
+def test_a_smooth_cheek_shows_less_of_a_seam(size: tuple[int, int], settings: dict[str, object]) -> None:
     """Where the source has hardly a gradient of its own, so that the result's in excess of it is the seam alone.
 
-    `guided` hides a seam behind the source's edges; here are none, and it is even with the ellipse. So is `multiscale`
-    where the mask is too small to be spread much.
+    `guided` hides a seam behind the source's edges; here are none, and on small crops it is about even with the
+    ellipse.
     """
     for tint in TINTS:
-        of = excess(size, 6, tint, {}, real=False)
+        of = excess(size, 6, tint, settings, real=False)
         assert 0 < of("multiscale")[1] < of("ellipse")[1]
 
 
 @pytest.mark.parametrize("settings", LOOKS, ids=str)
 @pytest.mark.parametrize(
     ("size", "real"),
-    [(size, False) for size in ((48, 48), (200, 160), (333, 257), (620, 512), (1080, 1080))]
-    + [((48, 48), True), ((100, 80), True)],  # no larger than the photograph's own pixels
+    [(size, False) for size in (*SMALL, (200, 160), (333, 257), (620, 512), (1080, 1080))]
+    + [(size, True) for size in (*SMALL, (100, 80))],  # no larger than the photograph's own pixels
     ids=str,
 )
 @pytest.mark.parametrize("method", ["multiscale", "guided"])
@@ -233,7 +240,7 @@ def test_no_detail_is_lost_inside_the_mask(
         assert detail(method) >= detail("ellipse")
 
 
-@pytest.mark.parametrize("size", [(48, 48), (80, 64), (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
+@pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
 @pytest.mark.parametrize("method", MASKED)
 def test_the_new_mouth_is_what_one_sees(method: str, size: tuple[int, int]) -> None:
     """A black mouth on a white face: no mode lets the old lips shine through at the mask's centre."""
@@ -242,8 +249,23 @@ def test_the_new_mouth_is_what_one_sees(method: str, size: tuple[int, int]) -> N
         config = {"mouth_region_size": region, "blur_intensity": feather}
         result = pictures.levels(blend(face, np.zeros((96, 96, 3), np.uint8), method=method, **config))
         centre = float(result[int(0.65 * size[0]), size[1] // 2].max()) / 255
-        few_pixels = region == 0.1 and size[0] < 100  # narrower than the least that those two modes spread it
-        assert centre <= (0.25 if few_pixels else OLD_LIPS[method]), f"{region = }, {feather = }"
+        assert centre <= OLD_LIPS[method], f"{region = }, {feather = }"
+
+
+@pytest.mark.parametrize("size", [*SMALL, (360, 300)], ids=str)
+def test_bands_do_not_overshoot(size: tuple[int, int]) -> None:
+    """A chequered mouth on a grey face: no pixel ends up further from grey than the patch is.
+
+    But for the pyramid's own ringing beside a hard edge: up to 1.04 of it, as long as no band counts more than whole.
+    """
+    faces = torch.full((1, 3, *size), 0.5)
+    for cell in (4, 8, 16, 32):
+        sign = (torch.arange(96) // cell % 2 * 2 - 1).float()
+        mouths = (0.5 + 0.1 * sign[:, None] * sign).expand(1, 3, -1, -1)
+        most = (blend_mouths(faces, mouths, BlendConfig(method="original")) - 0.5).abs().max()
+        for region, feather in FLAGS:
+            config = BlendConfig(method="multiscale", mouth_region_size=region, blur_intensity=feather)
+            assert (blend_mouths(faces, mouths, config) - 0.5).abs().max() <= 1.06 * most, f"{cell = }, {config = }"
 
 
 def hd_in_steps(face: Tensor, patch: Tensor, amount: float) -> Tensor:
