@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.containers import open_container
-from gpu_lipsync.decoders import DecoderUnavailableError, PyavDecoder, coded_size, turned
+from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
+from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size, turned
 from gpu_lipsync.video_info import VideoInfo
 
 # By AVColorSpace and AVColorRange; what is not tagged is taken for BT.601, limited range, as swscale and players do.

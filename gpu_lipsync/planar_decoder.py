@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.colours import Colours, plain_colours
-from gpu_lipsync.decoders import DecoderUnavailableError, PyavDecoder, coded_size
+from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.frame_layout import FrameLayout, Yuv420Frames
+from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size
 from gpu_lipsync.video_info import VideoInfo
 
 

@@ -18,7 +18,6 @@ from gpu_lipsync.decoders import (
     Decoder,
     DecoderUnavailableError,
     DecordDecoder,
-    PyavDecoder,
     TorchcodecDecoder,
     require_same_picture,
 )
@@ -27,6 +26,7 @@ from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.nvdec import NvdecDecoder
 from gpu_lipsync.ops import upload
 from gpu_lipsync.planar_decoder import PlanarDecoder
+from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
 from gpu_lipsync.video_info import VideoInfo, probe_video

@@ -96,7 +96,7 @@ def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: py
         raise av.FFmpegError(-1163346256, "Not yet implemented in FFmpeg, patches welcome")
 
     with open_video(path, FrameConfig(decoder="pyav")) as video:
-        monkeypatch.setattr("gpu_lipsync.decoders.decoded", unsupported)
+        monkeypatch.setattr("gpu_lipsync.pyav_decoder.decoded", unsupported)
         with pytest.raises(MediaError, match=f"{path}.*patches welcome"):
             next(video.batches(range(20), 7))
 

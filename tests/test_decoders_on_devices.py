@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gpu_lipsync import video
 from gpu_lipsync.config import DecoderName
-from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, PyavDecoder, require_same_picture
+from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, require_same_picture
 from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video_info import VideoInfo, probe_video
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"

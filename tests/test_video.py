@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.decoders import PyavDecoder
 from gpu_lipsync.errors import ConfigError, MediaError
+from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, tone, write_clip, write_sound
