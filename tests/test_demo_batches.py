@@ -13,11 +13,11 @@ from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools import picture_variety, retrain_hearing
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.draws import Draws
-from gpu_lipsync.tools.picture_variety import BOX, TURN, stretched, views
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, pixel_grid
+from gpu_lipsync.tools.picture_variety import BOX, TURN, morphed, stretched, views
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, pixel_grid, sample
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
 from tests.residency import fake_cuda, watched
-from tests.talkers import small_material, talk
+from tests.talkers import sample_faces, small_material, talk
 
 
 def test_sound_and_mouth_are_of_the_same_talk_and_moment() -> None:
@@ -85,6 +85,22 @@ def test_mouths_grow_in_their_middle_alone() -> None:
     torch.testing.assert_close(at_centre.mean(dim=(1, 2)), expected, rtol=0, atol=0.02)  # half a pixel off the centre
     assert (moved - points)[:, :40].abs().max() < 0.1, "a tenth of a pixel is not seen"
     assert (moved[..., 0].diff(dim=2) > 0).all() and (moved[..., 1].diff(dim=1) > 0).all()
+
+
+def test_two_people_meet_at_eyes_and_mouth() -> None:
+    """The second is a picture of its own coordinates: what is seen at the first's eyes says where it comes from."""
+    one = sample_faces(1)
+    ramp = pixel_grid(1).permute(0, 3, 1, 2) / CROP_PX
+    other = Faces(
+        crops=torch.cat((ramp, ramp[:, :1]), dim=1),
+        corners=torch.tensor([[[47.0, 88.0], [80.0, 83.0]]]),
+        eyes=torch.tensor([[[40.0, 51.0], [77.0, 45.0]]]),
+        lips=one.lips,
+    )
+    seen = morphed(one, other, torch.ones(1)).crops[:, :2]
+    for ours, theirs in ((one.eyes, other.eyes), (one.corners.mean(1, True), other.corners.mean(1, True))):
+        found = sample(seen, ours[:, None])[:, :, 0].transpose(1, 2) * CROP_PX
+        torch.testing.assert_close(found, theirs, rtol=0, atol=1e-2)  # a ramp is bilinear; float32
 
 
 def test_everybody_comes_as_often_as_anybody(material: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
 from gpu_lipsync.tools.draws import Draws
-from gpu_lipsync.tools.picture_variety import made_up, recoloured, stretch, stretched, views, with_hair
+from gpu_lipsync.tools.picture_variety import made_up, morphed, recoloured, stretch, stretched, views, with_hair
 from gpu_lipsync.tools.sound_variety import roughened, silence
-from gpu_lipsync.tools.synthetic_talkers import Faces, Looks, animate, morphed, sample
+from gpu_lipsync.tools.synthetic_talkers import Faces, Looks, animate, sample
 from gpu_lipsync.tools.talks import Talks
 
 REAL_SHARE = 0.25

@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 from gpu_lipsync.tools.constants import constant
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.facial_hair import Hair, wear
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, pixel_grid
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, pixel_grid, sample
 
 FACE_PX = 96
 BOX = 0.75  # of the crop's side: the box the product cuts out
@@ -78,6 +78,24 @@ def stretched(points: Tensor, corners: Tensor, wider: Tensor, higher: Tensor) ->
     down = down - 0.15 * half  # lips part below the line through the corners
     near = torch.exp(-((across / (1.3 * half)) ** 2) - (down / half) ** 2)
     return points - torch.stack((across * near * wider.view(n, 1, 1), down * near * higher.view(n, 1, 1)), dim=3)
+
+
+def _triangle(faces: Faces) -> tuple[Tensor, Tensor]:
+    """The middle of each mouth (N, 1, 1, 2), and from there to both eyes (N, 2, 2), in pixels."""
+    mouth = faces.corners.mean(dim=1, keepdim=True)
+    return mouth[:, None], faces.eyes - mouth
+
+
+def morphed(first: Faces, second: Faces, share: Tensor) -> Faces:
+    """New people between two: the second's eyes and mouth laid over the first's, and `share` (N,) of it mixed in."""
+    mouth, sides = _triangle(first)
+    other_mouth, other_sides = _triangle(second)
+    across = sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]
+    adjugate = torch.stack((sides[:, 1, 1], -sides[:, 0, 1], -sides[:, 1, 0], sides[:, 0, 0]), dim=1).view(-1, 2, 2)
+    linear = adjugate @ other_sides / across.view(-1, 1, 1)  # a solver would make the host wait for the device
+    moved = (pixel_grid(len(share)) - mouth) @ linear[:, None] + other_mouth
+    crops = torch.lerp(first.crops, sample(second.crops, moved), share.view(-1, 1, 1, 1))
+    return Faces(crops=crops, corners=first.corners, eyes=first.eyes, lips=first.lips)
 
 
 def made_up(draws: Draws, stills: Faces, pictures: Faces) -> tuple[Faces, Faces]:

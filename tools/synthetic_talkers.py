@@ -239,21 +239,3 @@ def shut(faces: Faces) -> Faces:
     crops = animate(faces, torch.zeros(n, 4), looks=plain, points=pixel_grid(n))
     together = torch.lerp(faces.lips[:, :1], faces.lips[:, 1:], UPPER_SHARE)
     return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, lips=together.expand(-1, 2, -1))
-
-
-def _triangle(faces: Faces) -> tuple[Tensor, Tensor]:
-    """The middle of each mouth (N, 1, 1, 2), and from there to both eyes (N, 2, 2), in pixels."""
-    mouth = faces.corners.mean(dim=1, keepdim=True)
-    return mouth[:, None], faces.eyes - mouth
-
-
-def morphed(first: Faces, second: Faces, share: Tensor) -> Faces:
-    """New people between two: the second's eyes and mouth laid over the first's, and `share` (N,) of it mixed in."""
-    mouth, sides = _triangle(first)
-    other_mouth, other_sides = _triangle(second)
-    across = sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]
-    adjugate = torch.stack((sides[:, 1, 1], -sides[:, 0, 1], -sides[:, 1, 0], sides[:, 0, 0]), dim=1).view(-1, 2, 2)
-    linear = adjugate @ other_sides / across.view(-1, 1, 1)  # a solver would make the host wait for the device
-    moved = (pixel_grid(len(share)) - mouth) @ linear[:, None] + other_mouth
-    crops = torch.lerp(first.crops, sample(second.crops, moved), share.view(-1, 1, 1, 1))
-    return Faces(crops=crops, corners=first.corners, eyes=first.eyes, lips=first.lips)
