@@ -22,6 +22,7 @@ class Residency(TorchDispatchMode):
         super().__init__()
         self.operations: list[str] = []
         self.offences: list[str] = []
+        self.of_the_host: list[str] = []  # operations that are given a tensor on the host, uploads too
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Do the operation, then judge it."""
@@ -29,6 +30,8 @@ class Residency(TorchDispatchMode):
         name = func._overloadpacket.__name__
         if func.namespace != "prim":
             self.operations.append(name)
+            if any(t.device.type == "cpu" for t in _tensors((args, kwargs))):
+                self.of_the_host.append(name)
             offence = _offence(name, _tensors((args, kwargs)), _tensors(result))
             if offence:
                 self.offences.append(f"{func}: {offence}")

@@ -1,8 +1,5 @@
 """The modes against OpenCV, against each other, and against what they promise."""
 
-from collections.abc import Callable
-
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,24 +8,13 @@ from torch import Tensor
 from gpu_lipsync import ops
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, blend_mouths, elliptical_mask
 from tests import oracles, pictures
+from tests.blending import FLAGS, SMALL, blend, face_and_mouth, laplacian
 
 # How much of the source may be left at the mask's centre, whose peak is at least 0.99: two modes spread the mask, and
 # hd keeps 0.15 of the source by definition (and black is not quite black after CLAHE).
 OLD_LIPS = {"ellipse": 0.012, "edge_aware": 0.012, "multiscale": 0.1, "guided": 0.1, "hd": 0.18}
 MASKED = [name for name in BLENDS if name != "original"]
 FIT = [(200, 160), (360, 300), (333, 257), (620, 512)]  # crops that the stated feather fits
-
-
-def face_and_mouth(height: int, width: int, shift: int = 0, tint: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """A face, and a generator's view of it: 96 x 96, its mouth moved by `shift` pixels, its colour off by `tint`."""
-    face = pictures.face_like(height, width)
-    mouth = cv2.resize(np.roll(face, shift, axis=0), (96, 96), interpolation=cv2.INTER_LINEAR)
-    return face, (mouth * (1.0 + tint)).clip(0, 255).round().astype(np.uint8)
-
-
-def blend(face: np.ndarray, mouth: np.ndarray, device: str = "cpu", **settings: object) -> Tensor:
-    config = BlendConfig(**settings)  # type: ignore[arg-type]
-    return blend_mouths(pictures.batch(face, device=device), pictures.batch(mouth, device=device), config)
 
 
 @pytest.mark.parametrize("size", FIT, ids=str)
@@ -48,9 +34,6 @@ def test_matches_opencv(method: str, size: tuple[int, int], sharpen: float | Non
     touched = mask > 0 if method != "original" else mask >= 0
     # The reference rounds its patch to 8 bits before it blends.
     assert difference.max() <= 1 and difference[touched].mean() <= 0.3
-
-
-FLAGS = [(0.6, 51), (0.4, 51), (0.3, 15), (0.8, 31), (0.95, 3), (1.0, 1), (0.1, 201)]  # region, feather
 
 
 @pytest.mark.parametrize("size", [(48, 48), (100, 80), (200, 160), (360, 300), (620, 512), (1080, 1080)], ids=str)
@@ -132,114 +115,6 @@ def test_nothing_outside_the_mask_changes(method: str, size: tuple[int, int], de
         assert result.min() >= 0 and result.max() <= 1
 
 
-Excess = Callable[[str], tuple[float, float]]  # of a mode: what it adds, and what the result has more than the source
-
-
-def laplacian(image: np.ndarray) -> np.ndarray:
-    return cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
-
-
-def gradient_energy(image: np.ndarray) -> np.ndarray:
-    return sum((cv2.Sobel(image, cv2.CV_32F, *d, scale=1 / 8) ** 2).sum(-1) for d in ((1, 0), (0, 1)))
-
-
-def excess(size: tuple[int, int], softness: float, tint: float, settings: dict[str, object], real: bool) -> Excess:
-    """How much of a seam each mode leaves on a face that differs from its patch in colour alone."""
-    raw = pictures.portrait(*size) if real else pictures.face_like(*size)
-    face = cv2.GaussianBlur(raw, (0, 0), size[0] / softness)
-    mouth = (cv2.resize(face, (96, 96)) * (1 + tint)).clip(0, 255).round().astype(np.uint8)
-    mask = elliptical_mask(*size, BlendConfig(**settings))[0, 0].numpy()  # type: ignore[arg-type]
-    edge = (mask > 0.02) & (mask < 0.98)
-
-    def of(method: str) -> tuple[float, float]:
-        picture = pictures.levels(blend(face, mouth, method=method, **settings))
-        added = gradient_energy(picture - face)
-        more = gradient_energy(picture) - gradient_energy(face.astype(np.float32))
-        return float(added[edge].mean()), float(more[edge].mean())
-
-    return of
-
-
-TINTS = [-0.1, -0.05, 0.05, 0.1]
-LOOKS: list[dict[str, object]] = [  # the defaults, a moustache, a hard edge, a large mouth, the ends of both ranges
-    {},
-    {"mouth_region_size": 0.4},
-    {"mouth_region_size": 0.4, "blur_intensity": 15},
-    {"mouth_region_size": 0.8, "blur_intensity": 31},
-    {"mouth_region_size": 1.0, "blur_intensity": 201},
-]
-TINY = {"mouth_region_size": 0.2}  # a mask that has room for hardly an octave on crops up to 260 px
-SMALL = [(48, 48), (57, 71), (64, 56), (80, 64), (90, 76)]  # where octaves are few, so that one is much
-
-
-@pytest.mark.parametrize("real", [False, True], ids=["drawn", "photograph"])
-@pytest.mark.parametrize("settings", [*LOOKS, TINY], ids=str)
-@pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512), (1080, 1080)], ids=str)
-@pytest.mark.parametrize("method", ["multiscale", "guided"])
-def test_the_seam_is_softer_than_the_ellipse_s(
-    method: str, size: tuple[int, int], settings: dict[str, object], real: bool
-) -> None:
-    """On a patch that differs from the face in colour alone, every gradient that a blend adds is seam.
-
-    At most 0.93 of the ellipse's was measured, at 25 sizes from 48 to 360 px and 11 settings.
-    """
-    for tint in TINTS if size[0] < 600 else TINTS[::3]:  # at 1080 px a second each
-        of = excess(size, 60, tint, settings, real)  # detail that 96 x 96 pixels can hold
-        assert of(method)[0] < 0.95 * of("ellipse")[0]
-
-
-@pytest.mark.parametrize("settings", LOOKS[:2], ids=str)
-@pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
-@pytest.mark.parametrize("method", ["multiscale", "guided"])
-def test_a_photograph_gains_less_gradient_than_by_the_ellipse(
-    method: str, size: tuple[int, int], settings: dict[str, object]
-) -> None:
-    """The result's gradients in excess of the source's, where the patch is lighter: a darker one has weaker gradients
-    than the source to begin with, so that the sum says nothing of the seam. At 48 px a step of a level counts for
-    much, and `guided` is even with the ellipse by 5 %.
-    """
-    even = method == "guided" and size == (48, 48)
-    for tint in TINTS[2:]:
-        of = excess(size, 60, tint, settings, real=True)
-        assert 0 < of(method)[1] < (1.02 if even else 1.0) * of("ellipse")[1]
-
-
-@pytest.mark.parametrize("settings", LOOKS[:2], ids=str)
-@pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
-def test_a_smooth_cheek_shows_less_of_a_seam(size: tuple[int, int], settings: dict[str, object]) -> None:
-    """Where the source has hardly a gradient of its own, so that the result's in excess of it is the seam alone.
-
-    `guided` hides a seam behind the source's edges; here are none, and on small crops it is about even with the
-    ellipse.
-    """
-    for tint in TINTS:
-        of = excess(size, 6, tint, settings, real=False)
-        assert 0 < of("multiscale")[1] < of("ellipse")[1]
-
-
-@pytest.mark.parametrize("settings", LOOKS, ids=str)
-@pytest.mark.parametrize(
-    ("size", "real"),
-    [(size, False) for size in (*SMALL, (200, 160), (333, 257), (620, 512), (1080, 1080))]
-    + [(size, True) for size in (*SMALL, (100, 80))],  # no larger than the photograph's own pixels
-    ids=str,
-)
-@pytest.mark.parametrize("method", ["multiscale", "guided"])
-def test_no_detail_is_lost_inside_the_mask(
-    method: str, size: tuple[int, int], real: bool, settings: dict[str, object]
-) -> None:
-    """The predecessor's two modes of these names low-passed the whole crop."""
-    face = pictures.portrait(*size) if real else pictures.face_like(*size)
-    inside = elliptical_mask(*size, BlendConfig(**settings))[0, 0].numpy() > 0  # type: ignore[arg-type]
-    for tint in TINTS if size[0] < 600 else TINTS[::3]:
-        mouth = (cv2.resize(face, (96, 96)) * (1 + tint)).clip(0, 255).round().astype(np.uint8)
-
-        def detail(name: str, mouth: np.ndarray = mouth) -> float:
-            return float((laplacian(pictures.levels(blend(face, mouth, method=name, **settings)))[inside] ** 2).mean())
-
-        assert detail(method) >= detail("ellipse")
-
-
 @pytest.mark.parametrize("size", [*SMALL, (100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
 @pytest.mark.parametrize("method", MASKED)
 def test_the_new_mouth_is_what_one_sees(method: str, size: tuple[int, int]) -> None:
@@ -250,22 +125,6 @@ def test_the_new_mouth_is_what_one_sees(method: str, size: tuple[int, int]) -> N
         result = pictures.levels(blend(face, np.zeros((96, 96, 3), np.uint8), method=method, **config))
         centre = float(result[int(0.65 * size[0]), size[1] // 2].max()) / 255
         assert centre <= OLD_LIPS[method], f"{region = }, {feather = }"
-
-
-@pytest.mark.parametrize("size", [*SMALL, (360, 300)], ids=str)
-def test_bands_do_not_overshoot(size: tuple[int, int]) -> None:
-    """A chequered mouth on a grey face: no pixel ends up further from grey than the patch is.
-
-    But for the pyramid's own ringing beside a hard edge: up to 1.04 of it, as long as no band counts more than whole.
-    """
-    faces = torch.full((1, 3, *size), 0.5)
-    for cell in (4, 8, 16, 32):
-        sign = (torch.arange(96) // cell % 2 * 2 - 1).float()
-        mouths = (0.5 + 0.1 * sign[:, None] * sign).expand(1, 3, -1, -1)
-        most = (blend_mouths(faces, mouths, BlendConfig(method="original")) - 0.5).abs().max()
-        for region, feather in FLAGS:
-            config = BlendConfig(method="multiscale", mouth_region_size=region, blur_intensity=feather)
-            assert (blend_mouths(faces, mouths, config) - 0.5).abs().max() <= 1.06 * most, f"{cell = }, {config = }"
 
 
 def hd_in_steps(face: Tensor, patch: Tensor, amount: float) -> Tensor:

@@ -70,8 +70,44 @@ def test_a_run_broken_off_ends_as_an_unbroken_one(
     assert any(not torch.equal(half[name], tensor) for name, tensor in resumed.items())
 
 
+def test_what_ships_is_the_mean_of_weights(
+    train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the first step, from which the average starts, and a share of those of the sixth."""
+    weights: list[dict[str, Tensor]] = []
+    step = Trainer.step
+
+    def watched(trainer: Trainer, number: int, seed: int) -> dict[str, Tensor]:
+        losses = step(trainer, number, seed)
+        weights.append({name: t.clone() for name, t in trainer.learner.generator.state_dict().items()})
+        return losses
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    train(tmp_path / "run")
+    average = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["average"]
+    share = 10 / (5 - PLAN["audio"] + 20)
+    for name, tensor in average.items():
+        expected = weights[0][name].lerp(weights[5][name], share) if tensor.is_floating_point() else weights[-1][name]
+        torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-6, msg=name)  # two ways to mix in float32
+
+
+def test_a_critic_that_is_heeded_changes_what_is_learnt(material: Path) -> None:
+    """From the same weights and the same batch."""
+    learnt = []
+    for alone in (0, 1):
+        torch.manual_seed(0)
+        plan = Plan(**(PLAN | {"audio": 0, "critic_alone": alone}))
+        arguments = argparse.Namespace(device="cpu", width=0.25, start=None, material=material)
+        trainer = Trainer(arguments, plan)
+        trainer.step(0, 0)
+        learnt.append(torch.cat([weight.detach().flatten() for weight in trainer.learner.generator.parameters()]))
+    assert not torch.equal(*learnt)
+
+
 def test_a_recorded_step_is_the_step(device: str) -> None:
     """Weights, numbers drawn and losses are those of the step as it comes, call by call."""
+    if device == "cpu":
+        pytest.skip("nothing is recorded on a CPU")
     weights = []
     for record in (False, True):
         torch.manual_seed(1)

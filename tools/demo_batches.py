@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
+from gpu_lipsync.ops import device_constant
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.picture_variety import made_up, morphed, recoloured, stretch, stretched, views, with_hair
 from gpu_lipsync.tools.sound_variety import roughened, silence
@@ -38,7 +38,7 @@ class Batch:
     mouth_known: Tensor
 
 
-@lru_cache
+@device_constant
 def loss_weights(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Weights of the loss, mean 1, the mouth most and the upper half least, and the mouth's region in [0, 1].
 

@@ -54,7 +54,7 @@ class Plan:
             return 3e-3 * min(1, step / 200, 1.05 - step / self.audio)
         done = step - self.audio
         left = self.faces - done
-        return self.learning_rate * min(1.0, (done + 1) / 100, max(left, 1) / self.decay)
+        return self.learning_rate * min(1.0, (done + 1) / 100, max(left, 1) / max(self.decay, 1))
 
 
 class Trainer:
@@ -107,7 +107,10 @@ class Trainer:
             module.load_state_dict(state[name])
         for optimizer in (self._optimizer, self._critic_optimizer):
             for group in optimizer.param_groups:
-                group["capturable"] = self._device.type == "cuda"
+                rate = torch.zeros((), device=self._device)
+                group.update(lr=rate, fused=True, capturable=self._device.type == "cuda")
+            for moments in optimizer.state.values():
+                moments["step"] = moments["step"].to(self._device)
 
     def _adam(self, module: nn.Module, **options: Any) -> torch.optim.AdamW:
         rate = torch.zeros((), device=self._device)
@@ -137,8 +140,8 @@ class Trainer:
                 self._critic_optimizer.zero_grad(set_to_none=True)
                 parts["critic"].backward()
                 self._critic_optimizer.step()
-            if heeding:
-                loss = loss + self._plan.critic_share * self.critic.pull(parts["l1"], out, batch.faces)
+        if heeding:  # outside autocast, which keeps the critic's weights as they were before its own step
+            loss = loss + self._plan.critic_share * self.critic.pull(parts["l1"], out, batch.faces)
         self._learn(loss)
         return parts
 
@@ -154,7 +157,8 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.benchmark = True  # shapes never change
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with torch.cuda.stream(torch.cuda.Stream()) if arguments.device == "cuda" else nullcontext():
+    device = torch.device(arguments.device)
+    with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext():
         _train(arguments, plan)
 
 
