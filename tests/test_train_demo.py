@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,30 @@ def test_a_run_broken_off_ends_as_an_unbroken_one(
     for name, tensor in resumed.items():
         assert torch.equal(tensor, unbroken[name]), name
     assert any(not torch.equal(half[name], tensor) for name, tensor in resumed.items())
+
+
+def test_another_run_goes_on_from_a_state(train: Callable[[Path], dict[str, Tensor]], tmp_path: Path) -> None:
+    """Networks and optimizers are as that run left them, the critic's as well; the plan starts anew."""
+    train(tmp_path / "first")
+    left = tmp_path / "first" / "state.pt"
+    arguments = argparse.Namespace(device="cpu", width=0.25, start=left, material=tmp_path / "material.pt")
+    trainer = Trainer(arguments, Plan(**(PLAN | {"audio": 0})))
+    state = torch.load(left, weights_only=True)
+    for name, module in trainer.modules().items():
+        torch.testing.assert_close(tensors_of(module.state_dict()), tensors_of(state[name]), rtol=0, atol=0)
+    parts = trainer.step(0, 0)
+    assert "critic" in parts, "no sound alone"
+
+
+def tensors_of(state: dict[Any, Any]) -> dict[str, Tensor]:
+    """All tensors of nested dicts, by path, but for learning rates, which are the plan's."""
+    found = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            found[str(name)] = value
+        elif isinstance(value, dict):
+            found |= {f"{name}.{inner}": tensor for inner, tensor in tensors_of(value).items()}
+    return found
 
 
 def test_what_ships_is_the_mean_of_weights(

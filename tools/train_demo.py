@@ -64,13 +64,14 @@ class Trainer:
         self._device = device = torch.device(arguments.device)
         self._plan = plan
         self.learner = Learner(arguments.width).to(device).to(memory_format=torch.channels_last)
-        if arguments.start is None:
-            start_as_copier(self.learner.generator)
-        else:
-            start_from(self.learner.generator, arguments.start)
+        start_as_copier(self.learner.generator)
         self.critic = MouthCritic(N_PARAMETERS).to(device).to(memory_format=torch.channels_last)
         self._optimizer = self._adam(self.learner, betas=(0.9, 0.99), weight_decay=1e-2)
         self._critic_optimizer = self._adam(self.critic, betas=(0.5, 0.99), weight_decay=1e-3)
+        if arguments.start is not None and arguments.start.suffix == ".pt":
+            self.go_on_from(torch.load(arguments.start, map_location=device, weights_only=True))
+        elif arguments.start is not None:
+            start_from(self.learner.generator, arguments.start)
         self.maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
         # On most CPUs the casts around such thin layers cost more than they save; with AMX a step takes a quarter less.
         self._halved = device.type == "cuda" or network_dtype(device, fp16=False) == torch.bfloat16
@@ -210,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--material", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="a demo.safetensors to go on from, with --audio 0")
+    parser.add_argument("--start", type=Path, help="another run's state.pt, or demo.safetensors alone; with --audio 0")
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
