@@ -7,13 +7,11 @@ import html
 import struct
 import zlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from gpu_lipsync.compare import Comparison, ModeFigures, Still
+from gpu_lipsync.comparison import Comparison, ModeFigures, Still
 
 AMPLIFIED = 6  # times the difference, around middle grey
 

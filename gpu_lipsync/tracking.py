@@ -6,6 +6,7 @@ change them.
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,15 @@ SIZE_WINDOW_S = 0.5
 
 Array = NDArray[np.float32]
 NO_FACE: Corners = (0, 0, 0, 0)
+
+
+class _Track(NamedTuple):
+    """What is final about the face of a frame: its box, and as `shifts`, `poses` and `scenes` say."""
+
+    box: Corners
+    shift: Shift = (0, 0)
+    pose: Pose = (0.0, 0.0)
+    scene: int = 0
 
 
 class FaceTracker:
@@ -62,10 +72,7 @@ class FaceTracker:
         self._config, self._layout = config, layout
         self._frame_size = (0, 0)
         self._finished = False
-        self._boxes: list[Corners] = []
-        self._shifts: list[Shift] = []  # for each of them
-        self._poses: list[Pose] = []
-        self._scenes: list[int] = []
+        self._tracks: list[_Track] = []
         self._mouth_shifts = MouthShifts()
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
@@ -80,7 +87,7 @@ class FaceTracker:
     @property
     def n_ready(self) -> int:
         """Boxes of source frames [0, n_ready) are final."""
-        return len(self._boxes)
+        return len(self._tracks)
 
     @property
     def n_cuts(self) -> int:
@@ -101,10 +108,7 @@ class FaceTracker:
         assert not self._finished, "push after finish"
         self._frame_size = self._layout.size(frames)
         if self._detections is None:
-            self._boxes += [self._given_box()] * len(frames)
-            self._shifts += [(0, 0)] * len(frames)
-            self._poses += [(0.0, 0.0)] * len(frames)
-            self._scenes += [0] * len(frames)
+            self._tracks += [_Track(self._given_box())] * len(frames)
             return
         self._detections.push(frames)
         self._advance()
@@ -133,8 +137,8 @@ class FaceTracker:
         Raises:
             IndexError: not all of them are ready.
         """
-        self._require_ready(start, stop)
-        return torch.tensor(self._boxes[start:stop], dtype=torch.int64).reshape(-1, 4)
+        boxes = [track.box for track in self._ready(start, stop)]
+        return torch.tensor(boxes, dtype=torch.int64).reshape(-1, 4)
 
     def shifts(self, start: int, stop: int) -> Tensor:
         """How far the mask has to go to lie on the mouth, in source frames [start, stop).
@@ -146,8 +150,8 @@ class FaceTracker:
         Raises:
             IndexError: not all of them are ready.
         """
-        self._require_ready(start, stop)
-        return torch.tensor(self._shifts[start:stop], dtype=torch.int64).reshape(-1, 2)
+        shifts = [track.shift for track in self._ready(start, stop)]
+        return torch.tensor(shifts, dtype=torch.int64).reshape(-1, 2)
 
     def poses(self, start: int, stop: int) -> list[Pose]:
         """Where in its box the mouth of source frames [start, stop) is, in pixels of a 96 px face; 0, 0 where it is not
@@ -156,8 +160,7 @@ class FaceTracker:
         Raises:
             IndexError: not all of them are ready.
         """
-        self._require_ready(start, stop)
-        return self._poses[start:stop]
+        return [track.pose for track in self._ready(start, stop)]
 
     def scenes(self, start: int, stop: int) -> list[int]:
         """In which stretch without a cut or a jump the face of source frames [start, stop) is; 0 where there is none,
@@ -166,12 +169,12 @@ class FaceTracker:
         Raises:
             IndexError: not all of them are ready.
         """
-        self._require_ready(start, stop)
-        return self._scenes[start:stop]
+        return [track.scene for track in self._ready(start, stop)]
 
-    def _require_ready(self, start: int, stop: int) -> None:
+    def _ready(self, start: int, stop: int) -> list[_Track]:
         if not 0 <= start <= stop <= self.n_ready:
             raise IndexError(f"boxes [{start}, {stop}) of {self.n_ready} that are ready")
+        return self._tracks[start:stop]
 
     def _advance(self) -> None:
         """Feed what has been detected to the follower, and place the boxes that cannot change any more."""
@@ -185,11 +188,7 @@ class FaceTracker:
         detections.release(self._last_sample + 1)
         n_final = len(self._follower.boxes) - (0 if self._finished else self._smoother.look_ahead)
         for frame in range(self.n_ready, n_final):
-            box, shift, pose = self._place(frame)
-            self._boxes.append(box)
-            self._shifts.append(shift)
-            self._poses.append(pose)
-            self._scenes.append(self._follower.segments[frame])
+            self._tracks.append(self._place(frame))
 
     def _feed(self, sample: int, faces: Array) -> None:
         detections = self._detections
@@ -202,11 +201,11 @@ class FaceTracker:
         self._follower.feed(sample, faces, cut=sample in cuts)
         self._last_sample = sample
 
-    def _place(self, frame: int) -> tuple[Corners, Shift, Pose]:
+    def _place(self, frame: int) -> _Track:
         segment = self._follower.segments[frame]
         if not segment:
             self.frames_without_face += 1
-            return NO_FACE, (0, 0), (0.0, 0.0)
+            return _Track(NO_FACE)
         (x1, y1, x2, y2), mouth = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
         top, bottom, left, right = self._config.pads
         box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
@@ -215,7 +214,7 @@ class FaceTracker:
             raise ConfigError(f"pads {self._config.pads} leave nothing of the {size} face in frame {frame}")
         width, height = box[2] - box[0], box[3] - box[1]
         pose = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
-        return box, self._mouth_shifts.place(box, mouth, segment), pose
+        return _Track(box, self._mouth_shifts.place(box, mouth, segment), pose, segment)
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box
@@ -237,17 +236,7 @@ class FaceTracker:
 def track_faces(
     frames: Iterable[Tensor], detector: Detector | None, config: FaceConfig, *, fps: float = 25.0
 ) -> Tensor:
-    """Boxes of a whole clip at once.
-
-    Args:
-        frames: batches of (B, 3, H, W) uint8 RGB.
-        detector: as load_face_detector gives it.
-        config: how to find and follow.
-        fps: of the clip.
-
-    Returns:
-        (N, 4) int64 on the host, as FaceTracker.boxes.
-    """
+    """Boxes (N, 4) of a whole clip at once, as FaceTracker.boxes; `frames` are batches of (B, 3, H, W) uint8 RGB."""
     tracker = FaceTracker(detector, config, fps=fps)
     for batch in frames:
         tracker.push(batch)

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync import compare
+from gpu_lipsync import compare, comparison
 from gpu_lipsync.blend_kernels import BLENDS
 from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.compare_page import page, png
+from gpu_lipsync.comparison import Comparison, ModeFigures, Still
 from tests import pictures
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -58,10 +59,10 @@ def test_the_edge_of_a_box_is_four_pixels_wide_and_cut_off_by_the_frame() -> Non
 
 def test_the_page_needs_nothing_beside_it() -> None:
     picture = face()[0]
-    shown = compare.Comparison(
+    shown = Comparison(
         n_frames=7,
-        figures={name: compare.ModeFigures([0.002], [1.25], [0.5]) for name in BLENDS},
-        stills=[compare.Still(frame=3, source=picture, modes=dict.fromkeys(BLENDS, picture))] * 2,
+        figures={name: ModeFigures([0.002], [1.25], [0.5]) for name in BLENDS},
+        stills=[Still(frame=3, source=picture, modes=dict.fromkeys(BLENDS, picture))] * 2,
     )
     text = page("a <b> & c", "d", shown)
     assert "a &lt;b&gt; &amp; c" in text and "<b> & c" not in text
@@ -111,17 +112,17 @@ def test_a_picture_is_compared_batch_by_batch(
     face, sizes = tmp_path / "face.png", []
     with av.open(str(SAMPLES / "face.mp4")) as clip:
         next(clip.decode(video=0)).to_image().save(face)
-    paste = compare.paste_faces
+    paste = comparison.paste_faces
 
     def counted(frames: Tensor, *rest: object, shifts: Tensor) -> Tensor:
         sizes.append(len(frames))
         return paste(frames, *rest, shifts=shifts)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compare, "paste_faces", counted)
+    monkeypatch.setattr(comparison, "paste_faces", counted)
     arguments = ["--checkpoint_path", checkpoint, "--face", face, "--audio", SAMPLES / "speech.wav"]
     arguments += ["--outfile", tmp_path / "page.html", "--max_seconds", "1.5", "--moments", "1"]
     assert compare.main([*map(str, arguments)]) == 0
-    assert max(sizes) <= compare.BATCH < sum(sizes) / 2 / len(BLENDS)
+    assert max(sizes) <= comparison.BATCH < sum(sizes) / 2 / len(BLENDS)
 
 
 def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from gpu_lipsync import compare
 from gpu_lipsync.blend_kernels import BLENDS
 from gpu_lipsync.compare_page import page
+from gpu_lipsync.comparison import Comparison, ModeFigures, Still
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 120, 80
@@ -56,12 +57,11 @@ def test_slider_choices_and_zoom_show_what_they_say(browser: str, tmp_path: Path
         for name, colour in COLOURS.items()
     }
     stills = [
-        compare.Still(frame=frame, source=plain["source"], modes={name: plain[name] for name in BLENDS})
-        for frame in (0, 7)
+        Still(frame=frame, source=plain["source"], modes={name: plain[name] for name in BLENDS}) for frame in (0, 7)
     ]
-    figures = {name: compare.ModeFigures([0.001], [0.0], [1.0]) for name in BLENDS}
+    figures = {name: ModeFigures([0.001], [0.0], [1.0]) for name in BLENDS}
     file = tmp_path / "page.html"
-    file.write_text(page("t", "s", compare.Comparison(n_frames=8, figures=figures, stills=stills)) + USE, "utf-8")
+    file.write_text(page("t", "s", Comparison(n_frames=8, figures=figures, stills=stills)) + USE, "utf-8")
 
     title = re.search(r"<title>(.*?)</title>", looked_at(browser, file, "--dump-dom"), re.DOTALL)
     assert title is not None

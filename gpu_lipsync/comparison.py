@@ -1,0 +1,179 @@
+"""One clip in every blend mode: what each does to it, in figures and in stills."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
+from gpu_lipsync.blend_kernels.config import BlendMethod
+from gpu_lipsync.compare_figures import box_edge, detail, seam
+from gpu_lipsync.errors import FaceNotFoundError
+from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
+from gpu_lipsync.faces import crop_faces, mask_moves, paste_faces
+from gpu_lipsync.models import CenterFace
+from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.video import Video
+
+BATCH = 16
+MARGIN = 0.12  # of the face's height: what a still shows around it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """One moment around the face: (3, h, w) uint8 RGB on the host."""
+
+    frame: int
+    source: Tensor
+    modes: dict[str, Tensor]
+
+
+@dataclass
+class ModeFigures:
+    """What a mode does, averaged over the frames looked at."""
+
+    seconds: list[float] = field(default_factory=list)  # per frame, one entry per batch
+    seam: list[float] = field(default_factory=list)  # squared levels per pixel
+    detail: list[float] = field(default_factory=list)  # of the source's
+
+    @property
+    def milliseconds(self) -> float:
+        """Median time of a frame."""
+        return sorted(self.seconds)[len(self.seconds) // 2] * 1000
+
+    @property
+    def mean_seam(self) -> float:
+        """Average over the frames looked at."""
+        return sum(self.seam) / len(self.seam)
+
+    @property
+    def mean_detail(self) -> float:
+        """Average over the frames looked at."""
+        return sum(self.detail) / len(self.detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Every mode on one clip."""
+
+    n_frames: int
+    figures: dict[str, ModeFigures]
+    stills: list[Still]
+
+
+def compare(
+    video: Video,
+    mel: Tensor,
+    detector: CenterFace,
+    generator: nn.Module,
+    *,
+    moments: int,
+    max_seconds: float,
+    settings: BlendConfig,
+) -> Comparison:
+    """Blend the clip's beginning in every mode.
+
+    Args:
+        video: the face; its first pass counts.
+        mel: (N, 1, 80, 16), one window for each output frame.
+        detector: finds the faces.
+        generator: makes the mouths.
+        moments: how many stills to keep, spread over the clip.
+        max_seconds: no more than this.
+        settings: of the mask and the sharpening; the method is each in turn.
+
+    Raises:
+        FaceNotFoundError: no frame shows a face.
+    """
+    figures: dict[str, ModeFigures] = {method: ModeFigures() for method in BLENDS}
+    stills: list[Still] = []
+    n_frames = 0
+    for outputs, frames, boxes, shifts in _tracked(video, len(mel), detector, max_seconds):
+        mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, boxes))
+        n_frames += len(outputs)
+        results: dict[str, Tensor] = {}
+        for method, figure in figures.items():
+            config = replace(settings, method=_method(method))
+            if not figure.seconds:  # masks and filters are made once, at the first batch
+                paste_faces(frames, mouths, boxes, config, shifts=shifts)
+            started = _clock(video.device)
+            results[method] = paste_faces(frames, mouths, boxes, config, shifts=shifts)
+            figure.seconds.append((_clock(video.device) - started) / len(outputs))
+        middle = len(outputs) // 2
+        face = boxes[middle], shifts[middle]
+        stills.append(_still(outputs[middle], frames[middle], face, results, middle, figures, settings))
+    if not stills:
+        raise FaceNotFoundError(
+            f"no face to compare modes on in the first {max_seconds:g} s; use a clip that shows one"
+        )
+    moments = min(moments, len(stills))
+    chosen = [stills[(2 * i + 1) * len(stills) // (2 * moments)] for i in range(moments)]
+    return Comparison(n_frames=n_frames, figures=figures, stills=chosen)
+
+
+def _tracked(
+    video: Video, n_windows: int, detector: CenterFace, max_seconds: float
+) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
+    """Batches of output frames that show a face: their indices, frames, boxes and the shifts of their masks."""
+    timeline = video.timeline(n_windows)
+    outputs = next(timeline.passes())
+    outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
+    sources = range(timeline.source[outputs[0]], timeline.source[outputs[-1]] + 1)
+    tracker = FaceTracker(detector, FaceConfig(), fps=float(video.fps))
+    for _, frames in video.batches(sources, BATCH):
+        tracker.push(frames)
+    tracker.finish()
+    boxes, shifts = tracker.boxes(0, len(sources)), tracker.shifts(0, len(sources))
+    for batch, frames in video.batches(sources, BATCH):  # again: boxes are final only at the end
+        shown = timeline.showing(outputs, batch)
+        where = [timeline.source[i] - sources.start for i in shown]
+        seen = [k for k, box in enumerate(boxes[where].tolist()) if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX_PX]
+        for first in range(0, len(seen), BATCH):  # a picture is one frame, shown as often as the sound is long
+            part = seen[first : first + BATCH]
+            picks = torch.tensor([where[k] + sources.start - batch.start for k in part], device=frames.device)
+            known = [where[k] for k in part]
+            yield [shown[k] for k in part], frames[picks], boxes[known], shifts[known]
+
+
+def _method(name: str) -> BlendMethod:
+    return name  # type: ignore[return-value]  # a key of BLENDS
+
+
+def _clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _still(
+    output: int,
+    frame: Tensor,
+    face: tuple[Tensor, Tensor],
+    results: dict[str, Tensor],
+    index: int,
+    figures: dict[str, ModeFigures],
+    settings: BlendConfig,
+) -> Still:
+    """Cut the face (its box, the shift of its mask) out of one frame in every mode, and measure it there."""
+    box, shift = face
+    x1, y1, x2, y2 = box.tolist()
+    ((_, (aside, down)),) = mask_moves(box[None], shift[None], replace(settings, method="ellipse"), frame.device)
+    margin = round(MARGIN * (y2 - y1))
+    left, top = max(0, x1 - margin), max(0, y1 - margin)
+    right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)
+    inner = (x1 - left, right - x2, y1 - top, bottom - y2)
+    source = frame[:, top:bottom, left:right]
+    modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
+    moved = (inner[0] + aside, inner[1] - aside, inner[2] + down, inner[3] - down)
+    mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device), moved)
+    outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
+    for name, picture in modes.items():
+        edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline
+        figures[name].seam.append(seam(source[None], picture[None], edge))
+        figures[name].detail.append(detail(source[None], picture[None], mask > 0.5))
+    return Still(frame=output, source=source.cpu(), modes={name: picture.cpu() for name, picture in modes.items()})
