@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,29 +14,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_lipsync import run
+from bench.gpu_check_sample import CHECKPOINT, FACE, FAILED, SPEECH, Row, whole_sample
 from gpu_lipsync.audio import log_mel, mel_windows, waveform_of
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
-from gpu_lipsync.config import EncodeConfig, EncoderName, FaceConfig, FrameConfig, LipSyncConfig
+from gpu_lipsync.config import EncodeConfig, EncoderName, FaceConfig, FrameConfig
 from gpu_lipsync.device import arrived, staged
 from gpu_lipsync.encode import open_writer
-from gpu_lipsync.errors import DeviceMemoryError, LipSyncError
+from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
-from gpu_lipsync.report import Report, installed_versions
+from gpu_lipsync.report import installed_versions
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.tracking import track_faces
 from gpu_lipsync.video import Video, open_video
 
-ROOT = Path(__file__).parent.parent
-FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
-CHECKPOINT = ROOT / "checkpoints" / "demo.safetensors"
 BATCH, HEIGHT, WIDTH = 32, 1080, 1920
 BOX = [760, 240, 1160, 740]  # a face of 400 x 500 in a 1080p frame
 ROUNDS = 10
-MEMORY_MIB, ENOUGH_MIB = (512, 256, 128, 32), 256  # for the sample; from so much on it has to do
 
 
 def main() -> int:
@@ -59,13 +53,9 @@ def main() -> int:
     return 1 if failed else 0
 
 
-Row = tuple[str, float | None, str]
-FAILED = "FAILED: "
-
-
 def every_stage(device: torch.device) -> Iterator[Row]:
     """What each stage is called, its seconds a frame (None where it cannot run here), and what it ran with or why."""
-    for stages in (_network, _precision, _decode, _encode, _whole):
+    for stages in (_network, _precision, _decode, _encode, whole_sample):
         try:
             yield from stages(device)
         except Exception as error:  # noqa: BLE001 - the table is for finding out what fails; the rest is worth having
@@ -203,62 +193,6 @@ def _has_nvenc() -> bool:
     except (av.FFmpegError, ValueError):  # no encoder, no driver
         return False
     return True
-
-
-def _whole(device: torch.device) -> Iterator[Row]:
-    """The whole pipeline on the sample: on the CPU, on the device, and on the device with hardly any memory."""
-    _, expected = _sample("cpu")
-    report, pictures = _sample(str(device))
-    how = f"{report.decoder}; {report.encoder}"
-    yield "the whole sample", report.total_seconds / report.n_frames, _apart(pictures, expected, how)
-    name = "the whole sample in little memory"
-    if device.type != "cuda":
-        yield name, None, f"only CUDA devices have a limit to set, not {device}"
-        return
-    for limit in MEMORY_MIB:
-        with _at_most(limit, device):
-            try:
-                report, pictures = _sample(str(device))
-            except DeviceMemoryError as error:
-                verdict = "" if limit < ENOUGH_MIB else FAILED
-                yield f"{name}, {limit} MiB", None, f"{verdict}exit code {error.exit_code}: {error}"
-                continue
-        went = ", ".join(note for note in report.notes if "memory" in note) or "enough of it"
-        note = _apart(pictures, expected, f"{went}; batches of {report.batch_size}")
-        yield f"{name}, {limit} MiB", report.total_seconds / report.n_frames, note
-
-
-def _sample(device: str) -> tuple[Report, Tensor]:
-    """What a run on the sample reports, and its pictures."""
-    with tempfile.TemporaryDirectory() as folder:
-        outfile = str(Path(folder) / "out.mp4")
-        report = run(
-            LipSyncConfig(
-                checkpoint_path=str(CHECKPOINT), face=str(FACE), audio=str(SPEECH), outfile=outfile, device=device
-            )
-        )
-        with open_video(outfile, FrameConfig(decoder="pyav"), "cpu") as video:
-            return report, torch.cat([frames for _, frames in video.batches(range(video.n_frames), BATCH)])
-
-
-def _apart(pictures: Tensor, expected: Tensor, how: str) -> str:
-    apart = float((pictures.float() - expected.float()).abs().mean())
-    return f"{'' if apart < 2 else FAILED}{how}; {apart:.2f} levels from the CPU's file"
-
-
-@contextmanager
-def _at_most(mebibytes: int, device: torch.device) -> Iterator[None]:
-    """PyTorch refuses more memory than this, on top of what it holds."""
-    gc.collect()  # an error's circle of frames would be held now, and free memory later
-    torch.cuda.empty_cache()
-    allowed = torch.cuda.memory_reserved(device) + (mebibytes << 20)
-    there = torch.cuda.get_device_properties(device).total_memory
-    index = torch.cuda.current_device()  # a device without its number is not taken here
-    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / there), index)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, index)
 
 
 if __name__ == "__main__":

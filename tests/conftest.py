@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # As the command does: threads that spin at barriers slow tenfold where anything else wants their cores.
@@ -10,6 +11,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parent.parent
 MEDIA = ROOT.parent / "shared" / "data"
+# Crops of the benchmark's sizes, one that no tile or window divides, the smallest, and the largest.
+PICTURE_SIZES = [(200, 160), (360, 300), (181, 240), (16, 16), (17, 23), (620, 512), (1080, 1080)]
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,11 @@ def device(request: pytest.FixtureRequest) -> str:
             pytest.fail("GPU_LIPSYNC_REQUIRE_CUDA=1 but torch sees no CUDA device")
         pytest.skip("no CUDA device here")
     return request.param
+
+
+@pytest.fixture(params=PICTURE_SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def picture(request: pytest.FixtureRequest) -> np.ndarray:
+    """A picture like a face, (height, width, 3) uint8 RGB, of crops' sizes and odd ones."""
+    from tests import pictures
+
+    return pictures.face_like(*request.param)

@@ -12,7 +12,7 @@ from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encode import open_writer
 from gpu_lipsync.encoders import PyavBackend
 from gpu_lipsync.errors import EncodeError
-from tests.test_encode import encode, pictures, shape_of
+from tests.encoding import encode, pictures, shape_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ import resource, signal
 from pathlib import Path
 import pytest
 from gpu_lipsync.errors import EncodeError
-from tests.test_encode import encode, pictures, shape_of
+from tests.encoding import encode, pictures, shape_of
 target, job = Path({str(target)!r}), (shape_of(240, 320), pictures(40, 240, 320))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 encode(target, *job)

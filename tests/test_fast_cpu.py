@@ -16,7 +16,7 @@ from gpu_lipsync.models.onednn import OnednnBlock, has_onednn
 from gpu_lipsync.models.subpixel import OnePixelBlock, SubpixelBlock
 from gpu_lipsync.models.wav2lip import ConvBlock
 from gpu_lipsync.models.winograd import WinogradBlock, transforms
-from tests.test_wav2lip import speech_and_faces, trained_like
+from tests.generators import speech_and_faces, trained_like
 
 
 def drawn(*shape: int) -> Tensor:

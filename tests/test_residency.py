@@ -12,121 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
-from gpu_lipsync.faces import crop_faces, paste_faces
-from gpu_lipsync.frame_layout import Yuv420Frames
-from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
-from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.mouth_window import mouth_window
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, mel_windows
+from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
-from gpu_lipsync.ops.yuv import nv12_to_rgb, rgb_to_nv12, rgb_to_yuv420
-from gpu_lipsync.scene_cuts import SceneChanges
-from gpu_lipsync.silence import RestingMouths
 from tests.residency import Residency, fake_cuda, no_waiting, watched
-
-Run = Callable[[Tensor], object]  # a batch's work, given its boxes
-Stage = Callable[[int], Run]  # made ready for so many frames
-
-HEIGHT, WIDTH = 360, 640
-FEW, MANY = 4, 64
-SHIFTS = {n: torch.arange(2 * n).view(n, 2) % 3 - 1 for n in (FEW, MANY)}  # real, on the host, as the boxes
-
-
-def frames_of(n: int) -> Tensor:
-    """(n, 3, H, W) uint8 on the device, interleaved as decoders deliver."""
-    return torch.zeros((n, HEIGHT, WIDTH, 3), dtype=torch.uint8, device="cuda").permute(0, 3, 1, 2)
-
-
-def boxes_of(n: int, left: int) -> Tensor:
-    """(n, 4) on the host: two sizes, each frame's face somewhere else."""
-    corners = [(left + i, 20 + i) for i in range(n)]
-    return torch.tensor([[x, y, x + 150 + 10 * (i % 2), y + 190 + 10 * (i % 2)] for i, (x, y) in enumerate(corners)])
-
-
-def batch(n: int, method: str) -> Run:
-    """Crop, generate, blend and paste n frames."""
-    with torch.device("cuda"):
-        generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
-    frames, config = frames_of(n), BlendConfig(method=method, sharpen_mouth=True)  # type: ignore[arg-type]
-
-    def run(boxes: Tensor) -> Tensor:
-        shifts = SHIFTS[n]
-        window = mouth_window(boxes, config, frames.device, shifts=shifts)
-        mouths = generator(mel, crop_faces(frames, boxes), window=window)
-        return paste_faces(frames, mouths, boxes, config, shifts=shifts)
-
-    return run
-
-
-def before_the_encoder(n: int) -> Run:
-    frames = frames_of(n)
-    return lambda _: rgb_to_yuv420(frames)
-
-
-def after_the_decoder(n: int) -> Run:
-    planes = torch.zeros((n, HEIGHT * 3 // 2, WIDTH), dtype=torch.uint8, device="cuda")
-    return lambda _: nv12_to_rgb(planes, matrix="bt709")
-
-
-def planar(n: int) -> Run:
-    """What the stages see of 4:2:0 frames, and what they give back."""
-    frames, layout = torch.zeros((n, HEIGHT * 3 // 2, WIDTH), dtype=torch.uint8, device="cuda"), Yuv420Frames("bt709")
-
-    def run(boxes: Tensor) -> object:
-        part = layout.part(frames, boxes)
-        return part.replaced(255 - part.rgb, boxes), layout.sampled(frames, 96), layout.reduced(frames, (96, 160))
-
-    return run
-
-
-def for_nvenc(n: int) -> Run:
-    frames = frames_of(n)
-    return lambda _: rgb_to_nv12(frames, pitch=256)
-
-
-def detector(n: int, dtype: torch.dtype = torch.float32) -> Run:
-    torch.set_default_dtype(dtype)  # fake modules cannot be converted
-    try:
-        with torch.device("cuda"):
-            network = CenterFace(LONG_SIDE_PX).eval()
-    finally:
-        torch.set_default_dtype(torch.float32)
-    frames = frames_of(n)
-    return lambda _: network.candidates(frames)
-
-
-def scene_changes(n: int) -> Run:
-    frames = frames_of(n)
-    return lambda _: SceneChanges().update(frames)
-
-
-def sound(n: int) -> Run:
-    waveform = torch.zeros(n * SAMPLE_RATE_HZ // 25 + SAMPLE_RATE_HZ, device="cuda")
-    return lambda _: (mel_windows(waveform, 25), frame_loudness(waveform, n, 25))
-
-
-def silence(n: int) -> Run:
-    """A batch that begins in speech and ends in a pause."""
-    with torch.device("cuda"):
-        generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
-        faces = torch.zeros(n, 3, 96, 96)
-    weights = [0.0] * (n // 2) + [1.0] * (n - n // 2)
-    return lambda _: RestingMouths().mouths(generator, mel, faces, weights)
-
-
-STAGES: dict[str, Stage] = {
-    **{f"blend {method}": lambda n, method=method: batch(n, method) for method in BLENDS},
-    "yuv420": before_the_encoder,
-    "4:2:0 frames": planar,
-    "nv12 for NVENC": for_nvenc,
-    "nv12 of NVDEC": after_the_decoder,
-    "detector": detector,
-    "detector in half precision": lambda n: detector(n, torch.float16),
-    "scene changes": scene_changes,
-    "sound": sound,
-    "silence gating": silence,
-}
+from tests.stages import FEW, MANY, STAGES, Run, Stage, boxes_of, frames_of
 
 
 def on_fake_cuda(stage: Stage, n: int) -> Residency:

@@ -1,96 +1,27 @@
-"""Tracking on clips whose faces are known: scripted detections, a photograph moved over a background, real clips."""
+"""Tracking on clips whose faces are known, since their detections are written down."""
 
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage.data
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
-from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.smoothing import local_fit
 from gpu_lipsync.tracking import FaceConfig, FaceTracker, track_faces
+from tests.scripted_faces import (
+    NO_PADS,
+    Face,
+    ScriptedDetector,
+    batches,
+    best_lag,
+    centres,
+    scripted_frames,
+    sizes,
+    swinging,
+    track,
+)
 
 ROOT = Path(__file__).parent.parent
-SIDE = 480  # of the scripted clips
-NO_PADS = (0, 0, 0, 0)
-
-Array = NDArray[np.float64]
-Face = tuple[float, float, float, float]  # centre x, centre y, width, height
-
-
-class ScriptedDetector:
-    """Says for frame i what `script[i]` lists; the frame's number is written in its first two pixels."""
-
-    long_side_px = 640
-
-    def __init__(self, script: Sequence[Sequence[Face]], *, scores: dict[int, float] | None = None) -> None:
-        self.script, self.scores, self.seen = script, scores or {}, list[int]()
-
-    def candidates(self, frames: Tensor, *, long_side_px: int | None = None) -> Tensor:
-        found = torch.zeros(len(frames), 4, 15)
-        for row, frame in enumerate((frames[:, 0, 0, 0].long() + 256 * frames[:, 0, 0, 1].long()).tolist()):
-            self.seen.append(frame)
-            for i, (x, y, width, height) in enumerate(self.script[frame]):
-                # As the network sees it: voting moves the top 3 % of the height up and the bottom 1 % down.
-                tall = height / 1.04
-                top = y - height / 2 + 0.03 * tall
-                score = self.scores.get(frame, 0.9) - 0.01 * i
-                found[row, i, :5] = torch.tensor([x - width / 2, top, x + width / 2, top + tall, score])
-        return found
-
-
-def scripted_frames(n_frames: int, *, cuts: Sequence[int] = (), flashes: Sequence[int] = ()) -> Tensor:
-    """(n, 3, SIDE, SIDE): each scene of its own grey; a flash is one bright frame."""
-    frames = torch.empty((n_frames, 3, SIDE, SIDE), dtype=torch.uint8)
-    for i in range(n_frames):
-        frames[i] = 250 if i in flashes else 60 + 50 * (sum(cut <= i for cut in cuts) % 3)
-        frames[i, :, 0, 0], frames[i, :, 0, 1] = i % 256, i // 256
-    return frames
-
-
-def batches(frames: Tensor, size: int = 8) -> Iterator[Tensor]:
-    return iter(frames.split(size))
-
-
-def track(
-    script: Sequence[Sequence[Face]], *, cuts: Sequence[int] = (), push: int = 8, config: FaceConfig | None = None,
-    flashes: Sequence[int] = (), scores: dict[int, float] | None = None,
-) -> tuple[Array, FaceTracker]:  # fmt: skip
-    """Boxes (n, 4) without pads, and the tracker."""
-    tracker = FaceTracker(ScriptedDetector(script, scores=scores), config or FaceConfig(pads=NO_PADS))
-    for batch in batches(scripted_frames(len(script), cuts=cuts, flashes=flashes), push):
-        tracker.push(batch)
-    tracker.finish()
-    assert tracker.n_ready == len(script)
-    return tracker.boxes(0, len(script)).numpy().astype(float), tracker
-
-
-def centres(boxes: Array) -> Array:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
-
-
-def sizes(boxes: Array) -> set[tuple[float, ...]]:
-    return {tuple(size) for size in (boxes[:, 2:] - boxes[:, :2]).tolist()}
-
-
-def best_lag(found: Array, truth: Array, reach: int = 12) -> int:
-    """Frames by which `found` runs behind `truth` (negative: ahead), by least squares."""
-    inside = slice(reach, len(truth) - reach)
-    shifts = range(-reach, reach + 1)
-    errors = [((np.roll(found, -shift, axis=0) - truth)[inside] ** 2).sum() for shift in shifts]
-    return shifts[int(np.argmin(errors))]
-
-
-def swinging(n_frames: int, *, period: float = 40.0, noise_px: float = 1.0) -> list[list[Face]]:
-    noise = np.random.default_rng(0).normal(0, noise_px, (n_frames, 4))
-    phase = 2 * np.pi * np.arange(n_frames) / period
-    x, y = 240 + 40 * np.sin(phase), 240 + 12 * np.cos(phase)
-    return [[(x[i] + noise[i, 0], y[i] + noise[i, 1], 100 + noise[i, 2], 130 + noise[i, 3])] for i in range(n_frames)]
 
 
 def test_no_lead_and_no_lag_on_a_known_motion() -> None:
@@ -295,88 +226,3 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 
 def test_no_frames_no_boxes() -> None:
     assert track_faces([], ScriptedDetector([]), FaceConfig()).shape == (0, 4)
-
-
-# From here on with the real network.
-
-
-@pytest.fixture(scope="module")
-def detector() -> CenterFace:
-    return load_face_detector()
-
-
-def moved_astronaut(x: Array, y: Array) -> Iterator[Tensor]:
-    """The photograph behind a window of 384×288 that moves by -x, -y: the face moves by x, y, in half pixels."""
-    image = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)[None].float()
-    double = torch.nn.functional.interpolate(image, scale_factor=2, mode="bilinear")
-    for left, top in zip(2 * 60 - np.round(2 * x).astype(int), 2 * 30 - np.round(2 * y).astype(int), strict=True):
-        yield double[:, :, top : top + 576, left : left + 768][:, :, ::2, ::2].round().byte()
-
-
-def test_follows_a_photograph_that_moves(detector: CenterFace) -> None:
-    phase = 2 * np.pi * np.arange(91) / 45
-    x, y = 25 * np.sin(phase), 8 * np.sin(2 * phase)
-    boxes = track_faces(moved_astronaut(x, y), detector, FaceConfig(pads=NO_PADS)).numpy().astype(float)
-    assert (boxes[:, 2] > 0).all() and len(sizes(boxes)) == 1
-    found, truth = centres(boxes), np.stack((np.round(2 * x) / 2, np.round(2 * y) / 2), axis=1)
-    found, truth = found - found.mean(0), truth - truth.mean(0)
-    assert best_lag(found, truth, reach=8) == 0
-    height = boxes[0, 3] - boxes[0, 1]
-    assert np.sqrt(((found - truth) ** 2).mean(0)).max() < 0.015 * height  # the network's own noise is 0.5 to 1 %
-    assert np.median(np.abs(np.diff(found, 2, axis=0)).max(1)) <= 0.01 * height
-
-
-def test_a_small_face_is_found_on_a_second_look(detector: CenterFace) -> None:
-    """Too small at the size the CPU looks at first: 13 px high in 384."""
-    image = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)[None].float()
-    small = torch.nn.functional.interpolate(image, (200, 200), mode="area").round().byte()
-    frame = torch.full((11, 3, 720, 1280), 90, dtype=torch.uint8)
-    frame[:, :, 300:500, 700:900] = small
-    assert not len(detector.detect(frame[:1])[0])
-    boxes = track_faces([frame], detector, FaceConfig())
-    assert (boxes == boxes[0]).all()
-    assert (boxes[0] - torch.tensor([771, 324, 805, 379])).abs().max() < 6  # the astronaut's box, scaled and padded
-
-
-def read_clip(path: Path, n_frames: int, stride: int = 1) -> Tensor:
-    decord = pytest.importorskip("decord")
-    reader = decord.VideoReader(str(path), num_threads=1)
-    return torch.from_numpy(reader.get_batch(range(0, min(n_frames, len(reader)), stride)).asnumpy()).permute(
-        0, 3, 1, 2
-    )
-
-
-def assert_tracked(detector: CenterFace, frames: Tensor, check: Callable[[Array], None] | None = None) -> None:
-    """A box in every frame, steady, and where detections of every frame put it."""
-    boxes = track_faces(batches(frames), detector, FaceConfig(pads=NO_PADS)).numpy().astype(float)
-    assert (boxes[:, 2] > 0).all()
-    height = np.median(boxes[:, 3] - boxes[:, 1])
-    found = centres(boxes)
-    assert np.median(np.abs(np.diff(found, 2, axis=0)).max(1)) <= 0.01 * height
-    dense = np.array([max(faces.tolist(), key=lambda face: face[2] - face[0])[:4]
-                      for batch in batches(frames, 4) for faces in detector.detect(batch)])  # fmt: skip
-    assert np.sqrt(((found - centres(dense)) ** 2).mean(0)).max() < 0.015 * height  # a detection's noise is 0.5 to 1 %
-    if centres(dense).std(0).max() > 0.02 * height:  # a still head has no lag to be measured
-        axis = int(centres(dense).std(0).argmax())
-        assert best_lag(found[:, axis : axis + 1], centres(dense)[:, axis : axis + 1], reach=8) == 0
-
-
-def test_tracks_the_sample(detector: CenterFace) -> None:
-    assert_tracked(detector, read_clip(ROOT / "samples" / "face.mp4", 50))
-
-
-@pytest.mark.parametrize("name", ["video/vretalk_3_woman_flag.mp4", "video/sadtalker_woman_headmotion_mpeg4.mp4",
-                                  "more/grid_s1_bbie8n.mpg"])  # fmt: skip
-def test_tracks_real_clips(detector: CenterFace, media: Path, name: str) -> None:
-    assert_tracked(detector, read_clip(media / name, 50))
-
-
-def test_a_real_clip_with_frames_without_a_face(detector: CenterFace, media: Path) -> None:
-    frames = read_clip(media / "video" / "face_noface_face.mp4", 150)  # no face from 2 to 4 s, at 25 fps
-    tracker = FaceTracker(detector, FaceConfig())
-    for batch in batches(frames):
-        tracker.push(batch)
-    tracker.finish()
-    has_face = tracker.boxes(0, 150).any(1)
-    assert has_face[:50].all() and not has_face[50:100].any() and has_face[100:].all()
-    assert tracker.n_cuts == 2 and tracker.frames_without_face == 50

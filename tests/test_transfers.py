@@ -17,7 +17,7 @@ from gpu_lipsync.device import arrived, side_stream, staged
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.ops import upload
 from gpu_lipsync.tracking import FaceTracker
-from tests.test_encode import shape_of
+from tests.encoding import shape_of
 
 CUDA = torch.device("cuda", 0)
 Log = list[str]

@@ -1,0 +1,121 @@
+"""NVENC where there is none: what it would be given, which options, what is said."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from gpu_lipsync.config import EncodeConfig, FrameConfig
+from gpu_lipsync.encode import open_writer
+from gpu_lipsync.encoders import NvencBackend, X264Backend, open_backend, pictures_of_planes
+from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.streams import StreamShape
+from gpu_lipsync.video import open_video
+from tests.encoding import pictures, shape_of
+
+
+class PlanesOnTheHost(X264Backend):
+    """A GPU's way into libx264: planes made by torch, taken as they lie."""
+
+    def _pictures(self, frames: torch.Tensor) -> Iterator[object]:
+        return pictures_of_planes(rgb_to_yuv420(frames).numpy())
+
+
+@pytest.mark.parametrize("height", [72, 70])
+def test_libx264_keeps_nothing_of_the_planes_it_is_lent(tmp_path: Path, height: int) -> None:
+    """Their memory is another batch's by the time that it encodes them, which is dozens of frames later."""
+    path, frames = tmp_path / "out.mp4", pictures(96, height, 102)
+    backend = PlanesOnTheHost(path, shape_of(height, 102, n_frames=96), EncodeConfig(crf=8), torch.device("cuda"))
+    for part in frames.split(4):
+        backend.write(part)
+    backend.finish()
+    with open_video(path, FrameConfig(decoder="pyav")) as video:
+        back = torch.cat([batch for _, batch in video.batches(range(96), 32)])
+    assert (back.float() - frames.float()).abs().mean((1, 2, 3)).max() < 1.5  # crf 8, and chroma at half size
+
+
+class NvencOnTheHost(NvencBackend):
+    """NVENC's way, tensors handed over through DLPack, into an encoder that is here."""
+
+    codec, pixel_format = "libx264", "nv12"
+
+    def _options(self, crf: int) -> dict[str, str]:
+        return {"crf": str(crf), "preset": "veryfast"}
+
+
+@pytest.mark.parametrize("crf", [0, 18])
+def test_what_nvenc_is_given_is_what_libx264_is_given(tmp_path: Path, crf: int) -> None:
+    """The same pictures, tags, pixel aspect, sound and index, whichever encoder there is."""
+    shape, frames = replace(shape_of(70, 102, n_frames=20), pixel_aspect=Fraction(4, 3)), pictures(20, 70, 102)
+    config, seen = EncodeConfig(crf=crf), []
+    with torch.inference_mode():
+        for name in ("nvenc.mp4", "x264.mp4"):
+            host = torch.device("cpu")
+            path = tmp_path / name
+            is_x264 = name == "x264.mp4"
+            backend = X264Backend(path, shape, config, host) if is_x264 else NvencOnTheHost(path, shape, config, host)
+            for part in frames.split(8):
+                backend.write(part)
+            backend.finish()
+            with av.open(str(path)) as written:
+                video, audio = written.streams.video[0], written.streams.audio[0]
+                about = (video.codec_context.colorspace, video.codec_context.color_range, video.sample_aspect_ratio)
+                about += (
+                    video.frames,
+                    video.average_rate,
+                    audio.rate,
+                    audio.duration,
+                    b"moov" in path.read_bytes()[:64],
+                )
+                seen.append((np.stack([f.to_ndarray(format="yuv420p") for f in written.decode(video=0)]), about))
+    assert seen[0][1] == seen[1][1]
+    difference = np.abs(seen[0][0].astype(int) - seen[1][0])
+    # The one is converted by torch, the other by swscale, and lossy encoding follows.
+    assert difference.mean() < (0.3 if crf == 0 else 0.6) and difference.max() <= (3 if crf == 0 else 16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device here: it may open")
+def test_where_nvenc_does_not_open_libx264_takes_over_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg's NVENC itself, refused by this machine, which has no driver."""
+
+    class Refused(NvencBackend):
+        pixel_format = "nv12"
+
+        def __init__(self, path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
+            assert device.type == "cuda"
+            super().__init__(path, shape, config, torch.device("cpu"))
+
+    monkeypatch.setattr("gpu_lipsync.encoders.NvencBackend", Refused)
+    cuda, notes, path = torch.device("cuda"), list[str](), tmp_path / "out.mp4"
+    backend = open_backend(path, shape_of(64, 64), EncodeConfig(), cuda, notes)
+    assert isinstance(backend, X264Backend) and len(notes) == 1
+    assert notes[0].startswith("encoding with libx264: h264_nvenc does not open here (")
+    backend.abandon()
+    with pytest.raises(EncodeError, match="h264_nvenc does not open here .*; use --encoder libx264"):
+        open_backend(path, shape_of(64, 64), EncodeConfig(encoder="h264_nvenc"), cuda, notes)
+
+
+def test_nvenc_without_cuda_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(EncodeError, match="h264_nvenc needs a CUDA device"):
+        open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig(encoder="h264_nvenc"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("crf", [0, 18])
+def test_nvenc_knows_the_options_it_is_given(crf: int) -> None:
+    """As FFmpeg describes its encoder, driver or not."""
+    options = av.CodecContext.create("h264_nvenc", "w").supported_options
+    choices = {
+        option.name: [choice.name for choice in option.choices] for option in (*options.generic, *options.private)
+    }
+    given = NvencBackend._options(NvencBackend.__new__(NvencBackend), crf)
+    assert all(value in choices[name] or not choices[name] for name, value in given.items())
+    assert NvencBackend.pixel_format in [form.name for form in av.codec.Codec("h264_nvenc", "w").video_formats or []]

@@ -1,0 +1,66 @@
+"""Signals: which are heeded, when, and by whom."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from gpu_lipsync.cli import _Settling
+from gpu_lipsync.progress import Silent
+from gpu_lipsync.stopping import Stopped, Stops
+
+
+def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with Stops():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGINT) is not interrupt
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        with pytest.raises(Stopped), Stops():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        with pytest.raises(Stopped), Stops(for_good=True):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # until the program ends
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_a_signal_waits_for_what_cannot_be_left_in_the_middle() -> None:
+    interrupt, done = signal.getsignal(signal.SIGINT), False
+    try:
+        with pytest.raises(Stopped, match="interrupted"), Stops() as stops, stops.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            done = True
+        assert done
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, interrupt if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def test_once_the_output_is_there_nothing_stops_the_run() -> None:
+    with Stops() as stops:
+        observer = _Settling(Silent(), stops)
+        observer.settle()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_signals_are_the_main_thread_s_alone() -> None:
+    """Python lets no other take them; a run there (test_service.py) goes without."""
+    before = signal.getsignal(signal.SIGTERM)
+    codes: list[object] = []
+
+    def call() -> None:
+        with Stops() as stops:
+            stops.ignore()
+        codes.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert codes == [before] and signal.getsignal(signal.SIGTERM) == before
