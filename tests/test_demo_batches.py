@@ -13,7 +13,7 @@ from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools import picture_variety, retrain_hearing
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.draws import Draws
-from gpu_lipsync.tools.picture_variety import BOX, TURN, morphed, stretched, views
+from gpu_lipsync.tools.picture_variety import BOX, PRESSED_MOST, TURN, morphed, pressed, stretched, views
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, pixel_grid, sample
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
 from tests.residency import fake_cuda, watched
@@ -85,6 +85,20 @@ def test_mouths_grow_in_their_middle_alone() -> None:
     torch.testing.assert_close(at_centre.mean(dim=(1, 2)), expected, rtol=0, atol=0.02)  # half a pixel off the centre
     assert (moved - points)[:, :40].abs().max() < 0.1, "a tenth of a pixel is not seen"
     assert (moved[..., 0].diff(dim=2) > 0).all() and (moved[..., 1].diff(dim=1) > 0).all()
+
+
+def test_lips_are_pressed_where_they_are_shut_and_there_alone() -> None:
+    """Within a lip's height of the line between them; the nose's base and the chin, a half mouth away, hardly move."""
+    opening = torch.tensor([0.0, 0.04, 0.06, 0.5]).repeat(500)
+    higher = pressed(Draws(torch.Generator().manual_seed(1)), opening, 0.5)
+    shut = opening < 0.05
+    assert not higher[~shut].any() and -PRESSED_MOST <= higher.min() < -0.9 * PRESSED_MOST
+    assert abs(float((higher[shut] < 0).float().mean()) - 0.5) < 0.05, "1000 draws, three standard deviations"
+    points, corners = pixel_grid(1), torch.tensor([[[44.0, 84.0], [84.0, 84.0]]])
+    down = (stretched(points, corners, torch.zeros(1), torch.tensor([-PRESSED_MOST])) - points)[0, :, 64, 1]
+    assert down[87 + 6] > 0.4 * 6, "what lay six pixels below the line is seen at four"
+    assert max(down[87 + 24].abs(), down[87 - 24].abs()) < 0.4, "beyond a half mouth and a fifth, in pixels"
+    assert (down.diff() > -1).all(), "a fold"
 
 
 def test_two_people_meet_at_eyes_and_mouth() -> None:

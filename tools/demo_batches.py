@@ -11,7 +11,17 @@ from torch.nn import functional as F  # noqa: N812
 from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
 from gpu_lipsync.ops import device_constant
 from gpu_lipsync.tools.draws import Draws
-from gpu_lipsync.tools.picture_variety import made_up, morphed, recoloured, stretch, stretched, views, with_hair
+from gpu_lipsync.tools.picture_variety import (
+    SHUT,
+    made_up,
+    morphed,
+    pressed,
+    recoloured,
+    stretch,
+    stretched,
+    views,
+    with_hair,
+)
 from gpu_lipsync.tools.sound_variety import roughened, silence
 from gpu_lipsync.tools.synthetic_talkers import Faces, Looks, animate, sample
 from gpu_lipsync.tools.talks import Talks
@@ -22,8 +32,9 @@ SILENT_SHARE = 0.15
 NEAR_FRAMES = 15
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
-STRETCHED = 0.6  # of those references
-FULLER = 0.4  # of the animated stills: other lips, on both pictures
+STRETCHED = 0.6  # of those references that are open
+PRESSED = 0.5  # of the references that are shut: thinner lips than those that part
+FULLER = 0.6  # of the animated stills: other lips, on both pictures
 MIXED = 0.7  # of the other animated stills: two people's
 
 
@@ -131,16 +142,26 @@ class BatchMaker:
         stills = morphed(stills, others, share)
         stills, originals = with_hair(self.draws, *made_up(self.draws, stills, self.originals[chosen]))
         points, moved = views(self.draws, n)
-        fuller = stretch(self.draws, n, FULLER, 0.4)
+        fuller = stretch(self.draws, n, FULLER, 0.5)
         points, moved = (stretched(p, stills.corners, *fuller) for p in (points, moved))
         faces = animate(stills, mouth, looks=Looks.alike(n, self.draws.generator), points=points)
-        opened = stretch(self.draws, n_as_it_was, STRETCHED, 0.5)
-        seen = stretched(moved[:n_as_it_was], stills.corners[:n_as_it_was], *opened)
-        as_it_was = sample(originals.crops[:n_as_it_was], seen)
-        rest = slice(n_as_it_was, None)
-        looks = Looks.any(n - n_as_it_was, self.draws.generator)
-        drawn = animate(stills[rest], self._shown(mouth[rest]), looks=looks, points=moved[rest])
-        return faces, torch.cat((as_it_was, drawn))
+        return faces, self._references(stills, originals, n_as_it_was, mouth, moved)
+
+    def _references(self, stills: Faces, originals: Faces, n_as_it_was: int, mouth: Tensor, points: Tensor) -> Tensor:
+        """Pictures (n, 3, 96, 96) for those that say `mouth`, the first `n_as_it_was` as their pictures really were.
+
+        Those are stretched wider open, the others drawn as wide as any; lips that are shut may be pressed together.
+        """
+        as_it_was, drawn = slice(n_as_it_was), slice(n_as_it_was, None)
+        shown = self._shown(mouth[drawn])
+        was_open = (originals.lips[as_it_was, 1] - originals.lips[as_it_was, 0]).amax(dim=1)
+        opening, was = torch.cat((was_open, shown[:, 0])), torch.arange(len(mouth)) < n_as_it_was
+        wider, higher = stretch(self.draws, len(mouth), STRETCHED, 0.5)
+        higher = higher * (was & (opening >= SHUT)) + pressed(self.draws, opening, PRESSED)
+        points = stretched(points, stills.corners, wider * was, higher)
+        looks = Looks.any(len(shown), self.draws.generator)
+        pictures = animate(stills[drawn], shown, looks=looks, points=points[drawn])
+        return torch.cat((sample(originals.crops[as_it_was], points[as_it_was]), pictures))
 
     def _stills(self, n: int) -> Tensor:
         """Indices of stills (n,): any person, then any picture of theirs."""

@@ -18,6 +18,8 @@ HAIRY = 0.35  # of them: with a moustache, a beard or both
 BEND = 0.045  # of half a box, standard deviation
 TURN = 0.42  # of half a box: how far a mouth is moved aside at most; beyond a half the picture would fold
 NOD = 0.06  # of half a box, standard deviation
+SHUT = 0.05  # half mouth widths between the lips
+PRESSED_MOST = 0.7
 GREY = 0.07  # of the pictures: black and white
 
 
@@ -65,18 +67,26 @@ def stretch(draws: Draws, n: int, chance: float, most: float) -> tuple[Tensor, T
     return 0.2 * draws.normal(n).clamp(-1.5, 1.5) * some, ((most + 0.1) * draws.uniform(n) - 0.1) * some
 
 
+def pressed(draws: Draws, opening: Tensor, chance: float) -> Tensor:
+    """How much less high a `chance` of the mouths (n,) that are shut become, (n,), as `stretch` has it: below 0."""
+    some = (draws.uniform(len(opening)) < chance) & (opening < SHUT)
+    return -PRESSED_MOST * draws.uniform(len(opening)) * some
+
+
 def stretched(points: Tensor, corners: Tensor, wider: Tensor, higher: Tensor) -> Tensor:
     """Crop coordinates (n, H, W, 2) nearer to the centre of the mouth between corners (n, 2, 2), by up to wider and
     higher (n,) of the distance.
 
     Of the reference alone: wider open than the few people's of the material, as strangers' will be that have to shut.
-    Of both pictures alike: fuller lips than theirs.
+    Of both pictures alike: fuller lips than theirs. A mouth that becomes lower does so about its lips alone, as lips
+    that are pressed together: nose and chin stay.
     """
     n = len(points)
     half = (corners[:, 1] - corners[:, 0]).norm(dim=1).view(n, 1, 1) / 2
     across, down = (points - corners.mean(dim=1).view(n, 1, 1, 2)).unbind(dim=3)
     down = down - 0.15 * half  # lips part below the line through the corners
-    near = torch.exp(-((across / (1.3 * half)) ** 2) - (down / half) ** 2)
+    reach = torch.where(higher < 0, 0.6, 1.0).view(n, 1, 1) * half
+    near = torch.exp(-((across / (1.3 * half)) ** 2) - (down / reach) ** 2)
     return points - torch.stack((across * near * wider.view(n, 1, 1), down * near * higher.view(n, 1, 1)), dim=3)
 
 

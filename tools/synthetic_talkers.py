@@ -67,7 +67,7 @@ class Looks:
         """Nearly the same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
         return Looks(
             amplitude=_between(0.54, 0.64, n, generator),
-            teeth_light=_between(1.15, 1.3, n, generator),
+            teeth_light=_between(1.05, 1.2, n, generator),
             inside_light=_between(0.9, 1.4, n, generator),
             teeth_height=_between(0.3, 0.38, n, generator),
             lower_height=torch.zeros(n),
@@ -228,7 +228,7 @@ def _inside(
 
     inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
     inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.75 * tongue[:, None])
-    shade = (0.78 + 0.22 * (edge / 0.12).clamp(0, 1)) * (1 - 0.16 * between)
+    shade = (0.6 + 0.4 * (edge / 0.15).clamp(0, 1)) * (1 - 0.16 * between)  # the upper lip's shadow
     return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light, bright) * shade[:, None], tooth[:, None])
 
 
