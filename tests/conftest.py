@@ -25,7 +25,7 @@ def media() -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator of the smallest width, untrained."""
+    """A small generator, untrained: where a mouth goes does not depend on what it looks like."""
     import torch
 
     from gpu_lipsync.models.wav2lip import Wav2Lip

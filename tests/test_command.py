@@ -15,22 +15,12 @@ from PIL import Image
 
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
 from tests.probe import ffprobe
 
 ROOT = Path(__file__).parent.parent
 FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small generator with random weights: where a mouth goes does not depend on what it looks like."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    torch.save({"state_dict": Wav2Lip(0.125).state_dict()}, path)
-    return path
 
 
 def command(*flags: object) -> list[str]:

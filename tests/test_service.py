@@ -20,20 +20,11 @@ from gpu_lipsync import run
 from gpu_lipsync.cli import main
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.errors import EncodeError, FaceNotFoundError, LipSyncError
-from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.threads import use_one_core
 from tests.clips import tone, write_clip, write_sound
 
 ROOT = Path(__file__).parent.parent
 FACE = ROOT / "samples" / "face.mp4"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    torch.save(Wav2Lip(0.125).state_dict(), path)
-    return path
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_another_run_goes_on_from_a_state(train: Callable[[Path], dict[str, Tens
 
 
 def tensors_of(state: dict[Any, Any]) -> dict[str, Tensor]:
-    """All tensors of nested dicts, by path, but for learning rates, which are the plan's."""
+    """All tensors of nested dicts, by path. Learning rates, which are the plan's, lie in lists."""
     found = {}
     for name, value in state.items():
         if isinstance(value, Tensor):
