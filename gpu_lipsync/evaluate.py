@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
-from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
 from gpu_lipsync.config import DecoderName, require_apart, require_writable
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
-from gpu_lipsync.mouth_landmarks import lips_apart
-from gpu_lipsync.talking_clip import BATCH, Clip, read_clip
+from gpu_lipsync.resync import OpeningMeter, resync
+from gpu_lipsync.talking_clip import Clip, read_clip
 
 SHIFTS_S = (-1.0, -0.5, -0.2, 0.2, 0.5, 1.0)
 APART_S = 0.6  # an envelope moved by this much must fit clearly less
@@ -50,9 +50,9 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
         What is written as JSON: `own_sound`, `shifted`, `silence` and `bars`.
     """
     source = clip.faces.float() / 255
-    own = _resync(clip, generator, clip.waveform)
-    still = _resync(clip, generator, torch.zeros_like(clip.waveform))
-    opening_of = _OpeningMeter(clip)
+    own = resync(clip, generator, clip.waveform)
+    still = resync(clip, generator, torch.zeros_like(clip.waveform))
+    opening_of = OpeningMeter(clip)
     opening, true_opening, rest = opening_of(own), opening_of(source), opening_of(still)
     envelope = _envelope(clip, clip.waveform)
     lower = (own[:, :, measures.LOWER_HALF], source[:, :, measures.LOWER_HALF])
@@ -65,6 +65,8 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
         "opening_with_envelope": measures.correlation(opening, envelope),
         "opening_with_envelope_moved": measures.shifted_correlation(opening, envelope, round(APART_S * clip.fps)),
         "true_opening_with_envelope": measures.correlation(true_opening, envelope),
+        "opening_jitter": measures.jitter(opening),
+        "true_opening_jitter": measures.jitter(true_opening),
         "colour_drift_levels": measures.colour_drift(own, source),
         "likeness": measures.likeness(own, source),
     }
@@ -95,37 +97,12 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
     return _rounded(report)
 
 
-class _OpeningMeter:
-    """How far the lips of faces put into the clip are apart."""
-
-    def __init__(self, clip: Clip) -> None:
-        from gpu_lipsync.models import load_face_mesh
-
-        self._contexts = clip.contexts
-        self._mesh = load_face_mesh(clip.faces.device)
-
-    @torch.inference_mode()
-    def __call__(self, faces: Tensor) -> Tensor:
-        """(N,) of faces (N, 3, 96, 96) in [0, 1], one for each of the clip's."""
-        parts = zip(self._contexts.split(BATCH), faces.split(BATCH), strict=True)
-        return torch.cat([lips_apart(self._mesh(contexts.with_mouths(part))) for contexts, part in parts])
-
-
-@torch.inference_mode()
-def _resync(clip: Clip, generator: nn.Module, waveform: Tensor) -> Tensor:
-    """The clip's faces made to say `waveform`, (N, 3, 96, 96) float."""
-    windows = mel_windows(waveform, clip.fps)
-    mel = windows[torch.tensor(clip.frames, device=windows.device).clamp(max=len(windows) - 1)]
-    parts = zip(mel.split(BATCH), clip.faces.split(BATCH), strict=True)
-    return torch.cat([generator(sound, faces.float() / 255) for sound, faces in parts])
-
-
 def _shifted(
-    clip: Clip, generator: nn.Module, seconds: float, opening_of: _OpeningMeter, true_opening: Tensor
+    clip: Clip, generator: nn.Module, seconds: float, opening_of: OpeningMeter, true_opening: Tensor
 ) -> dict[str, float]:
     """What another sound does: the opening should follow it, and leave the truth behind."""
     waveform = _moved(clip.waveform, round(seconds * SAMPLE_RATE_HZ))
-    opening = opening_of(_resync(clip, generator, waveform))
+    opening = opening_of(resync(clip, generator, waveform))
     return {
         "opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform)),
         "opening_with_true_opening": measures.correlation(opening, true_opening),

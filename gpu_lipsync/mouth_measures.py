@@ -21,6 +21,11 @@ def shifted_correlation(first: Tensor, second: Tensor, frames: int) -> float:
     return max(correlation(first[frames:], second[:-frames]), correlation(first[:-frames], second[frames:]))
 
 
+def jitter(series: Tensor) -> float:
+    """How much a series (n,) trembles from frame to frame: its mean absolute second difference; 0 below 3 values."""
+    return float(series.diff(n=2).abs().mean()) if len(series) > 2 else 0.0
+
+
 def psnr(result: Tensor, truth: Tensor) -> float:
     """Peak signal-to-noise ratio, dB, of pictures in [0, 1]; 99 where they are equal."""
     error = float((result - truth).square().mean())

@@ -64,13 +64,15 @@ def talk() -> Clip:
     return Clip(faces=faces, contexts=surroundings(n), frames=list(range(n)), waveform=waveform, fps=FPS)
 
 
-def test_correlation_and_psnr_match_numpy_and_skimage() -> None:
+def test_correlation_jitter_and_psnr_match_numpy_and_skimage() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 200))
     expected = np.corrcoef(first, first + second)[0, 1]
     got = measures.correlation(torch.from_numpy(first), torch.from_numpy(first + second))
     assert got == pytest.approx(expected, abs=1e-9)  # both in float64
     assert measures.correlation(torch.ones(9), torch.arange(9.0)) == 0.0
+    expected = np.abs(np.diff(first, n=2)).mean()
+    assert measures.jitter(torch.from_numpy(first)) == pytest.approx(expected, abs=1e-9)
     a, b = rng.random((2, 3, 32, 32)).astype(np.float32)
     expected = peak_signal_noise_ratio(a, b, data_range=1)
     assert measures.psnr(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, abs=1e-3)  # dB, float32
@@ -92,6 +94,7 @@ def test_a_copier_is_found_out(talk: Clip) -> None:
     report = evaluate(talk, Copier())
     assert report["own_sound"]["lower_half_psnr_db"] == 99.0
     assert not report["bars"]["silence_to_speech_motion"]["met"]
+    assert report["own_sound"]["opening_jitter"] == report["own_sound"]["true_opening_jitter"] > 0
     assert all(s["opening_with_true_opening"] > 0.99 for s in report["shifted"].values())
 
 
@@ -211,16 +214,16 @@ def test_demo_mouth_follows_the_sample_speech_and_rests_in_silence(sample_clip: 
 
 def test_demo_follows_another_recording_where_it_differs(sample_clip: Clip, demo: nn.Module) -> None:
     """The second half of the speech replaced by silence: the first half stays as it was, the second falls silent."""
-    from gpu_lipsync.evaluate import _OpeningMeter, _resync
+    from gpu_lipsync.resync import OpeningMeter, resync
 
     waveform = load_audio(SAMPLES / "speech.wav")
     half = len(waveform) // 2
     cut = waveform.clone()
     cut[half:] = 0
-    before, after = _resync(sample_clip, demo, waveform), _resync(sample_clip, demo, cut)
+    before, after = resync(sample_clip, demo, waveform), resync(sample_clip, demo, cut)
     frame = int(half / 16000 * FPS)
     assert torch.equal(before[: frame - 6], after[: frame - 6])  # a window hears 0.2 s, 5 frames, ahead
-    spoken, silent = (_OpeningMeter(sample_clip)(faces)[frame + 2 : frame + 40] for faces in (before, after))
+    spoken, silent = (OpeningMeter(sample_clip)(faces)[frame + 2 : frame + 40] for faces in (before, after))
     assert float(silent.std()) < float(spoken.std()) / 2
     assert float(silent.mean()) < float(spoken.mean())
 

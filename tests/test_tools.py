@@ -11,6 +11,7 @@ from gpu_lipsync.tools.face_landmarks import UPPER_INNER, find_landmarks, lip_ed
 from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.speech_tables import ARPABET, VISEMES
 from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS, edges_at, mouth_frame, pixel_grid, shut
+from gpu_lipsync.tools.telling_sounds import openings_at, telling_sounds
 from tests.talkers import BOX, sample_faces, sample_frame, speaking
 
 
@@ -90,3 +91,15 @@ def test_grid_files_tell_their_sentences() -> None:
 
     assert grid_sentence("grid_s33_lbaa7a") == "lay blue at a seven again"
     assert grid_sentence("grid_rizkiarm_id2_vcd_swwp2s") == "set white with p. two soon"
+
+
+def test_lips_are_asked_about_where_the_sound_tells() -> None:
+    """At 10 frames a second, the frame at 0.3 s missing: "b" lasts into the third, "aw" into the seventh."""
+    phonemes = [(0.0, ""), (0.1, "b"), (0.25, "i"), (0.4, "ɔ"), (0.65, "")]
+    sounds = telling_sounds(phonemes, end=0.9)
+    assert sounds == [(0.1, 0.25, "lips_together"), (0.4, 0.65, "open_vowels")]
+    opening = torch.tensor([0.2, 0.04, 0.03, 0.1, 0.3, 0.2, 0.5])  # at frames 0, 1, 2, 4, 5, 6 and 7
+    found = openings_at(sounds, opening, [0, 1, 2, 4, 5, 6, 7], fps=10.0)
+    assert found == {"lips_together": [pytest.approx(0.03)], "open_vowels": [pytest.approx(0.3)]}
+    assert openings_at(sounds, opening[:1], [0], fps=10.0) == {"lips_together": [], "open_vowels": []}
+    assert telling_sounds([(0.0, "aɪ")], end=0.5) == [(0.0, 0.5, "open_vowels")]  # the last ends with the sound

@@ -18,28 +18,30 @@ HAIRY = 0.35  # of them: with a moustache, a beard or both
 BEND = 0.045  # of half a box, standard deviation
 TURN = 0.42  # of half a box: how far a mouth is moved aside at most; beyond a half the picture would fold
 NOD = 0.06  # of half a box, standard deviation
+TILT, JOLT = 0.2, 0.02  # radians, standard deviations: of heads, and between a frame and another
 SHUT = 0.05  # half mouth widths between the lips
 PRESSED_MOST = 0.7
 GREY = 0.07  # of the pictures: black and white
+BLURRED = 0.15  # of the pictures: faces enlarged from few pixels, or moved while the shutter was open
 
 
 def views(draws: Draws, n: int) -> tuple[Tensor, Tensor]:
     """Crop coordinates (n, 96, 96, 2) of the target's pixels and of the reference's.
 
     A view is shifted, scaled, turned, mirrored and smoothly bent, which makes other faces of few; the reference's
-    is the same or a little beside it, as another frame's would be. Some heads turn and nod: the middle of the face
-    moves and its outline stays, one cheek narrows and the other widens. All of GRID look into the camera.
+    is the same or a little beside it, as another frame's would be. Heads tilt, and some turn and nod: the middle of the
+    face moves and its outline stays, one cheek narrows and the other widens. All of GRID look into the camera, upright.
     """
     at = ((torch.arange(FACE_PX) + 0.5) / FACE_PX - 0.5) * 2
     y, x = torch.meshgrid(at, at, indexing="ij")
     plain = torch.stack((x, y), dim=2)[None]
     bend = F.interpolate(draws.normal(n, 2, 5, 5) * BEND, FACE_PX, mode="bicubic", align_corners=True)
     mirror = draws.sign(n).view(-1, 1, 1)
-    turn = TURN * draws.uniform(n).pow(2) * draws.sign(n)
+    turn = TURN * draws.uniform(n).pow(1.3) * draws.sign(n)
     middle_moves = torch.stack((turn, NOD * draws.normal(n).clamp(-3, 3)), dim=1).view(n, 1, 1, 2)
-    first = _affine(draws, n, 1.0)
+    first = _affine(draws, n, 1.0, TILT)
     eye = constant(((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)), plain.device)
-    beside = torch.where((draws.uniform(n) < 0.9).view(-1, 1, 1), torch.zeros(1), _affine(draws, n, 0.35) - eye)
+    beside = torch.where((draws.uniform(n) < 0.9).view(-1, 1, 1), torch.zeros(1), _affine(draws, n, 0.35, JOLT) - eye)
     both = []
     for affine in (first, first + beside):
         homogeneous = torch.cat((plain, torch.ones_like(plain[..., :1])), dim=3)
@@ -50,13 +52,22 @@ def views(draws: Draws, n: int) -> tuple[Tensor, Tensor]:
     return both[0], both[1]
 
 
-def _affine(draws: Draws, n: int, strength: float) -> Tensor:
-    """Random maps (n, 3, 2) near the identity, in units of half a box."""
+def _affine(draws: Draws, n: int, strength: float, tilt: float) -> Tensor:
+    """Random maps (n, 3, 2) near the identity, in units of half a box; `tilt` in radians, a standard deviation."""
     scale = draws.normal(n, 2) * 0.04 * strength
-    turn, shear = draws.normal(n) * 0.06 * strength, draws.normal(n) * 0.03 * strength
+    turn, shear = (draws.normal(n) * tilt).clamp(-2 * tilt, 2 * tilt), draws.normal(n) * 0.03 * strength
     shift = draws.normal(n, 2) * 0.045 * strength
+    cos, sin = turn.cos(), turn.sin()
     rows = torch.stack(
-        (1 + scale[:, 0], turn + shear, -turn, 1 + scale[:, 1], shift[:, 0], shift[:, 1] + 0.02 * strength), dim=1
+        (
+            cos + scale[:, 0],
+            sin + shear,
+            -sin,
+            cos + scale[:, 1],
+            shift[:, 0],
+            shift[:, 1] + 0.02 * strength,
+        ),
+        dim=1,
     )
     return rows.view(n, 3, 2)
 
@@ -145,5 +156,12 @@ def recoloured(draws: Draws, pictures: Tensor) -> Tensor:
     out = torch.lerp(grey, out, colourful)
     slope = (torch.linspace(-1, 1, FACE_PX).view(1, 1, 1, 1, -1) * draws.normal(n, 1, 1, 1, 1)) * 0.12
     out = out * (1 + slope)
-    soft = F.avg_pool2d(F.pad(out.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(out)
-    return torch.lerp(soft, out, 0.5 + draws.uniform(n, 1, 1, 1, 1) * 0.9).clamp(0, 1)
+    blurred = draws.uniform(n, 1, 1, 1, 1) * (draws.uniform(n, 1, 1, 1, 1) < BLURRED)
+    out = torch.lerp(out, _averaged(_averaged(out, 5), 5), blurred)
+    return torch.lerp(_averaged(out, 3), out, 0.5 + draws.uniform(n, 1, 1, 1, 1) * 0.9).clamp(0, 1)
+
+
+def _averaged(pictures: Tensor, size: int) -> Tensor:
+    """Each pixel of (..., 3, H, W) the mean of size x size around it."""
+    padded = F.pad(pictures.flatten(0, -4), (size // 2,) * 4, mode="replicate")
+    return F.avg_pool2d(padded, size, 1).view_as(pictures)
