@@ -10,24 +10,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.tools import picture_variety, retrain_hearing
-from gpu_lipsync.tools.demo_batches import BatchMaker
+from gpu_lipsync.tools import retrain_hearing
+from gpu_lipsync.tools.demo_batches import BatchMaker, mouth_region
+from gpu_lipsync.tools.demo_learner import loss_weights
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.picture_variety import (
     BOX,
-    PRESSED_MOST,
-    TILT,
-    TURN,
-    morphed,
-    pressed,
-    recoloured,
-    stretched,
     views,
 )
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, pixel_grid, sample
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
 from tests.residency import fake_cuda, watched
-from tests.talkers import sample_faces, small_material, talk
+from tests.talkers import small_material, talk
 
 
 def test_sound_and_mouth_are_of_the_same_talk_and_moment() -> None:
@@ -66,91 +60,24 @@ def test_batches_are_seeded_and_fit_to_train_on(material: dict[str, Any], device
     assert batch.mel.shape == (8, 1, 80, 16) and batch.mel.abs().max() <= 4
     assert batch.faces.shape == batch.reference.shape == (8, 3, 96, 96)
     assert batch.faces.min() >= 0 and batch.faces.max() <= 1
+    assert batch.region.shape == (8, 1, 96, 96) and batch.region.min() >= 0 and batch.region.max() <= 1
     assert batch.mouth_known.tolist() == [1] * 6 + [0] * 2 and not batch.mouth[6:].any()
 
 
-def test_heads_turn_within_their_outline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The middle of the face goes aside by up to TURN of half a box, its edges stay, and nothing folds over."""
-    seen = {}
-    for turn in (0.0, TURN):
-        monkeypatch.setattr(picture_variety, "TURN", turn)
-        seen[turn], _ = views(Draws(torch.Generator().manual_seed(3)), 200)
-    aside = (seen[TURN] - seen[0.0])[..., 0] / (BOX * CROP_PX / 2)
-    middle = aside[:, 48, 40:56].mean(dim=1).abs()
-    assert middle.max() > 0.8 * TURN and middle.median() < 0.46 * TURN, "half of all within 0.5 ** 1.3 = 0.41 of it"
-    on_the_edge = ((seen[0.0] - (CROP_PX / 2 - 0.5)) / (BOX * CROP_PX / 2))[..., 0].abs() > 0.99
-    assert aside[on_the_edge].abs().max() <= 0.02 * TURN + 1e-5, "1 - 0.99 ** 2"
-    along = seen[TURN][..., 0].diff(dim=2) * seen[0.0][:, :1, -1:, 0].sub(seen[0.0][:, :1, :1, 0]).sign()
-    assert (along > 0).float().mean() > 0.99, "a fold shows a cheek twice"
-
-
-def test_heads_tilt_and_the_reference_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Angles of the eyes' row, left to right: spread as TILT says, at most twice that; the pair alike."""
-    for others in ("TURN", "NOD", "BEND"):
-        monkeypatch.setattr(picture_variety, others, 0.0)
-    both = views(Draws(torch.Generator().manual_seed(4)), 500)
-    ends = torch.stack([view[:, 40, -1] - view[:, 40, 0] for view in both])
-    angles = torch.atan2(ends[..., 1], ends[..., 0].abs())  # some are mirrored
-    assert 0.85 * TILT < angles[0].std() < 1.05 * TILT, "a normal's spread, held at two deviations: 0.96"
-    assert angles.abs().max() < 2 * TILT + 0.13, "and four of the shear's 0.03"
-    beside = (angles[1] - angles[0]).abs()
-    assert beside.quantile(0.85) < 1e-5 and 0.01 < beside.max() < 0.15, "nine in ten are the same view"
-
-
-def test_blurred_pictures_lose_their_finest_detail_in_both_of_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks of one pixel, whose contrast two means of 25 pixels take down to 1/625; some lose less."""
-    checks = ((pixel_grid(1).sum(dim=3) % 2 < 1).float() * 0.4 + 0.3)[:, None, None, :96, :96].expand(64, 2, 3, -1, -1)
-    contrast = {}
-    for share in (0.0, 1.0):
-        monkeypatch.setattr(picture_variety, "BLURRED", share)
-        pictures = recoloured(Draws(torch.Generator().manual_seed(2)), checks)
-        assert torch.equal(pictures[:, 0], pictures[:, 1])
-        contrast[share] = pictures[:, 0].diff(dim=3).abs().mean(dim=(1, 2, 3))
-    left = contrast[1.0] / contrast[0.0]
-    assert left.max() < 1.0 and left.min() < 0.05 and 0.3 < left.median() < 0.7, "by as much as a uniform draw says"
-
-
-def test_mouths_grow_in_their_middle_alone() -> None:
-    """By 1 / (1 - share), as the docstring says; eyes stay where they are, and nothing folds over."""
-    points = pixel_grid(3)
-    corners = torch.tensor([[[44.0, 84.0], [84.0, 84.0]]]).expand(3, -1, -1)
-    wider, higher = torch.tensor([0.0, 0.3, -0.3]), torch.tensor([0.5, 0.0, -0.1])
-    moved = stretched(points, corners, wider, higher)
-    at_centre = moved[:, 86:89, 63:66] - moved[:, 85:88, 62:65]  # across and down by a pixel; the centre lies at 64, 87
-    expected = 1 - torch.stack((wider, higher), dim=1)
-    torch.testing.assert_close(at_centre.mean(dim=(1, 2)), expected, rtol=0, atol=0.02)  # half a pixel off the centre
-    assert (moved - points)[:, :40].abs().max() < 0.1, "a tenth of a pixel is not seen"
-    assert (moved[..., 0].diff(dim=2) > 0).all() and (moved[..., 1].diff(dim=1) > 0).all()
-
-
-def test_lips_are_pressed_where_they_are_shut_and_there_alone() -> None:
-    """Within a lip's height of the line between them; the nose's base and the chin, a half mouth away, hardly move."""
-    opening = torch.tensor([0.0, 0.04, 0.06, 0.5]).repeat(500)
-    higher = pressed(Draws(torch.Generator().manual_seed(1)), opening, 0.5)
-    shut = opening < 0.05
-    assert not higher[~shut].any() and -PRESSED_MOST <= higher.min() < -0.9 * PRESSED_MOST
-    assert abs(float((higher[shut] < 0).float().mean()) - 0.5) < 0.05, "1000 draws, three standard deviations"
-    points, corners = pixel_grid(1), torch.tensor([[[44.0, 84.0], [84.0, 84.0]]])
-    down = (stretched(points, corners, torch.zeros(1), torch.tensor([-PRESSED_MOST])) - points)[0, :, 64, 1]
-    assert down[87 + 6] > 0.4 * 6, "what lay six pixels below the line is seen at four"
-    assert max(down[87 + 24].abs(), down[87 - 24].abs()) < 0.4, "beyond a half mouth and a fifth, in pixels"
-    assert (down.diff() > -1).all(), "a fold"
-
-
-def test_two_people_meet_at_eyes_and_mouth() -> None:
-    """The second is a picture of its own coordinates: what is seen at the first's eyes says where it comes from."""
-    one = sample_faces(1)
-    ramp = pixel_grid(1).permute(0, 3, 1, 2) / CROP_PX
-    other = Faces(
-        crops=torch.cat((ramp, ramp[:, :1]), dim=1),
-        corners=torch.tensor([[[47.0, 88.0], [80.0, 83.0]]]),
-        eyes=torch.tensor([[[40.0, 51.0], [77.0, 45.0]]]),
-        lips=one.lips,
-    )
-    seen = morphed(one, other, torch.ones(1)).crops[:, :2]
-    for ours, theirs in ((one.eyes, other.eyes), (one.corners.mean(1, True), other.corners.mean(1, True))):
-        found = sample(seen, ours[:, None])[:, :, 0].transpose(1, 2) * CROP_PX
-        torch.testing.assert_close(found, theirs, rtol=0, atol=1e-2)  # a ramp is bilinear; float32
+def test_the_loss_looks_at_the_mouth_wherever_it_is_seen() -> None:
+    """Its weight is greatest just below the middle of the mouth, on turned heads too; the brow's is least."""
+    points, _ = views(Draws(torch.Generator().manual_seed(3)), 50)
+    middle = torch.tensor([64.0, 86.0]).expand(50, -1)  # where mouths lie in crops
+    region = mouth_region(points, middle)
+    weights = loss_weights(region)
+    assert weights.mean() == pytest.approx(1.0, abs=1e-5)  # float32 sums
+    most = weights.flatten(1).argmax(dim=1)
+    seen = points.flatten(1, 2)[torch.arange(50), most]
+    off = seen - middle - torch.tensor([0.0, 0.02 * BOX * CROP_PX])
+    assert off.norm(dim=1).max() < 2.0, "pixels of the crop; a turned head's cheek has them two to a pixel"
+    assert most.remainder(96).float().std() > 5, "or no head was turned"
+    torch.testing.assert_close(weights[:, :, :10].amax(), weights.amin(), atol=0.05, rtol=0)  # the region's tail
+    assert (weights.amax(dim=(1, 2, 3)) > 10 * weights.amin()).all()
 
 
 def test_everybody_comes_as_often_as_anybody(material: dict[str, Any]) -> None:

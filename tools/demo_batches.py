@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
-from gpu_lipsync.ops import device_constant
 from gpu_lipsync.tools.draws import Draws
+from gpu_lipsync.tools.face_landmarks import MOUTH_CORNERS
 from gpu_lipsync.tools.picture_variety import (
+    BOX,
     SHUT,
     made_up,
     morphed,
@@ -23,7 +24,7 @@ from gpu_lipsync.tools.picture_variety import (
     with_hair,
 )
 from gpu_lipsync.tools.sound_variety import roughened, silence
-from gpu_lipsync.tools.synthetic_talkers import Faces, Looks, animate, sample
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, sample
 from gpu_lipsync.tools.talks import Talks
 
 REAL_SHARE = 0.25
@@ -40,26 +41,29 @@ MIXED = 0.7  # of the other animated stills: two people's
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """mel (B, 1, 80, 16), faces and reference (B, 3, 96, 96) in [0, 1], mouth (B, 4, 4), mouth_known (B,) 0 or 1."""
+    """mel (B, 1, 80, 16), faces and reference (B, 3, 96, 96) in [0, 1], region (B, 1, 96, 96) in [0, 1], mouth
+    (B, 4, 4), mouth_known (B,) 0 or 1. The region is the faces' `mouth_region`.
+    """
 
     mel: Tensor
     faces: Tensor
     reference: Tensor
+    region: Tensor
     mouth: Tensor
     mouth_known: Tensor
 
 
-@device_constant
-def loss_weights(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Weights of the loss, mean 1, the mouth most and the upper half least, and the mouth's region in [0, 1].
+def mouth_region(points: Tensor, middle: Tensor) -> Tensor:
+    """Where the mouth and what moves with it is seen, (n, 1, H, W), 1 in its middle, falling to 0.
 
-    Both (1, 1, size, size).
+    It follows the mouth as a head turns and tilts.
+
+    Args:
+        points: (n, H, W, 2) crop coordinates of the pixels.
+        middle: (n, 2) between the mouth's corners, crop coordinates.
     """
-    at = (torch.arange(size) + 0.5) / size
-    y, x = torch.meshgrid(at, at, indexing="ij")
-    mouth = torch.exp(-(((x - 0.5) / 0.24) ** 2 + ((y - 0.76) / 0.18) ** 2))
-    weights = torch.where(y < 0.47, 0.3, 1.0) + 5 * mouth
-    return (weights / weights.mean())[None, None].to(device), mouth[None, None].to(device)
+    across, down = ((points - middle[:, None, None]) / (BOX * CROP_PX)).unbind(dim=3)
+    return torch.exp(-((across / 0.24) ** 2) - ((down - 0.02) / 0.18) ** 2)[:, None]
 
 
 def _evenly(labels: list[str]) -> Tensor:
@@ -79,8 +83,9 @@ class BatchMaker:
         counts = torch.tensor([len(clip["crops"]) for clip in clips])
         self.clip_spans = torch.stack((counts.cumsum(0) - counts, counts)).to(device)
         self.crops, self.mel = (torch.cat([clip[name] for clip in clips]).to(device) for name in ("crops", "mel"))
-        lips = torch.cat([clip["landmarks"] for clip in clips])[:, (UPPER_LIP, LOWER_LIP), 1]
-        self.gaps = (lips[:, 1] - lips[:, 0]).to(device)
+        landmarks = torch.cat([clip["landmarks"] for clip in clips])
+        self.gaps = (landmarks[:, LOWER_LIP, 1] - landmarks[:, UPPER_LIP, 1]).to(device)
+        self.middles = landmarks[:, MOUTH_CORNERS, :2].mean(dim=1).to(device)
         self.stills, self.originals = (  # the originals: before their lips were closed
             Faces(**{name: value.to(device, torch.float32) for name, value in material[kind].items()})
             for kind in ("stills", "originals")
@@ -119,20 +124,23 @@ class BatchMaker:
         n_real = round(n * REAL_SHARE)
         with self.device:
             mel, mouth = self.speech(n - n_real)
-            faces, reference = self._animated(mouth[:, 1])
-            real_mel, real_faces, real_reference = self._real(n_real)
+            faces, reference, region = self._animated(mouth[:, 1])
+            real_mel, real_faces, real_reference, real_region = self._real(n_real)
             pictures = torch.stack((torch.cat((faces, real_faces)), torch.cat((reference, real_reference))), dim=1)
             pictures = recoloured(self.draws, pictures)
             return Batch(
                 mel=torch.cat((mel, real_mel)),
                 faces=pictures[:, 0],
                 reference=pictures[:, 1],
+                region=torch.cat((region, real_region)),
                 mouth=F.pad(mouth, (0, 0, 0, 0, 0, n_real)),
                 mouth_known=torch.cat((torch.ones(n - n_real), torch.zeros(n_real))),
             )
 
-    def _animated(self, mouth: Tensor) -> tuple[Tensor, Tensor]:
-        """Stills that say `mouth` (n, 4), and the references: other mouths of theirs, or the pictures as they were."""
+    def _animated(self, mouth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Stills that say `mouth` (n, 4), the references, other mouths of theirs or the pictures as they were, and the
+        stills' mouth regions.
+        """
         n = len(mouth)
         chosen, other = self._stills(n), self._stills(n)
         stills, others = self.stills[chosen], self.stills[other]
@@ -145,7 +153,8 @@ class BatchMaker:
         fuller = stretch(self.draws, n, FULLER, 0.5)
         points, moved = (stretched(p, stills.corners, *fuller) for p in (points, moved))
         faces = animate(stills, mouth, looks=Looks.alike(n, self.draws.generator), points=points)
-        return faces, self._references(stills, originals, n_as_it_was, mouth, moved)
+        references = self._references(stills, originals, n_as_it_was, mouth, moved)
+        return faces, references, mouth_region(points, stills.corners.mean(dim=1))
 
     def _references(self, stills: Faces, originals: Faces, n_as_it_was: int, mouth: Tensor, points: Tensor) -> Tensor:
         """Pictures (n, 3, 96, 96) for those that say `mouth`, the first `n_as_it_was` as their pictures really were.
@@ -180,7 +189,8 @@ class BatchMaker:
             shown = torch.where(chance < below, choice, shown)
         return shown
 
-    def _real(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _real(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sound, faces, references and mouth regions of filmed speakers."""
         first, n_frames = self.clip_spans[:, self.draws.chosen(self.clip_chances, n)]
         frame = (self.draws.uniform(n) * n_frames).long()
         near = frame + self.draws.integers(2 * NEAR_FRAMES + 1, 2, n) - NEAR_FRAMES  # the head has hardly moved
@@ -190,4 +200,5 @@ class BatchMaker:
         other = torch.where(unlike[0] > unlike[1], near[0], near[1])  # of two, the mouth that is less like it
         points, moved = views(self.draws, n)
         faces, references = (self.crops[chosen].float() / 255 for chosen in (frame, other))
-        return roughened(self.draws, self.mel[frame]), sample(faces, points), sample(references, moved)
+        region = mouth_region(points, self.middles[frame])
+        return roughened(self.draws, self.mel[frame]), sample(faces, points), sample(references, moved), region

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.tools.demo_batches import Batch, loss_weights
+from gpu_lipsync.tools.demo_batches import Batch
 
 N_PARAMETERS = 4  # of a mouth
 N_MOMENTS = 4  # around the frame, whose mouths the sound's encoder must tell
@@ -91,12 +91,18 @@ def start_as_copier(generator: Wav2Lip) -> None:
     enter.bias[:3] = leave.bias[:3] = 0
 
 
+def loss_weights(region: Tensor) -> Tensor:
+    """Weights of the loss for mouth regions (B, 1, H, W), mean 1: the mouth most and the upper half least."""
+    y = ((torch.arange(region.shape[2], device=region.device) + 0.5) / region.shape[2])[:, None]
+    weights = torch.where(y < 0.47, 0.3, 1.0) + 5 * region
+    return weights / weights.mean()
+
+
 def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dict[str, Tensor]:
     """L1 of colours and of edges, weighted to the mouth, and the error of the mouth parameters where they are known."""
     target = batch.faces
     copying = (target - batch.reference).abs().mean(dim=1, keepdim=True)  # where the reference is no help
-    weights, mouth_region = loss_weights(target.shape[-1], target.device)
-    weights = weights * (1 + COPYING_WEIGHT * copying * mouth_region)
+    weights = loss_weights(batch.region) * (1 + COPYING_WEIGHT * copying * batch.region)
     across = ((out.diff(dim=3) - target.diff(dim=3)).abs() * weights[..., 1:]).mean()
     downward = ((out.diff(dim=2) - target.diff(dim=2)).abs() * weights[..., 1:, :]).mean()
     heard = (mouth - batch.mouth).square().mean(dim=(1, 2))

@@ -10,6 +10,7 @@ from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS
 # Landmark numbers of the face mesh, from the person's right to left.
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+MOUTH_CORNERS = (UPPER_INNER[0], UPPER_INNER[-1])
 EYES = ((33, 133), (362, 263))
 
 
@@ -36,7 +37,7 @@ def lip_edges(points: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         points: (N, 468, 2) in crop pixels.
     """
-    corners = points[:, (UPPER_INNER[0], UPPER_INNER[-1])]
+    corners = points[:, MOUTH_CORNERS]
     half = (corners[:, 1] - corners[:, 0]) / 2
     down = torch.stack((-half[:, 1], half[:, 0]), dim=1)
     square = half.square().sum(dim=1)[:, None]
