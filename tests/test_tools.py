@@ -93,6 +93,17 @@ def test_grid_files_tell_their_sentences() -> None:
     assert grid_sentence("grid_rizkiarm_id2_vcd_swwp2s") == "set white with p. two soon"
 
 
+def test_what_cannot_be_aligned_is_refused() -> None:
+    for module in ("pocketsphinx", "espeakng_loader"):
+        pytest.importorskip(module, reason="comes with the tools extra")
+    from gpu_lipsync.tools.real_speech import align
+
+    noise = 0.01 * torch.randn(32000, generator=torch.Generator().manual_seed(0))
+    for text, complaint in ((None, "no words"), ("hello world", "'hello world' is not what is said")):
+        with pytest.raises(ValueError, match=complaint):
+            align(noise, text)
+
+
 def test_lips_are_asked_about_where_the_sound_tells() -> None:
     """At 10 frames a second, the frame at 0.3 s missing: "b" lasts into the third, "aw" into the seventh."""
     phonemes = [(0.0, ""), (0.1, "b"), (0.25, "i"), (0.4, "ɔ"), (0.65, "")]

@@ -42,7 +42,7 @@ def align(waveform: Tensor, text: str | None, words: Mapping[str, str] | None = 
         words: those of the text that pocketsphinx does not know, and their phones.
 
     Raises:
-        ValueError: the text does not fit the sound.
+        ValueError: the text does not fit the sound, or none was given and no words are recognised.
     """
     decoder = Decoder(samprate=SAMPLE_RATE_HZ, bestpath=False, loglevel="FATAL")
     for word, phones in (words or {}).items():
@@ -56,7 +56,10 @@ def align(waveform: Tensor, text: str | None, words: Mapping[str, str] | None = 
 
     if text is None:
         listen()
-        text = re.sub(r"<.*?>|\[.*?\]|\(\d\)", "", decoder.hyp().hypstr)
+        heard = decoder.hyp()
+        if heard is None:
+            raise ValueError("no words are recognised; give the text")
+        text = re.sub(r"<.*?>|\[.*?\]|\(\d\)", "", heard.hypstr)
     decoder.set_align_text(text)
     listen()
     if decoder.hyp() is None:

@@ -6,7 +6,8 @@
 Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors (averaged weights), log.jsonl, loss.png
 and faces.png (reference, target, result). First the sound's encoder alone learns the mouth parameters, in minutes: a
 generator that starts deaf learns to ignore the sound. Then the whole generator. `average_generators` takes the mean of
-files that a run has left; `retrain_hearing` teaches a finished generator more voices.
+files that a run has left; `retrain_hearing` teaches a finished generator more voices; `gpu_lipsync.evaluate` and
+`judge_closures` say what it can do.
 """
 
 import argparse
