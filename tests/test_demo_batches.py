@@ -14,10 +14,7 @@ from gpu_lipsync.tools import retrain_hearing
 from gpu_lipsync.tools.demo_batches import BatchMaker, mouth_region
 from gpu_lipsync.tools.demo_learner import loss_weights
 from gpu_lipsync.tools.draws import Draws
-from gpu_lipsync.tools.picture_variety import (
-    BOX,
-    views,
-)
+from gpu_lipsync.tools.picture_variety import BOX, views
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
 from tests.residency import fake_cuda, watched
