@@ -1,9 +1,10 @@
 """Judge a checkpoint on a talking clip whose truth is known.
 
-    python -m gpu_lipsync.evaluate --checkpoint_path W --face CLIP [--out JSON] [--picture PNG]
+    python -m gpu_lipsync.evaluate --checkpoint_path W --face CLIP [--audio SPEECH] [--out JSON] [--picture PNG]
 
 The clip's own sound is given back to it, then shifted by ±0.2, ±0.5 and ±1 s, then silence. A generator that lip-syncs
-comes close to the truth with the first, follows the sound away from it with the second and rests with the last.
+comes close to the truth with the first, follows the sound away from it with the second and rests with the last. Where
+the clip's sound is not what its mouth says, or no speech, --audio gives another; figures about the truth are left out.
 Figures are of the generated 96×96 faces, before blending; how far lips are apart is read off landmarks, of source and
 generated faces alike. JSON goes to stdout or --out, mouths over time to --picture.
 """
@@ -47,29 +48,33 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
     """Every figure, and a picture if a path is given.
 
     Returns:
-        What is written as JSON: `own_sound`, `shifted`, `silence` and `bars`.
+        What is written as JSON: `own_sound` (`other_sound` where the clip's is not its own), `shifted`, `silence` and
+        `bars`.
     """
     source = clip.faces.float() / 255
-    own = resync(clip, generator, clip.waveform)
+    said = resync(clip, generator, clip.waveform)
     still = resync(clip, generator, torch.zeros_like(clip.waveform))
     opening_of = OpeningMeter(clip)
-    opening, true_opening, rest = opening_of(own), opening_of(source), opening_of(still)
+    opening, true_opening, rest = opening_of(said), opening_of(source), opening_of(still)
     envelope = _envelope(clip, clip.waveform)
-    lower = (own[:, :, measures.LOWER_HALF], source[:, :, measures.LOWER_HALF])
-    own_sound = {
-        "lower_half_l1_levels": float((lower[0] - lower[1]).abs().mean()) * 255,
-        "lower_half_psnr_db": measures.psnr(*lower),
-        "opening_with_true_opening": measures.correlation(opening, true_opening),
-        # What the sound adds to what shows in silence: a source's own mouth that shines through adds nothing.
-        "sound_with_true_opening": measures.correlation(opening - rest, true_opening),
+    speech = {
         "opening_with_envelope": measures.correlation(opening, envelope),
         "opening_with_envelope_moved": measures.shifted_correlation(opening, envelope, round(APART_S * clip.fps)),
-        "true_opening_with_envelope": measures.correlation(true_opening, envelope),
         "opening_jitter": measures.jitter(opening),
         "true_opening_jitter": measures.jitter(true_opening),
-        "colour_drift_levels": measures.colour_drift(own, source),
-        "likeness": measures.likeness(own, source),
+        "colour_drift_levels": measures.colour_drift(said, source),
+        "likeness": measures.likeness(said, source),
     }
+    if clip.own_sound:
+        lower = (said[:, :, measures.LOWER_HALF], source[:, :, measures.LOWER_HALF])
+        speech |= {
+            "lower_half_l1_levels": float((lower[0] - lower[1]).abs().mean()) * 255,
+            "lower_half_psnr_db": measures.psnr(*lower),
+            "opening_with_true_opening": measures.correlation(opening, true_opening),
+            # What the sound adds to what shows in silence: a source's own mouth that shines through adds nothing.
+            "sound_with_true_opening": measures.correlation(opening - rest, true_opening),
+            "true_opening_with_envelope": measures.correlation(true_opening, envelope),
+        }
     silence = {
         "motion": float(rest.std()),
         "motion_in_speech": float(opening.std()),
@@ -78,20 +83,22 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
         "opening_in_speech": float(opening.mean()),
         "opening_with_true_opening": measures.correlation(rest, true_opening),
     }
+    name = "own_sound" if clip.own_sound else "other_sound"
     report = {
         "n_frames": len(source),
-        "own_sound": own_sound,
+        name: speech,
         "shifted": {
             f"{shift:+.1f} s": _shifted(clip, generator, shift, opening_of, true_opening) for shift in SHIFTS_S
         },
         "silence": silence,
-        "bars": {name: asdict(bar) for name, bar in _bars(own_sound, silence).items()},
+        "bars": {name: asdict(bar) for name, bar in _bars(speech, silence).items()},
     }
     if picture is not None:
         from gpu_lipsync.mouth_strips import draw_strips
 
-        mouths = {"source": source, "own sound": own, "silence": still}
-        openings = {"source": true_opening, "own sound": opening, "silence": rest}
+        label = name.replace("_", " ")
+        mouths = {"source": source, label: said, "silence": still}
+        openings = {"source": true_opening, label: opening, "silence": rest}
         with _written("picture", picture):
             draw_strips(picture, mouths, envelope=envelope, openings=openings)
     return _rounded(report)
@@ -100,13 +107,12 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
 def _shifted(
     clip: Clip, generator: nn.Module, seconds: float, opening_of: OpeningMeter, true_opening: Tensor
 ) -> dict[str, float]:
-    """What another sound does: the opening should follow it, and leave the truth behind."""
+    """What sound at another time does: the opening should follow it, and leave the truth behind."""
     waveform = _moved(clip.waveform, round(seconds * SAMPLE_RATE_HZ))
     opening = opening_of(resync(clip, generator, waveform))
-    return {
-        "opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform)),
-        "opening_with_true_opening": measures.correlation(opening, true_opening),
-    }
+    follows = {"opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform))}
+    truth = {"opening_with_true_opening": measures.correlation(opening, true_opening)} if clip.own_sound else {}
+    return follows | truth
 
 
 def _moved(waveform: Tensor, samples: int) -> Tensor:
@@ -124,17 +130,21 @@ def _envelope(clip: Clip, waveform: Tensor) -> Tensor:
     return steady[clip.frames]
 
 
-def _bars(own: dict[str, float], silence: dict[str, float]) -> dict[str, Bar]:
-    follows, moved = own["opening_with_envelope"], own["opening_with_envelope_moved"]
-    true, clear = own["opening_with_true_opening"], own["lower_half_psnr_db"]
+def _bars(speech: dict[str, float], silence: dict[str, float]) -> dict[str, Bar]:
+    follows, moved = speech["opening_with_envelope"], speech["opening_with_envelope_moved"]
     rest = silence["motion"] / max(silence["motion_in_speech"], 1e-9)
-    return {
+    bars = {
         "opening_with_envelope": Bar(value=follows, bar=">= 0.4", met=follows >= 0.4),
         "lead_over_moved_envelope": Bar(value=follows - moved, bar=">= 0.2", met=follows - moved >= 0.2),
         "silence_to_speech_motion": Bar(value=rest, bar="<= 0.333", met=rest <= 1 / 3),
-        "lower_half_psnr_db": Bar(value=clear, bar=">= 22", met=clear >= 22),
-        "opening_with_true_opening": Bar(value=true, bar=">= 0.25", met=true >= 0.25),
     }
+    if "opening_with_true_opening" in speech:
+        true, clear = speech["opening_with_true_opening"], speech["lower_half_psnr_db"]
+        bars |= {
+            "lower_half_psnr_db": Bar(value=clear, bar=">= 22", met=clear >= 22),
+            "opening_with_true_opening": Bar(value=true, bar=">= 0.25", met=true >= 0.25),
+        }
+    return bars
 
 
 def _rounded(value: Any) -> Any:
@@ -148,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
     parser.add_argument("--face", required=True, help="a clip of one person talking, with its sound")
+    parser.add_argument("--audio", help="another sound, which the mouth of the clip does not say: wav, mp3, a video, …")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--decoder", default="auto", choices=get_args(DecoderName))
     parser.add_argument("--max_seconds", type=float, default=20.0, help="judge no more than the clip's beginning")
@@ -161,8 +172,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = resolve_device(arguments.device)
         generator = load_wav2lip(arguments.checkpoint_path, device)
         seconds, decoder = arguments.max_seconds, arguments.decoder
-        clip = read_clip(arguments.face, device, max_seconds=seconds, decoder=decoder)
+        clip = read_clip(arguments.face, device, audio=arguments.audio, max_seconds=seconds, decoder=decoder)
         report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
+        report |= {} if arguments.audio is None else {"audio": str(arguments.audio)}
         report |= evaluate(clip, generator, arguments.picture)
         text = json.dumps(report, indent=2) + "\n"
         if arguments.out is None:
@@ -182,7 +194,8 @@ def _require_usable(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"max_seconds must be above 0 and below 3600, got {arguments.max_seconds:g}")
     if arguments.picture is not None and arguments.picture.suffix.lower() != ".png":
         raise ConfigError(f"picture must end in .png, got {str(arguments.picture)!r}")
-    others = {role: Path(getattr(arguments, role)) for role in ("checkpoint_path", "face")}
+    given = ("checkpoint_path", "face", "audio")
+    others = {role: Path(getattr(arguments, role)) for role in given if getattr(arguments, role) is not None}
     for name in ("out", "picture"):
         path = getattr(arguments, name)
         if path is not None:

@@ -33,6 +33,7 @@ class Clip:
         frames: when each is on screen, counted in output frames.
         waveform: (n,) at 16 kHz.
         fps: frames a second.
+        own_sound: whether the sound is the clip's own; with another one there is no truth to compare with.
     """
 
     faces: Tensor
@@ -40,6 +41,7 @@ class Clip:
     frames: list[int]
     waveform: Tensor
     fps: float
+    own_sound: bool = True
 
 
 def read_clip(
@@ -55,12 +57,12 @@ def read_clip(
     Args:
         path: the clip.
         device: where to decode and track.
-        audio: another sound than the clip's own; then there is no truth to compare with.
+        audio: another sound than the clip's own.
         max_seconds: no more than the clip's beginning.
         decoder: what reads the frames.
 
     Raises:
-        MediaError: unreadable, or without sound.
+        MediaError: unreadable, or without sound where no other is given.
         FaceNotFoundError: fewer than ENOUGH_FRAMES frames have a face.
     """
     from gpu_lipsync.models import load_face_detector, load_face_mesh
@@ -98,6 +100,7 @@ def read_clip(
         frames=[window_of[i] for i in seen.nonzero()[:, 0].tolist()],
         waveform=waveform,
         fps=fps,
+        own_sound=audio is None,
     )
 
 
