@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools import retrain_hearing
-from gpu_lipsync.tools.demo_batches import BatchMaker, mouth_region
+from gpu_lipsync.tools.demo_batches import TOOTHLESS, BatchMaker, mouth_region
 from gpu_lipsync.tools.demo_learner import loss_weights
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.picture_variety import BOX, views
@@ -83,6 +83,16 @@ def test_everybody_comes_as_often_as_anybody(material: dict[str, Any]) -> None:
     assert abs(float(share[2]) - 0.5) < 0.03  # person b's only still; three standard deviations
     assert abs(float(share[1] / share[0]) - 0.35 / 0.15) < 0.4, "open mouths more often: gaps and 0.05"
     assert len(maker.crops) == 20, "who is kept out is not even there"
+
+
+def test_mouths_that_have_to_shut_smile_and_shout(material: dict[str, Any]) -> None:
+    maker = BatchMaker(material, device=torch.device("cpu"))
+    shown = maker._shown(torch.zeros(4000, 4))
+    wide = shown[(shown[:, 0] >= 0.1) & (shown[:, 2] == 0)]
+    all_teeth = wide[:, 3] == 1
+    assert abs(float(all_teeth.float().mean()) - (1 - TOOTHLESS)) < 0.05
+    fewer = wide[~all_teeth]
+    assert float(fewer[:, 3].min()) < 0.1 and float(fewer[fewer[:, 3] < 0.5, 0].max()) > 0.9, "wide open, no teeth"
 
 
 def test_an_ear_is_retrained_and_the_face_left_alone(

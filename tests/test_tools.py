@@ -10,7 +10,7 @@ from gpu_lipsync.models import load_face_mesh
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER, find_landmarks, lip_edges
 from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.speech_tables import ARPABET, VISEMES
-from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS, edges_at, mouth_frame, pixel_grid, shut
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, N_LIP_POINTS, edges_at, mouth_frame, pixel_grid, shut
 from gpu_lipsync.tools.telling_sounds import openings_at, telling_sounds
 from tests.talkers import BOX, sample_faces, sample_frame, speaking
 
@@ -36,6 +36,19 @@ def test_a_mouth_moves_and_the_eyes_do_not() -> None:
     assert float(change[60:90, 30:66].mean()) > 0.05  # the mouth
     dark = opened[:, 66:76, 42:54].mean()
     assert float(dark) < 0.6 * float(shut[:, 66:76, 42:54].mean())  # a mouth's inside is darker than lips
+
+
+def test_a_shout_is_as_wide_open_beside_the_middle_and_the_corners_stay() -> None:
+    shut, almond, box = (speaking(torch.tensor([o]), roundness=r)[0] for o, r in ((0.0, 1.3), (1.0, 1.3), (1.0, 0.3)))
+    corners, half = sample_faces(1).corners[0] * 96 / CROP_PX, 12  # a quarter of the mouth, and its height, px
+    left, right = corners[:, 0].round().long().tolist()
+    beside = slice(left, left + (right - left) // 4)
+    middle = slice((left + right) // 2 - 2, (left + right) // 2 + 3)
+    rows = slice(int(corners[:, 1].mean()) - 2, int(corners[:, 1].mean()) + half)
+    opened = [float((shut - face).abs().mean(dim=0)[rows, beside].mean()) for face in (almond, box)]
+    assert opened[1] > 1.3 * opened[0]
+    assert torch.allclose(almond[:, rows, middle], box[:, rows, middle], atol=0.1)  # as wide open there
+    torch.testing.assert_close(almond[..., : left - 3], box[..., : left - 3], atol=0.02, rtol=0)  # cheeks: 5 levels
 
 
 def test_a_moustache_grows_on_the_upper_lip_and_moves_with_it() -> None:

@@ -35,6 +35,7 @@ SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
 STRETCHED = 0.6  # of those references that are open
 PRESSED = 0.5  # of the references that are shut: thinner lips than those that part
+TOOTHLESS = 0.5  # of the references drawn wide: fewer teeth than a smile's
 FULLER = 0.6  # of the animated stills: other lips, on both pictures
 MIXED = 0.7  # of the other animated stills: two people's
 
@@ -177,15 +178,17 @@ class BatchMaker:
         return self.draws.chosen(self.still_chances, n)
 
     def _shown(self, mouth: Tensor) -> Tensor:
-        """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut, mostly smiling, else any."""
+        """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut, mostly wide, else any.
+
+        Of the wide ones some smile, with all their teeth, and some are open with hardly any.
+        """
         n = len(mouth)
         _, elsewhere = self.speech(n)
-        smile = torch.stack(
-            (0.1 + 0.9 * self.draws.uniform(n), self.draws.uniform(n), torch.zeros(n), torch.ones(n)), dim=1
-        )
+        teeth = self.draws.uniform(n) * (self.draws.uniform(n) < TOOTHLESS)
+        wide = torch.stack((0.1 + 0.9 * self.draws.uniform(n), self.draws.uniform(n), torch.zeros(n), 1 - teeth), dim=1)
         shown = elsewhere[:, 1]
         chance = self.draws.uniform(n)[:, None]
-        for below, choice in ((0.75, smile), (0.25, torch.zeros(1)), (0.05, mouth)):
+        for below, choice in ((0.75, wide), (0.25, torch.zeros(1)), (0.05, mouth)):
             shown = torch.where(chance < below, choice, shown)
         return shown
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from gpu_lipsync.tools.constants import constant
 
 CROP_PX = 128
+ROUNDNESS = 1.1  # of the lips of those that speak
 UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
 N_LIP_POINTS = 33  # along each lip
 CLEAR = 0.07  # half mouth widths beyond the lips' edges that are not shown either: teeth begin there
@@ -52,11 +53,13 @@ class Faces:
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What differs between two people saying the same: each (N,). `amplitude` is the widest opening; `lower_height` is
-    how much of the lower teeth shows.
+    """What differs between two people saying the same: each (N,). `amplitude` is the widest opening; `roundness` is the
+    power of an arch that the open lips follow, below 1 a box rather than an almond; `lower_height` is how much of the
+    lower teeth shows.
     """
 
     amplitude: Tensor
+    roundness: Tensor
     teeth_light: Tensor
     inside_light: Tensor
     teeth_height: Tensor
@@ -67,6 +70,7 @@ class Looks:
         """Nearly the same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
         return Looks(
             amplitude=_between(0.54, 0.64, n, generator),
+            roundness=torch.full((n,), ROUNDNESS),
             teeth_light=_between(1.05, 1.2, n, generator),
             inside_light=_between(0.9, 1.4, n, generator),
             teeth_height=_between(0.3, 0.38, n, generator),
@@ -75,9 +79,10 @@ class Looks:
 
     @staticmethod
     def any(n: int, generator: torch.Generator) -> "Looks":
-        """As different as people are, for mouths that have to go: a broad smile has teeth from lip to lip."""
+        """As different as people are, for mouths that have to go: a smile's teeth from lip to lip, a shout's box."""
         return Looks(
-            amplitude=_between(0.25, 0.9, n, generator),
+            amplitude=_between(0.25, 1.2, n, generator),
+            roundness=_between(0.3, 1.3, n, generator),
             teeth_light=_between(0.9, 1.6, n, generator),
             inside_light=_between(0.6, 2.2, n, generator),
             teeth_height=_between(0.2, 0.8, n, generator),
@@ -121,7 +126,7 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
     at_rest = u  # teeth do not follow the lips' corners
     u = u / (1 + (0.10 * spread - 0.28 * rounding - 0.10 * opening) * near)
     arch = (1 - u**2).clamp(min=0)
-    lips = arch**1.1
+    lips = arch ** looks.roundness.view(-1, 1, 1)
     was_upper, was_lower = edges_at(faces.lips, u)
     together = torch.lerp(was_upper, was_lower, UPPER_SHARE)
     clear = CLEAR * ((was_lower - was_upper) / 0.1).clamp(0, 1)
