@@ -157,7 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, or that of the LipSyncError's kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
-    parser.add_argument("--face", required=True, help="a clip of one person talking, with its sound")
+    parser.add_argument(
+        "--face", required=True, help="a clip of one person talking; with its sound, unless --audio gives one"
+    )
     parser.add_argument("--audio", help="another sound, which the mouth of the clip does not say: wav, mp3, a video, …")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--decoder", default="auto", choices=get_args(DecoderName))

@@ -42,7 +42,10 @@ def sample_faces(n: int) -> Faces:
 
 
 def speaking(openings: Tensor, roundness: float = ROUNDNESS) -> Tensor:
-    """The sample's face (N, 3, 96, 96) in [0, 1], its mouth open by `openings` (N,) in [0, 1]; 0 is shut."""
+    """The sample's face (N, 3, 96, 96) in [0, 1], its mouth open by `openings` (N,) in [0, 1]; 0 is shut.
+
+    `roundness` is that of `Looks`.
+    """
     n = len(openings)
     looks = Looks(
         amplitude=torch.full((n,), 0.7),

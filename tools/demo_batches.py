@@ -184,8 +184,9 @@ class BatchMaker:
         """
         n = len(mouth)
         _, elsewhere = self.speech(n)
-        teeth = self.draws.uniform(n) * (self.draws.uniform(n) < TOOTHLESS)
-        wide = torch.stack((0.1 + 0.9 * self.draws.uniform(n), self.draws.uniform(n), torch.zeros(n), 1 - teeth), dim=1)
+        lacking = self.draws.uniform(n) * (self.draws.uniform(n) < TOOTHLESS)
+        opening, spread = 0.1 + 0.9 * self.draws.uniform(n), self.draws.uniform(n)
+        wide = torch.stack((opening, spread, torch.zeros(n), 1 - lacking), dim=1)
         shown = elsewhere[:, 1]
         chance = self.draws.uniform(n)[:, None]
         for below, choice in ((0.75, wide), (0.25, torch.zeros(1)), (0.05, mouth)):
