@@ -10,7 +10,16 @@ from gpu_lipsync.models import load_face_mesh
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER, find_landmarks, lip_edges
 from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.speech_tables import ARPABET, VISEMES
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, N_LIP_POINTS, edges_at, mouth_frame, pixel_grid, shut
+from gpu_lipsync.tools.synthetic_talkers import (
+    CROP_PX,
+    N_LIP_POINTS,
+    Looks,
+    animate,
+    edges_at,
+    mouth_frame,
+    pixel_grid,
+    shut,
+)
 from gpu_lipsync.tools.telling_sounds import openings_at, telling_sounds
 from tests.talkers import BOX, sample_faces, sample_frame, speaking
 
@@ -50,6 +59,26 @@ def test_a_shout_is_as_wide_open_beside_the_middle_and_the_corners_stay() -> Non
     inside = [face[:, rows, middle] for face in (almond, box)]
     torch.testing.assert_close(*inside, atol=0.1, rtol=0)  # as wide open; the lips' edges are half a pixel off
     torch.testing.assert_close(almond[..., : left - 3], box[..., : left - 3], atol=0.02, rtol=0)  # cheeks: 5 levels
+
+
+def test_teeth_take_some_of_the_light_that_the_skin_is_in() -> None:
+    """A grey face, and a reddish one: half of its colour is taken for the skin's own, half for the light's."""
+    faces = shut(sample_faces(1))
+    grey = faces.crops.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    ones, mouth = torch.ones(1), torch.tensor([[1.0, 0.3, 0.0, 1.0]])
+    plain = replace(Looks(**{name: ones * 0.6 for name in Looks.__dataclass_fields__}), lower_height=0 * ones)
+    ratios = []
+    for tint in (torch.ones(3), torch.tensor([1.0, 0.7, 0.5])):
+        tinted = replace(faces, crops=grey * tint.view(1, 3, 1, 1))
+        toothless, toothed = (
+            animate(tinted, mouth, looks=replace(plain, teeth_height=height * ones), points=pixel_grid(1))[0]
+            for height in (0.0, 0.3)
+        )
+        teeth = (toothed - toothless).sum(dim=0).flatten().topk(20).indices
+        red, green, _ = toothed.flatten(1)[:, teeth].mean(dim=1).tolist()
+        ratios.append(green / red)
+    assert ratios[0] == pytest.approx(0.90 / 0.98, abs=0.005)
+    assert ratios[1] / ratios[0] == pytest.approx((0.7 + 0.733) / (1 + 0.733), abs=0.01), "of means 1, 0.7, 0.5: 0.733"
 
 
 def test_a_moustache_grows_on_the_upper_lip_and_moves_with_it() -> None:

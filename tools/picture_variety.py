@@ -152,7 +152,7 @@ def recoloured(draws: Draws, pictures: Tensor) -> Tensor:
     gain = torch.exp(draws.normal(n, 1, 1, 1, 1) * 0.3 - 0.1 + draws.normal(n, 1, 3, 1, 1) * 0.07)
     out = pictures.clamp(1e-3, 1) ** gamma * gain
     grey = out.mean(dim=2, keepdim=True)
-    colourful = (1 + draws.normal(n, 1, 1, 1, 1) * 0.25).clamp(0, 1.6) * (draws.uniform(n, 1, 1, 1, 1) >= GREY)
+    colourful = (1 + draws.normal(n, 1, 1, 1, 1) * 0.35).clamp(0, 1.4) * (draws.uniform(n, 1, 1, 1, 1) >= GREY)
     out = torch.lerp(grey, out, colourful)
     slope = (torch.linspace(-1, 1, FACE_PX).view(1, 1, 1, 1, -1) * draws.normal(n, 1, 1, 1, 1)) * 0.12
     out = out * (1 + slope)

@@ -24,7 +24,7 @@ LIP_LINE = 0.42  # how dark the line between lips is that were apart
 TOOTH_EDGES = (0.0, 0.3, 0.54, 0.75)  # incisors and canines, from the middle, at rest
 LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
 CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
-TEETH_RGB = (0.98, 0.95, 0.88)
+TEETH_RGB = (0.98, 0.90, 0.89)  # in half of the skin's colour: between what GRID's and talkers' have there
 INSIDE_RGB = (0.26, 0.11, 0.10)
 TONGUE_RGB = (0.62, 0.33, 0.32)
 CHEEKS_AND_CHIN = ((-24.0, 4.0), (24.0, 4.0), (0.0, 22.0))  # pixels from the mouth's centre
@@ -217,7 +217,9 @@ def _inside(
     around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
     light = sample(crops, around).mean(dim=(2, 3)).clamp(0.08, 1)[:, :, None, None]
     light = torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
-    bright = torch.lerp(light, torch.full_like(light, 0.7), 0.6)  # teeth are white whatever the skin
+    level = light.mean(dim=1, keepdim=True)
+    white = torch.lerp(level, torch.full_like(level, 0.7), 0.6)  # teeth are as bright whatever the skin
+    bright = white * light / level  # but not as neutral: among reddish skin such teeth look green
     edge, tall = v - edges[0], (edges[1] - edges[0]).clamp(min=1e-3)
     teeth = mouth[:, 3].view(-1, 1, 1)
     row = looks.teeth_height.view(-1, 1, 1) * (0.25 + 0.75 * teeth)  # hidden rather than grey
