@@ -12,7 +12,8 @@ from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_mesh
 from gpu_lipsync.mouth_landmarks import Contexts, find_contexts
 from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, ROUNDNESS, Faces, Looks, animate, pixel_grid, shut
+from gpu_lipsync.tools.looks import ROUNDNESS, Looks
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, pixel_grid, shut
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, TRACK_HZ
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
@@ -41,15 +42,16 @@ def sample_faces(n: int) -> Faces:
     return _sample_face()[torch.zeros(n, dtype=torch.long)]
 
 
-def speaking(openings: Tensor, roundness: float = ROUNDNESS) -> Tensor:
+def speaking(openings: Tensor, roundness: float = ROUNDNESS, lean: float = 0.0) -> Tensor:
     """The sample's face (N, 3, 96, 96) in [0, 1], its mouth open by `openings` (N,) in [0, 1]; 0 is shut.
 
-    `roundness` is that of `Looks`.
+    `roundness` and `lean` are those of `Looks`.
     """
     n = len(openings)
     looks = Looks(
         amplitude=torch.full((n,), 0.7),
         roundness=torch.full((n,), roundness),
+        lean=torch.full((n,), lean),
         teeth_light=torch.full((n,), 1.2),
         inside_light=torch.full((n,), 1.0),
         teeth_height=torch.full((n,), 0.3),

@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.face_landmarks import MOUTH_CORNERS
+from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.picture_variety import (
     BOX,
     SHUT,
@@ -24,7 +25,7 @@ from gpu_lipsync.tools.picture_variety import (
     with_hair,
 )
 from gpu_lipsync.tools.sound_variety import roughened, silence
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, Looks, animate, sample
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, sample
 from gpu_lipsync.tools.talks import Talks
 
 REAL_SHARE = 0.25
@@ -160,7 +161,8 @@ class BatchMaker:
     def _references(self, stills: Faces, originals: Faces, n_as_it_was: int, mouth: Tensor, points: Tensor) -> Tensor:
         """Pictures (n, 3, 96, 96) for those that say `mouth`, the first `n_as_it_was` as their pictures really were.
 
-        Those are stretched wider open, the others drawn as wide as any; lips that are shut may be pressed together.
+        Those are stretched wider open, the others drawn as wide as any; all may be broader or narrower, and lips that
+        are shut may be pressed together.
         """
         as_it_was, drawn = slice(n_as_it_was), slice(n_as_it_was, None)
         shown = self._shown(mouth[drawn])
@@ -168,7 +170,7 @@ class BatchMaker:
         opening, was = torch.cat((was_open, shown[:, 0])), torch.arange(len(mouth)) < n_as_it_was
         wider, higher = stretch(self.draws, len(mouth), STRETCHED, 0.5)
         higher = higher * (was & (opening >= SHUT)) + pressed(self.draws, opening, PRESSED)
-        points = stretched(points, stills.corners, wider * was, higher)
+        points = stretched(points, stills.corners, wider, higher)
         looks = Looks.any(len(shown), self.draws.generator)
         pictures = animate(stills[drawn], shown, looks=looks, points=points[drawn])
         return torch.cat((sample(originals.crops[as_it_was], points[as_it_was]), pictures))

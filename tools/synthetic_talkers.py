@@ -1,9 +1,8 @@
 """Still faces made to speak: the lower face follows four mouth parameters, as a smooth warp with a mouth drawn inside.
 
-Everything is a batch of tensors: one warp of coordinates and one bilinear sampling per picture, so that training can
-ask for a new face saying something new at every step. Lengths are in half mouth widths, in a frame laid through the
-mouth's corners: u along the mouth, v down the face. A picture may show its mouth in any state: where its lips' inner
-edges run is known from landmarks, and what lies between them is never shown again.
+All in batches of tensors, one warp of coordinates and one bilinear sampling per picture, so that training has new faces
+saying new things at every step. Lengths are in half mouth widths, in a frame through the mouth's corners: u along the
+mouth, v down the face. Whatever a picture's mouth does, what lies between its lips, by landmarks, is never shown again.
 """
 
 from dataclasses import dataclass
@@ -13,12 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.tools.constants import constant
+from gpu_lipsync.tools.looks import Looks
 
 CROP_PX = 128
-ROUNDNESS = 1.1  # of the lips of those that speak
 UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
 N_LIP_POINTS = 33  # along each lip
 CLEAR = 0.07  # half mouth widths beyond the lips' edges that are not shown either: teeth begin there
+CLEARER = 0.14  # likewise at the corners of a wide mouth, where it is dark and landmarks are further off
+BESIDE = 0.12  # half mouth widths beyond the corners of a wide mouth, where the dark of its inside ends
+WIDE = 0.3  # half mouth widths between lips that meet in a curve of their own, whatever they were like
+SAG = 0.04  # of shut lips, below the line through their corners: the median of the material's
 FULLER = 0.4  # the share of their height by which the lips of a broad smile swell as they close
 LIP_LINE = 0.42  # how dark the line between lips is that were apart
 TOOTH_EDGES = (0.0, 0.3, 0.54, 0.75)  # incisors and canines, from the middle, at rest
@@ -49,49 +52,6 @@ class Faces:
 
     def __getitem__(self, index: Tensor | slice) -> "Faces":
         return Faces(crops=self.crops[index], corners=self.corners[index], eyes=self.eyes[index], lips=self.lips[index])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Looks:
-    """What differs between two people saying the same: each (N,). `amplitude` is the widest opening; `roundness` is the
-    power of an arch that the open lips follow, below 1 a box rather than an almond; `lower_height` is how much of the
-    lower teeth shows.
-    """
-
-    amplitude: Tensor
-    roundness: Tensor
-    teeth_light: Tensor
-    inside_light: Tensor
-    teeth_height: Tensor
-    lower_height: Tensor
-
-    @staticmethod
-    def alike(n: int, generator: torch.Generator) -> "Looks":
-        """Nearly the same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
-        return Looks(
-            amplitude=_between(0.54, 0.64, n, generator),
-            roundness=torch.full((n,), ROUNDNESS),
-            teeth_light=_between(1.05, 1.2, n, generator),
-            inside_light=_between(0.9, 1.4, n, generator),
-            teeth_height=_between(0.3, 0.38, n, generator),
-            lower_height=torch.zeros(n),
-        )
-
-    @staticmethod
-    def any(n: int, generator: torch.Generator) -> "Looks":
-        """As different as people are, for mouths that have to go: a smile's teeth from lip to lip, a shout's box."""
-        return Looks(
-            amplitude=_between(0.25, 1.2, n, generator),
-            roundness=_between(0.3, 1.3, n, generator),
-            teeth_light=_between(0.9, 1.6, n, generator),
-            inside_light=_between(0.6, 2.2, n, generator),
-            teeth_height=_between(0.2, 0.8, n, generator),
-            lower_height=_between(-0.3, 0.3, n, generator).clamp(min=0),
-        )
-
-
-def _between(low: float, high: float, n: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low
 
 
 def pixel_grid(n: int, size: int = CROP_PX) -> Tensor:
@@ -126,11 +86,13 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
     at_rest = u  # teeth do not follow the lips' corners
     u = u / (1 + (0.10 * spread - 0.28 * rounding - 0.10 * opening) * near)
     arch = (1 - u**2).clamp(min=0)
-    lips = arch ** looks.roundness.view(-1, 1, 1)
+    lips = (1 - (u - looks.lean.view(-1, 1, 1) * arch) ** 2).clamp(min=0) ** looks.roundness.view(-1, 1, 1)
     was_upper, was_lower = edges_at(faces.lips, u)
-    together = torch.lerp(was_upper, was_lower, UPPER_SHARE)
-    clear = CLEAR * ((was_lower - was_upper) / 0.1).clamp(0, 1)
+    together, _ = edges_at(_met(faces.lips), u)
     closing = (faces.lips[:, 1] - faces.lips[:, 0]).amax(dim=1).view(-1, 1, 1)
+    at_corners = u.abs().clamp(max=1) ** 3 * torch.exp(-(((u.abs() - 1).clamp(min=0) / BESIDE) ** 2))
+    at_corners = at_corners * (closing / WIDE).clamp(0, 1)
+    clear = torch.maximum(CLEAR * ((was_lower - was_upper) / 0.1).clamp(0, 1), CLEARER * at_corners)
     gap = opening * looks.amplitude.view(-1, 1, 1)
     upper, lower = together - UPPER_SHARE * gap * lips, together + (1 - UPPER_SHARE) * gap * lips
     v_source = _source_height(
@@ -176,6 +138,19 @@ def edges_at(lips: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return upper, lower
 
 
+def _met(lips: Tensor) -> Tensor:
+    """Where lips (N, 2, N_LIP_POINTS) meet as they shut, twice; those that are shut stay as they are.
+
+    A mouth wide open is a box more often than an arch, one side of it higher, its corners drawn down by the jaw: its
+    lips meet in a shallow bow, half way from how bowed they were to what shut ones are.
+    """
+    met = torch.lerp(lips[:, :1], lips[:, 1:], UPPER_SHARE)
+    arch = 1 - torch.linspace(-1, 1, N_LIP_POINTS) ** 2
+    bow = (met * arch).sum(dim=2, keepdim=True) / arch.square().sum()  # least squares
+    wide = ((lips[:, 1:] - lips[:, :1]).amax(dim=2, keepdim=True) / WIDE).clamp(0, 1)
+    return torch.lerp(met, (bow + SAG) / 2 * arch, wide).expand(-1, 2, -1)
+
+
 def _source_height(
     v: Tensor,
     u: Tensor,
@@ -215,11 +190,11 @@ def _inside(
 ) -> Tensor:
     """The mouth's inside, lit as the skin around it: dark, a row of upper teeth, the tongue where it is wide open."""
     around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
-    light = sample(crops, around).mean(dim=(2, 3)).clamp(0.08, 1)[:, :, None, None]
+    light = sample(crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
     light = torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
     level = light.mean(dim=1, keepdim=True)
-    white = torch.lerp(level, torch.full_like(level, 0.7), 0.6)  # teeth are as bright whatever the skin
-    bright = white * light / level  # but not as neutral: among reddish skin such teeth look green
+    # Teeth are nearly as bright whatever the skin, but not as neutral: among reddish skin such teeth look green.
+    bright = torch.lerp(level, torch.full_like(level, 0.7), 0.6) * light / level
     edge, tall = v - edges[0], (edges[1] - edges[0]).clamp(min=1e-3)
     teeth = mouth[:, 3].view(-1, 1, 1)
     row = looks.teeth_height.view(-1, 1, 1) * (0.25 + 0.75 * teeth)  # hidden rather than grey
@@ -242,7 +217,6 @@ def _inside(
 def shut(faces: Faces) -> Faces:
     """The same faces with their lips together, whatever gap they had."""
     n = len(faces.crops)
-    plain = Looks(**{name: torch.full((n,), 0.7) for name in Looks.__dataclass_fields__})
+    plain = Looks(**{name: torch.full((n,), 0.5) for name in Looks.__dataclass_fields__})
     crops = animate(faces, torch.zeros(n, 4), looks=plain, points=pixel_grid(n))
-    together = torch.lerp(faces.lips[:, :1], faces.lips[:, 1:], UPPER_SHARE)
-    return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, lips=together.expand(-1, 2, -1))
+    return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, lips=_met(faces.lips))

@@ -1,0 +1,54 @@
+"""What differs between two people whose mouths do the same."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROUNDNESS = 1.1  # of the lips of those that speak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What differs between two people saying the same: each (N,). `amplitude` is the widest opening; `roundness` is the
+    power of an arch that the open lips follow, below 1 a box rather than an almond; `lean`, within ±0.5, opens them
+    further to the right, with the corners where they were; `lower_height` is how much of the lower teeth shows.
+    """
+
+    amplitude: Tensor
+    roundness: Tensor
+    lean: Tensor
+    teeth_light: Tensor
+    inside_light: Tensor
+    teeth_height: Tensor
+    lower_height: Tensor
+
+    @staticmethod
+    def alike(n: int, generator: torch.Generator) -> "Looks":
+        """Nearly the same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
+        return Looks(
+            amplitude=_between(0.54, 0.64, n, generator),
+            roundness=torch.full((n,), ROUNDNESS),
+            lean=torch.zeros(n),
+            teeth_light=_between(1.05, 1.2, n, generator),
+            inside_light=_between(0.9, 1.4, n, generator),
+            teeth_height=_between(0.3, 0.38, n, generator),
+            lower_height=torch.zeros(n),
+        )
+
+    @staticmethod
+    def any(n: int, generator: torch.Generator) -> "Looks":
+        """As different as people are, for mouths that have to go: a smile's teeth from lip to lip, a shout's box."""
+        return Looks(
+            amplitude=_between(0.25, 1.2, n, generator),
+            roundness=_between(0.3, 1.3, n, generator),
+            lean=_between(-0.45, 0.45, n, generator),
+            teeth_light=_between(0.9, 1.6, n, generator),
+            inside_light=_between(0.6, 2.2, n, generator),
+            teeth_height=_between(0.2, 0.8, n, generator),
+            lower_height=_between(-0.3, 0.3, n, generator).clamp(min=0),
+        )
+
+
+def _between(low: float, high: float, n: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator) * (high - low) + low
