@@ -58,8 +58,10 @@ class Archive(NamedTuple):
 class _Inert:
     """Stands for any class or function a pickle names: takes what it is given and does nothing."""
 
+    state: Any = None  # here, since pickle makes most objects without calling __init__
+
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        self.state: Any = None
+        return
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> "_Inert":
         return _Inert()

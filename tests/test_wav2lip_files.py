@@ -3,9 +3,10 @@
 import io
 import os
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -32,6 +33,18 @@ def with_module_prefix(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return checkpoint | {"state_dict": {f"module.{k}": v for k, v in checkpoint["state_dict"].items()}}
 
 
+class Settings(NamedTuple):
+    """What a training script may keep beside the weights."""
+
+    width: float = 0.25
+
+
+def with_objects(generator: Wav2Lip) -> dict[str, Any]:
+    """Beside the weights, objects that pickle makes without calling __init__ or setting a state."""
+    beside = {"torch_version": torch.__version__, "settings": Settings(), "arguments": Namespace(), "object": object()}
+    return beside | {"state_dict": generator.state_dict()}
+
+
 class Wrapped(nn.Module):
     """A scripted generator need not be the archive's root."""
 
@@ -48,6 +61,10 @@ FORMATS: dict[str, Callable[[Wav2Lip, Path], None]] = {
     "training, module. prefix": lambda g, path: torch.save(with_module_prefix(training_checkpoint(g)), path),
     "training, before PyTorch 1.6": lambda g, path: torch.save(
         with_module_prefix(training_checkpoint(g)), path, _use_new_zipfile_serialization=False
+    ),
+    "with objects": lambda g, path: torch.save(with_objects(g), path),
+    "with objects, before PyTorch 1.6": lambda g, path: torch.save(
+        with_objects(g), path, _use_new_zipfile_serialization=False
     ),
     "state dict": lambda g, path: torch.save(g.state_dict(), path),
     "whole module": lambda g, path: torch.save(g, path),
