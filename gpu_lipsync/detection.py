@@ -62,6 +62,7 @@ class HostCopy:
 @dataclass(frozen=True)
 class _Batch:
     frames: range
+    fine: bool  # looked at at FINE_SIDE_PX
     candidates_shape: tuple[int, ...]
     copy: HostCopy  # the candidates, then the scene changes known by then, flat
 
@@ -125,7 +126,7 @@ class DetectionStream:
             n_values = int(np.prod(batch.candidates_shape))
             self.changes += values[n_values:].tolist()
             faces = _vote(values[:n_values].reshape(batch.candidates_shape))
-            found += zip(batch.frames, self._look_closer(batch.frames, faces), strict=True)
+            found += zip(batch.frames, self._look_closer(batch.frames, faces, fine=batch.fine), strict=True)
         return found
 
     def look(self, frames: range) -> list[Array]:
@@ -133,9 +134,9 @@ class DetectionStream:
         seen: list[Array] = []
         for start in range(frames.start, frames.stop, self._batch_size):
             part = range(start, min(start + self._batch_size, frames.stop))
-            side = FINE_SIDE_PX if self._fine else None
-            candidates = self._candidates(part, side)
-            seen += self._look_closer(part, _vote(HostCopy(candidates).wait()))
+            fine = self._fine
+            faces = _vote(HostCopy(self._candidates(part, fine=fine)).wait())
+            seen += self._look_closer(part, faces, fine=fine)
         return seen
 
     def release(self, frame: int) -> None:
@@ -144,14 +145,14 @@ class DetectionStream:
             self._held.popleft()
 
     def _submit(self, frames: range) -> None:
-        side = FINE_SIDE_PX if self._fine else None
-        candidates = self._candidates(frames, side)
+        candidates = self._candidates(frames, fine=self._fine)
         packed = torch.cat((candidates.flatten(), *self._new_changes))
         self._new_changes = []
-        self._under_way.append(_Batch(frames, tuple(candidates.shape), HostCopy(packed)))
+        self._under_way.append(_Batch(frames, self._fine, tuple(candidates.shape), HostCopy(packed)))
 
-    def _candidates(self, frames: range, long_side_px: int | None) -> Tensor:
+    def _candidates(self, frames: range, *, fine: bool) -> Tensor:
         """Of frames that are held, in their own pixels."""
+        long_side_px = FINE_SIDE_PX if fine else None
         held = self._gather(frames)
         size = self._layout.size(held)
         seen = self._layout.reduced(held, network_size(*size, long_side_px or self._detector.long_side_px))
@@ -170,15 +171,18 @@ class DetectionStream:
                 parts.append(held[start : stop : frames.step])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _look_closer(self, frames: range, faces: list[Array]) -> list[Array]:
-        """Look again at full resolution where a fast look found nothing, and keep to it while that finds a face."""
-        if self._fine:
+    def _look_closer(self, frames: range, faces: list[Array], *, fine: bool) -> list[Array]:
+        """Look again at full resolution where a fast look found nothing, and keep to it while that finds a face.
+
+        `fine` is how these frames were looked at: by now others may be due to be looked at in another way.
+        """
+        if fine:
             self._fine = any(len(seen) for seen in faces)
-        if self._fine or self._detector.long_side_px >= FINE_SIDE_PX:
+        if fine or self._detector.long_side_px >= FINE_SIDE_PX:
             return faces
         for i, frame in enumerate(frames):
             if not (faces[i][:, 4] > FACE_SCORE).any():
-                one = self._candidates(range(frame, frame + 1), FINE_SIDE_PX)
+                one = self._candidates(range(frame, frame + 1), fine=True)
                 faces[i] = _vote(HostCopy(one).wait())[0]
                 self._fine = self._fine or bool((faces[i][:, 4] > FACE_SCORE).any())
         return faces

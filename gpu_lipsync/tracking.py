@@ -16,7 +16,7 @@ from torch import Tensor
 from gpu_lipsync.association import FaceFollower
 from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
-from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_shift import MouthShifts, Shift
@@ -69,6 +69,7 @@ class FaceTracker:
         if detector is None and not config.has_box:
             raise ValueError("a detector is needed unless the box is given")
         self.frames_without_face = 0
+        self._lost_to_pads = ""
         self._config, self._layout = config, layout
         self._frame_size = (0, 0)
         self._finished = False
@@ -102,8 +103,7 @@ class FaceTracker:
                 size.
 
         Raises:
-            FaceNotFoundError: the box given lies outside the frame.
-            ConfigError: negative pads leave nothing of a face.
+            FaceNotFoundError: the box given lies outside the frame, or all but a sliver of it.
         """
         assert not self._finished, "push after finish"
         self._frame_size = self._layout.size(frames)
@@ -117,7 +117,7 @@ class FaceTracker:
         """No more frames: decide the rest.
 
         Raises:
-            ConfigError: negative pads leave nothing of a face.
+            ConfigError: negative pads leave nothing of any face.
         """
         if self._finished:
             return
@@ -126,6 +126,8 @@ class FaceTracker:
             self._detections.finish()
             self._advance()
             self._detections.release(self._detections.n_pushed)
+        if self._lost_to_pads and self.frames_without_face == self.n_ready:
+            raise ConfigError(f"pads {self._config.pads} leave nothing of {self._lost_to_pads}")
 
     def boxes(self, start: int, stop: int) -> Tensor:
         """Final boxes of source frames [start, stop), with pads.
@@ -209,20 +211,23 @@ class FaceTracker:
         (x1, y1, x2, y2), mouth = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
         top, bottom, left, right = self._config.pads
         box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
-        if box == NO_FACE:
-            size = f"{x2 - x1}x{y2 - y1}"
-            raise ConfigError(f"pads {self._config.pads} leave nothing of the {size} face in frame {frame}")
         width, height = box[2] - box[0], box[3] - box[1]
+        if min(width, height) < MIN_BOX_PX:
+            self.frames_without_face += 1
+            if min(self._config.pads) < 0:
+                self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
+            return _Track(NO_FACE)
         pose = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
         return _Track(box, self._mouth_shifts.place(box, mouth, segment), pose, segment)
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box
         box = self._clip((left, top, right, bottom))
-        if box == NO_FACE:
+        if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
             height, width = self._frame_size
+            left = f"has only {box[2] - box[0]}x{box[3] - box[1]} px in" if box != NO_FACE else "lies outside"
             raise FaceNotFoundError(
-                f"box {self._config.box} lies outside the {width}x{height} frame; give top bottom left right in pixels"
+                f"box {self._config.box} {left} the {width}x{height} frame; give top bottom left right in its pixels"
             )
         return box
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.smoothing import local_fit
@@ -54,6 +56,29 @@ def test_boxes_do_not_depend_on_how_frames_arrive(push: int, det_batch_size: int
     expected, _ = track(script, cuts=[100])
     config = FaceConfig(pads=NO_PADS, det_batch_size=det_batch_size)
     np.testing.assert_array_equal(track(script, cuts=[100], push=push, config=config)[0], expected)
+
+
+class ShortSightedDetector(ScriptedDetector):
+    """Without being told to look at full resolution it sees a face in few frames, as one for CPUs does small ones."""
+
+    long_side_px = 384
+
+    def candidates(self, frames: Tensor, *, long_side_px: int | None = None) -> Tensor:
+        found = super().candidates(frames, long_side_px=long_side_px)
+        seen = torch.tensor([long_side_px == 640 or i % 4 == 0 < i for i in self.seen[-len(frames) :]])
+        return found * seen[:, None, None]
+
+
+@pytest.mark.parametrize("push", [1, 16])
+def test_small_faces_are_found_however_frames_arrive(push: int) -> None:
+    """One push submits several batches, before the first of them has told that the face is small."""
+    config = FaceConfig(pads=NO_PADS, det_stride=1)
+    tracker = FaceTracker(ShortSightedDetector([[FACE]] * 48), config, fps=4)  # so that no miss is bridged
+    for batch in batches(scripted_frames(48), push):
+        tracker.push(batch)
+    tracker.finish()
+    assert tracker.frames_without_face == 0
+    assert tracker.boxes(0, 48).tolist() == [PLACE] * 48
 
 
 @pytest.mark.parametrize("det_batch_size", [1, 4, 16])
@@ -206,12 +231,24 @@ def test_pads_are_added_and_boxes_clipped() -> None:
         track([[FACE]] * 11, config=FaceConfig(pads=(0, 0, -60, -60)))
 
 
+def test_negative_pads_that_leave_nothing_of_one_face_spare_the_others() -> None:
+    """Somebody gets up: of the face above the frame there is only the chin, which the pads cut off."""
+    above: Face = (200.0, -35.0, 100.0, 130.0)
+    script = [[above] if i >= 30 else [FACE] for i in range(61)]
+    boxes, tracker = track(script, cuts=[30], config=FaceConfig(pads=(0, -20, 0, 0)))
+    assert (boxes[:30] == [150, 155, 250, 265]).all() and not boxes[30:].any()
+    assert tracker.frames_without_face == 31
+    sliver, _ = track([[above] if i >= 30 else [FACE] for i in range(61)], cuts=[30])
+    assert (sliver[30:] == [150, 0, 250, 30]).all(), "without pads there is something left"
+
+
 def test_a_given_box_needs_no_detector() -> None:
     frames = batches(scripted_frames(11))
     boxes = track_faces(frames, None, FaceConfig(box=(100, 300, 50, 600)))  # top bottom left right; pads are not added
     assert boxes.tolist() == [[50, 100, 480, 300]] * 11
-    with pytest.raises(FaceNotFoundError, match="480x480"):
-        track_faces(batches(scripted_frames(1)), None, FaceConfig(box=(500, 600, 0, 100)))
+    for box, left in (((500, 600, 0, 100), "lies outside"), ((100, 300, 470, 900), "only 10x200 px in")):
+        with pytest.raises(FaceNotFoundError, match=f"{left} the 480x480"):
+            track_faces(batches(scripted_frames(1)), None, FaceConfig(box=box))
     with pytest.raises(ValueError, match="detector"):
         FaceTracker(None, FaceConfig())
 
