@@ -20,7 +20,7 @@ from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.cli import add_mask_flags
 from gpu_lipsync.compare_page import page
 from gpu_lipsync.comparison import compare
-from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.config import FrameConfig, require_apart, require_writable
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
@@ -61,6 +61,9 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(str(error)) from error
     require_file(arguments.face, "face")
     require_file(arguments.audio, "audio")
+    inputs = {role: Path(getattr(arguments, role)) for role in ("checkpoint_path", "face", "audio")}
+    require_apart("outfile", arguments.outfile, inputs)
+    require_writable("outfile", arguments.outfile)
     device = resolve_device(arguments.device)
     generator = load_wav2lip(arguments.checkpoint_path, device)
     with open_video(arguments.face, FrameConfig(), device) as video:
@@ -78,9 +81,11 @@ def _run(arguments: argparse.Namespace) -> None:
     how = f"mouth region {settings.mouth_region_size:g}, feather {settings.blur_intensity} px"
     if settings.sharpen_mouth:
         how += f", sharpened by {settings.sharpen_amount:g}"
+    text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}; {how}", shown)
     try:
-        text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}; {how}", shown)
-        arguments.outfile.write_text(text, encoding="utf-8")
+        arguments.outfile.parent.mkdir(parents=True, exist_ok=True)
+        # File names may hold bytes that are no UTF-8.
+        arguments.outfile.write_bytes(text.encode("utf-8", errors="backslashreplace"))
     except OSError as error:
         raise EncodeError(f"cannot write {arguments.outfile}: {error.strerror}; give another --outfile") from error
 

@@ -71,7 +71,7 @@ def read_clip(
     crops: list[Tensor] = []
     contexts: list[Contexts] = []
     with torch.inference_mode(), open_video(path, FrameConfig(decoder=decoder), device) as video:
-        n_windows = min(len(mel_windows(waveform, video.fps)), round(max_seconds * float(video.fps)))
+        n_windows = min(len(mel_windows(waveform, video.fps)), max(1, round(max_seconds * float(video.fps))))
         window_of = _first_shown(video.timeline(n_windows))
         n = max(window_of) + 1
         tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.fps))

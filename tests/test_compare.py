@@ -1,7 +1,9 @@
 """The comparison page: figures against pictures whose answer is known, pictures bit for bit, and the command."""
 
 import base64
+import os
 import re
+import shutil
 from pathlib import Path
 
 import av
@@ -126,14 +128,16 @@ def test_a_picture_is_compared_batch_by_batch(
 
 
 def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:
-    out = tmp_path / "page.html"
-    arguments = ["--checkpoint_path", checkpoint, "--face", SAMPLES / "face.mp4", "--audio", SAMPLES / "speech.wav"]
+    """The page into a folder that is not there yet, the sound from a file whose name is no UTF-8."""
+    out = tmp_path / "new" / "page.html"
+    speech = shutil.copy(SAMPLES / "speech.wav", tmp_path / os.fsdecode(b"speech\xff.wav"))
+    arguments = ["--checkpoint_path", checkpoint, "--face", SAMPLES / "face.mp4", "--audio", speech]
     arguments += ["--outfile", out, "--max_seconds", "0.5", "--moments", "1"]
     changed = []
     for region in ("0.2", "0.6"):
         assert compare.main([*map(str, arguments), "--mouth_region_size", region]) == 0
         text = out.read_text(encoding="utf-8")
-        assert f"mouth region {region}, feather 51 px" in text
+        assert f"mouth region {region}, feather 51 px" in text and r"speech\udcff.wav" in text
         source, ellipse = shown_in(text)[:2]
         changed.append(int((source != ellipse).any(axis=2).sum()))
     assert 0 < changed[0] < changed[1] / 2, "a third of the size is about a ninth of the pixels, feather aside"
@@ -148,7 +152,8 @@ def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:
         ({"--moments": "0"}, 2, "got 0"),
         ({"--max_seconds": "nan"}, 2, "got nan"),
         ({"--mouth_region_size": "2"}, 2, "got 2.0"),
-        ({"--outfile": "no/such/folder/page.html"}, 6, "no/such/folder"),
+        ({"--outfile": f"{SAMPLES}/face.mp4/page.html", "--checkpoint_path": "missing"}, 6, "face.mp4 is a file"),
+        ({"--outfile": f"{SAMPLES}/face.mp4", "--checkpoint_path": "missing"}, 2, "face are the same file"),
     ],
 )
 def test_bad_input(

@@ -184,6 +184,15 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     assert reason in stderr and stderr.count("\n") == 1
 
 
+def test_too_little_of_a_clip_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Less than a frame, too."""
+    speech, face = str(SAMPLES / "speech.wav"), str(SAMPLES / "face.mp4")
+    arguments = ["--checkpoint_path", str(DEMO), "--face", face, "--audio", speech, "--max_seconds", "0.01"]
+    assert main(arguments) == FaceNotFoundError.exit_code
+    stderr = capsys.readouterr().err
+    assert "1 of 1 frames" in stderr and stderr.count("\n") == 1
+
+
 def test_folders_are_made_for_what_is_written(talk: Clip, tmp_path: Path) -> None:
     evaluate(talk, Copier(), tmp_path / "new" / "strips.png")
     assert (tmp_path / "new" / "strips.png").stat().st_size > 0
