@@ -1,6 +1,7 @@
 """Training of the demo generator: a run broken off goes on as if nothing had been, a recorded step is the step."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from gpu_lipsync.tools.recorded_step import RecordedStep
 from gpu_lipsync.tools.train_demo import Plan, Trainer
 from tests.talkers import small_material
 
+SAVE_EVERY = 4
 PLAN = {"audio": 3, "faces": 6, "decay": 2, "audio_batch": 8, "batch": 8, "critic_share": 0.5, "critic_alone": 2}
 
 
@@ -42,7 +44,7 @@ def train(material: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], d
     def run(out: Path) -> dict[str, Tensor]:
         options = [word for name, value in PLAN.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         files = ["--material", str(material), "--out", str(out)]
-        fixed = ["--device", "cpu", "--save-every", "4", "--quiet"]
+        fixed = ["--device", "cpu", "--save-every", str(SAVE_EVERY), "--quiet"]
         monkeypatch.setattr(sys, "argv", ["train_demo", *files, *fixed, *options])
         train_demo.main()
         return load_file(out / "demo.safetensors")
@@ -53,14 +55,20 @@ def train(material: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], d
 def test_a_run_broken_off_ends_as_an_unbroken_one(
     train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same file, bit for bit: weights, optimizers and the averages of weights go on, and so does the seed."""
+    """The same file, bit for bit: weights, optimizers and the averages of weights go on, and so does the seed. What
+    came after the last state is done again, and is in the log once.
+    """
+    monkeypatch.setattr(train_demo, "LOG_EVERY", 1)
     unbroken = train(tmp_path / "unbroken")
+    step = train_demo.Trainer.step
 
-    def break_off(out: Path) -> None:
-        raise BrokenOffError
+    def break_off(trainer: train_demo.Trainer, number: int, seed: int) -> dict[str, Tensor]:
+        if number == SAVE_EVERY + 2:
+            raise BrokenOffError
+        return step(trainer, number, seed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_demo, "draw_losses", break_off)
+        patch.setattr(train_demo.Trainer, "step", break_off)
         with pytest.raises(BrokenOffError):
             train(tmp_path / "broken")
     half = load_file(tmp_path / "broken" / "demo.safetensors")
@@ -69,6 +77,9 @@ def test_a_run_broken_off_ends_as_an_unbroken_one(
     for name, tensor in resumed.items():
         assert torch.equal(tensor, unbroken[name]), name
     assert any(not torch.equal(half[name], tensor) for name, tensor in resumed.items())
+    logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("unbroken", "broken")]
+    first, second = ([json.loads(line) | {"seconds": 0} for line in log] for log in logs)
+    assert first == second and len(first) == PLAN["audio"] + PLAN["faces"]
 
 
 def test_another_run_goes_on_from_a_state(train: Callable[[Path], dict[str, Tensor]], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a training run: its losses over time, and what the generator makes of a batch."""
+"""What a training run tells of itself: its log, pictures of its losses and of what the generator makes of a batch."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,13 @@ from torch import Tensor
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import Batch
+
+
+def drop_records(out: Path, *, after: int) -> None:
+    """Take the steps after one from log.jsonl: a run that goes on from there does them again."""
+    log = out / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True) if log.is_file() else []
+    log.write_text("".join(line for line in lines if json.loads(line)["step"] <= after))
 
 
 def draw_losses(out: Path) -> None:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from gpu_lipsync.device import network_dtype
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.demo_learner import N_PARAMETERS, Learner, losses, start_as_copier
-from gpu_lipsync.tools.demo_report import draw_faces, draw_losses
+from gpu_lipsync.tools.demo_report import draw_faces, draw_losses, drop_records
 from gpu_lipsync.tools.generator_file import start_from
 from gpu_lipsync.tools.mouth_critic import MouthCritic
 from gpu_lipsync.tools.recorded_step import RecordedStep
@@ -174,6 +174,7 @@ def _train(arguments: argparse.Namespace, plan: Plan) -> None:
         state = torch.load(state_file, map_location=arguments.device, weights_only=True)
         trainer.go_on_from(state)
         average, first = state["average"], state["step"]
+        drop_records(arguments.out, after=first)
     weights = [name for name, tensor in now.items() if tensor.is_floating_point()]
     smooth, rough = ([tensors[name] for name in weights] for tensors in (average, now))
     began = time.monotonic()
