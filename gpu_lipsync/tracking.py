@@ -225,9 +225,9 @@ class FaceTracker:
         box = self._clip((left, top, right, bottom))
         if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
             height, width = self._frame_size
-            left = f"has only {box[2] - box[0]}x{box[3] - box[1]} px in" if box != NO_FACE else "lies outside"
+            where = f"has only {box[2] - box[0]}x{box[3] - box[1]} px in" if box != NO_FACE else "lies outside"
             raise FaceNotFoundError(
-                f"box {self._config.box} {left} the {width}x{height} frame; give top bottom left right in its pixels"
+                f"box {self._config.box} {where} the {width}x{height} frame; give top bottom left right in its pixels"
             )
         return box
 
