@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -12,6 +13,8 @@ from gpu_lipsync.errors import LipSyncError, MediaError
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
+_WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
+_STREAMED_BYTES = 0x7FF00000  # or more: what writers of WAV promise who do not know, espeak-ng and SoX among them
 
 
 def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = MediaError) -> Path:
@@ -63,14 +66,24 @@ def is_cover_art(stream: Any) -> bool:
 
 
 def decoded(container: Any, stream: Any) -> Iterator[Any]:
-    # A damaged packet costs its own moment, not the file.
+    # A damaged packet costs its own moment, not the file. Decoders of sound have many names for damage (AAC's says
+    # "operation not permitted"); of pictures, where a device may decode, other errors are not the packet's.
     import av
 
+    none_yet, first_error = True, None
     for packet in container.demux(stream):
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                none_yet = False
+                yield frame
         except av.InvalidDataError:
             continue
+        except av.FFmpegError as error:
+            if stream.type != "audio" or error.errno == errno.ENOMEM:
+                raise
+            first_error = first_error or error
+    if none_yet and first_error:
+        raise first_error
 
 
 def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fraction) -> None:
@@ -87,10 +100,13 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
         MediaError: bytes are missing, or more than 2 % (at least 0.5 s) of the time.
     """
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(12)
     announced_bytes = int.from_bytes(head[4:8], "little") + 8
-    # RIFF (WAV, AVI) says how long it is; 0 and -1 are what a writer leaves that could not go back.
-    if head.startswith(b"RIFF") and container.size + 1 < announced_bytes < 0xFFFFFFFF:
+    # RIFF (WAV, AVI) says how long it is; 0, -1 and other huge numbers are what a writer leaves that could not go back.
+    is_riff, is_wav = head.startswith(b"RIFF"), head[8:] == b"WAVE"
+    if is_riff and is_wav and announced_bytes > max(_STREAMED_BYTES, 2 * container.size):
+        return
+    if is_riff and container.size + _WAV_HEADER_BYTES < announced_bytes < 0xFFFFFFFF:
         raise MediaError(
             f"{role} {path} is cut short: it holds {container.size} of {announced_bytes} bytes; copy it again"
         )

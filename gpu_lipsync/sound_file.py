@@ -14,6 +14,9 @@ import numpy as np
 from gpu_lipsync.containers import chosen_stream, decoded, open_container, refuse_truncated, require_file
 from gpu_lipsync.errors import MediaError
 
+_GAP_S = 0.05  # shorter ones are what clocks and rounding make; several lost packets together are longer
+_LONGEST_GAP_S = 60  # longer ones are no time: where recordings were joined, timestamps begin anew
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
@@ -30,7 +33,7 @@ class Sound:
 
 
 def read_sound(path: str | Path) -> Sound:
-    """Decode the first audio stream, all of its channels, silence in front for a late start.
+    """Decode the first audio stream, all of its channels, silence in front for a late start and in gaps.
 
     What has another rate or other channels than the beginning (files joined byte by byte) is brought to those.
 
@@ -50,7 +53,7 @@ def read_sound(path: str | Path) -> Sound:
         start = first - Fraction(container.start_time or 0, av.time_base)
         silence = round(start * rate) if start > 0 and len(container.streams) > 1 else 0
         chunks = [np.zeros((layout.nb_channels, silence), np.float32)]
-        chunks += _alike(chain([frame], frames), rate_hz=rate, n_channels=layout.nb_channels)
+        chunks += _alike(_without_gaps(chain([frame], frames)), rate_hz=rate, n_channels=layout.nb_channels)
         samples = np.concatenate(chunks, axis=1)
         del chunks  # an hour of stereo is 1.4 GB
         np.nan_to_num(samples, copy=False, posinf=1.0, neginf=-1.0)
@@ -77,6 +80,27 @@ def at_rate(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     n = max(1, round(len(samples) * to_hz / from_hz))
     resampled = np.concatenate(parts)[:n]  # of a few samples alone its filter gives none
     return np.pad(resampled, (0, n - len(resampled))).clip(-1.0, 1.0)
+
+
+def _without_gaps(frames: Iterable[Any]) -> Iterator[Any]:
+    """Frames, and silence where their timestamps leave time without sound.
+
+    Damage does, and browsers that record speech send nothing while nobody speaks. What follows would come early.
+    """
+    import av
+
+    end: Fraction | None = None  # of what came so far, silence included, in seconds
+    for frame in frames:
+        begin = None if frame.pts is None else frame.pts * Fraction(frame.time_base)
+        end = begin or Fraction(0) if end is None else end
+        if begin is not None and _GAP_S < begin - end < _LONGEST_GAP_S:
+            zeros = np.zeros((1, round((begin - end) * frame.sample_rate) * frame.layout.nb_channels), np.float32)
+            silence = av.AudioFrame.from_ndarray(zeros, format="flt", layout=frame.layout)
+            silence.sample_rate = frame.sample_rate
+            yield silence
+            end = begin
+        end += Fraction(frame.samples, frame.sample_rate)
+        yield frame
 
 
 def _alike(frames: Iterable[Any], *, rate_hz: int, n_channels: int) -> Iterator[np.ndarray]:

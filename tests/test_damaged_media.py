@@ -1,6 +1,8 @@
 """Files cut short or damaged are refused or bridged; whole ones that only look cut short are taken."""
 
 import os
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from gpu_lipsync.frame_layout import RGB
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
-from tests.clips import blank_frames, hold_last_frame, tone, write_clip
+from tests.clips import blank_frames, hold_last_frame, tone, write_clip, write_sound
 
 
 def noise(index: int, height: int, width: int) -> np.ndarray:
@@ -87,6 +89,67 @@ def test_decord_asked_for_by_name_does_not_call_another(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", n_frames=40, picture=noise, options={"bf": "0", "g": "10"})
     with pytest.raises(MediaError, match="cannot be decoded from frame"):
         read_all(blank_frames(path, slice(-1, None)), "decord")
+
+
+@pytest.mark.parametrize("announced", [0x7FFFF024, 0x7FFFF000, 0xFFFFFFFF - 100 + 36, 0xFFFFFFFF, 0, None])
+def test_wav_of_writers_who_do_not_know_the_end_is_whole(tmp_path: Path, announced: int | None) -> None:
+    """What espeak-ng, SoX and others put into a pipe; None: the file's size, which counts the first eight bytes too."""
+    path = write_sound(tmp_path / "a.wav", tone(1.0))
+    whole = read_sound(path).samples
+    content = bytearray(path.read_bytes())
+    data = content.index(b"data") + 4
+    content[4:8] = (len(content) if announced is None else announced).to_bytes(4, "little")
+    if announced is not None:
+        content[data : data + 4] = min(max(announced - 36, 0), 0xFFFFFFFF).to_bytes(4, "little")
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_sound(path).samples, whole)
+
+
+def test_wav_cut_in_half_is_refused(tmp_path: Path) -> None:
+    for seconds in (0.05, 3.0):
+        path = write_sound(tmp_path / "a.wav", tone(seconds))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(MediaError, match="cut short"):
+            read_sound(path)
+
+
+def test_damaged_packets_of_sound_cost_their_own_moments(tmp_path: Path) -> None:
+    """Twenty bits turned over: FFmpeg's AAC decoder has several names for that, and what follows stays in its place."""
+    noisy = tone(6.0, 44100) * np.random.default_rng(0).uniform(0.2, 1, (1, 6 * 44100))
+    path = write_sound(tmp_path / "a.m4a", noisy, rate=44100, codec="aac")
+    whole = read_sound(path).samples[0]
+    content, rng = bytearray(path.read_bytes()), np.random.default_rng(0)
+    for place in rng.integers(4000, len(content) // 2, 20):
+        content[place] ^= 1 << int(rng.integers(8))
+    path.write_bytes(content)
+    with av.open(str(path)) as container, pytest.raises(av.PermissionError):
+        for packet in container.demux(audio=0):
+            with suppress(av.InvalidDataError):
+                packet.decode()
+    damaged = read_sound(path).samples[0]
+    assert abs(len(damaged) - len(whole)) < 0.05 * 44100
+    late = slice(4 * 44100, 5 * 44100)
+    off = np.argmax(np.correlate(damaged[4 * 44100 - 3000 : 5 * 44100 + 3000], whole[late])) - 3000
+    assert abs(off) < 0.05 * 44100, "samples; two lost packets are 0.046 s"
+
+
+def test_time_without_sound_is_silence(tmp_path: Path) -> None:
+    """As browsers record it, which send nothing while nobody speaks."""
+    speech, path = tone(1.0, 48000)[0].astype(np.float32), tmp_path / "a.webm"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libopus", rate=48000, layout="mono")
+        for start in range(0, 48000, 960):
+            frame = av.AudioFrame.from_ndarray(speech[None, start : start + 960], format="flt", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            for packet in stream.encode(frame):
+                later = 0 if packet.pts * packet.time_base < 0.5 else round(2 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + later, packet.dts + later
+                container.mux(packet)
+    heard = read_sound(path)
+    assert heard.duration_s == pytest.approx(3.0, abs=0.05)
+    whole = heard.samples[0, : heard.samples.shape[1] // 480 * 480]
+    loud = np.abs(whole.reshape(-1, 480)).max(axis=1) > 0.25
+    assert loud[5:45].all() and not loud[60:240].any() and loud[260:290].all(), "hundredths of a second"
 
 
 def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
