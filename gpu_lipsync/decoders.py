@@ -74,6 +74,8 @@ class DecordDecoder:
         if info.n_hidden:
             # It counts them, decodes without them, and is a few frames off after every seek.
             raise DecoderUnavailableError(f"decord loses count where an edit list hides frames ({info.n_hidden} here)")
+        if info.mirrored:
+            raise DecoderUnavailableError("decord does not mirror")
         ahead_bytes = info.n_frames * info.width * info.height * _AHEAD_BYTES_PER_PIXEL
         if max_ahead_bytes is not None and ahead_bytes > max_ahead_bytes:
             raise DecoderUnavailableError(f"decord would decode ahead into {ahead_bytes >> 20} MB of memory")
@@ -124,6 +126,8 @@ class TorchcodecDecoder:
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:  # its libraries want the system's FFmpeg
             raise DecoderUnavailableError(f"torchcodec: {_first_line(error)}") from error
+        if info.mirrored:
+            raise DecoderUnavailableError("torchcodec may not mirror")
         self._info = info
         try:
             self._reader = VideoDecoder(str(info.path), device=str(device), stream_index=info.stream_index)

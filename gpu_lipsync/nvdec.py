@@ -115,4 +115,4 @@ class NvdecDecoder(PyavDecoder):
             nv12_to_rgb(torch.stack([picture.planes for picture in run]), matrix=matrix, full_range=full_range)
             for (matrix, full_range), run in groupby(kept, key=lambda picture: picture[1:])
         ]
-        return turned(runs[0] if len(runs) == 1 else torch.cat(runs), self._info.rotation)
+        return turned(runs[0] if len(runs) == 1 else torch.cat(runs), self._info)

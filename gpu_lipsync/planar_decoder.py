@@ -23,13 +23,14 @@ class PlanarDecoder(PyavDecoder):
         info, tell: as for PyavDecoder.
 
     Raises:
-        DecoderUnavailableError: the clip is not 8-bit 4:2:0 in plain colours, has an odd side, or is to be turned.
+        DecoderUnavailableError: the clip is not 8-bit 4:2:0 in plain colours, has an odd side, or is not shown
+            as it is coded.
     """
 
     def __init__(self, info: VideoInfo, tell: Callable[[str], None] | None = None) -> None:
         import av
 
-        if info.colours is None or info.rotation or info.width % 2 or info.height % 2:
+        if info.colours is None or info.rotation or info.mirrored or info.width % 2 or info.height % 2:
             raise DecoderUnavailableError(f"{info.path.name} is not 4:2:0 that can stay as it is")
         # Not its parent's beginning, which measures how dark the fast conversion to RGB comes out.
         self.name = f"PyAV {av.__version__} on cpu, 4:2:0"

@@ -23,7 +23,7 @@ _HELD_AT_END_S = 0.5  # as much may be lost to damage at the end of a clip; its 
 
 
 class PyavDecoder:
-    """PyAV (FFmpeg) on the CPU; the rotation is applied here.
+    """PyAV (FFmpeg) on the CPU; rotation and mirroring are applied here.
 
     Args:
         info: the clip.
@@ -102,7 +102,7 @@ class PyavDecoder:
     def _batch(self, kept: list[Any]) -> Tensor:
         """Frames (n, ...) uint8 of what was kept."""
         frames = brighten(torch.stack(kept), self._too_dark).permute(0, 3, 1, 2)
-        return turned(frames, self._info.rotation)
+        return turned(frames, self._info)
 
 
 def _seconds(frame: Any, origin: float) -> float | None:
@@ -132,9 +132,10 @@ def coded_size(info: VideoInfo) -> tuple[int, int]:
     return (info.height, info.width) if info.rotation % 180 else (info.width, info.height)
 
 
-def turned(frames: Tensor, degrees: int) -> Tensor:
-    """Frames (n, 3, H, W) turned counter-clockwise; as they are if by nothing, which rot90 would copy into planes."""
-    return torch.rot90(frames, degrees // 90, dims=(2, 3)) if degrees else frames
+def turned(frames: Tensor, info: VideoInfo) -> Tensor:
+    """Frames (n, 3, H, W) as they are to be shown; as they are if so, which rot90 would copy into planes."""
+    frames = frames.flip(2) if info.mirrored else frames
+    return torch.rot90(frames, info.rotation // 90, dims=(2, 3)) if info.rotation else frames
 
 
 def brighten(frames: Tensor, levels: int) -> Tensor:

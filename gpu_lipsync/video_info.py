@@ -35,6 +35,7 @@ class VideoInfo:
         codec: FFmpeg's name, such as h264.
         container: FFmpeg's names, such as mov,mp4,m4a,3gp,3g2,mj2.
         rotation: degrees counter-clockwise that the picture is to be turned for showing: 0, 90, 180 or 270.
+        mirrored: to be put upside down before it is turned, which makes it its mirror image.
         pixel_aspect: width of a pixel over its height, as shown.
         hdr: name of the transfer curve, if it is one of high dynamic range: PQ or HLG.
         colours: of 8-bit 4:2:0 that can be written as it is read; None: frames have to be converted.
@@ -52,6 +53,7 @@ class VideoInfo:
     codec: str
     container: str
     rotation: int
+    mirrored: bool
     pixel_aspect: Fraction
     hdr: str | None
     colours: Colours | None
@@ -103,6 +105,7 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             codec=stream.codec_context.name,
             container=container.format.name,
             rotation=rotation,
+            mirrored=_is_mirrored(frame),
             pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
             hdr=hdr_curve(stream.codec_context.color_trc),
             colours=plain_colours(frame),
@@ -164,6 +167,15 @@ def _stated_rate(stream: Any) -> Fraction | None:
 def _is_constant(shown_at: tuple[Fraction, ...], fps: Fraction) -> bool:
     # Half a frame: matroska rounds to milliseconds, and nobody sees that.
     return all(abs(t - i / fps) < 1 / (2 * fps) for i, t in enumerate(shown_at))
+
+
+def _is_mirrored(frame: Any) -> bool:
+    """Whether the display matrix, of which PyAV tells the turning, mirrors: cameras on the user's side do."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).astype(float)
+    return a * d - b * c < 0
 
 
 def _first_frame(path: Path, container: Any, stream: Any) -> Any:

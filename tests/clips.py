@@ -1,6 +1,6 @@
 """Small media files made for a test: known pictures, known sound, any codec and container that PyAV writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,8 +34,10 @@ def write_clip(
     sound_start_s: float = 0.0,
     options: dict[str, str] | None = None,
     rotation: int = 0,
+    flips: Collection[str] = (),
 ) -> Path:
-    """Encode a clip; `pts` (in 1/1000 s) makes the rate variable, `rotation` is written as metadata.
+    """Encode a clip; `pts` (in 1/1000 s) makes the rate variable, `rotation` and `flips`, hflip or vflip, are written
+    as metadata.
 
     `sound` is (channels, n) at `sound_rate`, and begins at `sound_start_s`.
     """
@@ -44,8 +46,8 @@ def write_clip(
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.options = options or ({"crf": "8"} if codec == "libx264" else {})
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if rotation or flips:
+            stream.set_display_rotation(rotation, **dict.fromkeys(flips, True))
         stream.codec_context.time_base = Fraction(1, 1000) if pts is not None else 1 / fps
         track = None
         if sound is not None:

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.errors import ConfigError, MediaError
+from gpu_lipsync.planar_decoder import PlanarDecoder
 from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
@@ -145,6 +147,19 @@ def test_rotation_metadata_is_applied(tmp_path: Path, rotation: int, decoder: st
     assert (frames.float() - expected.float()).abs().mean() < 2  # lossy; a wrong turn differs by 8 and more
 
 
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize(("flip", "side"), [("hflip", 3), ("vflip", 2)])
+def test_mirroring_metadata_is_applied(tmp_path: Path, rotation: int, flip: str, side: int) -> None:
+    """As cameras on the user's side write it. FFmpeg's convention: turned, then flipped."""
+    path = write_clip(tmp_path / "a.mp4", rotation=rotation, flips=[flip])
+    expected = torch.rot90(expected_frames(20, (96, 128)), rotation // 90, dims=(2, 3)).flip(side)
+    for frames in (read_all(path), read_all(path, decoder="pyav")):
+        assert frames.shape == expected.shape
+        assert (frames.float() - expected.float()).abs().mean() < 2  # lossy; see above
+    with pytest.raises(DecoderUnavailableError):
+        PlanarDecoder(probe_video(path))
+
+
 def test_a_picture_that_is_not_turned_is_not_copied_into_planes(tmp_path: Path) -> None:
     """torch.rot90 does so even by nothing, and the way back takes as long as decoding."""
     path = write_clip(tmp_path / "a.mp4", n_frames=4)
@@ -176,32 +191,6 @@ def test_rotate_then_crop(tmp_path: Path) -> None:
     turned = np.rot90(plain[3].permute(1, 2, 0).numpy(), -1)  # clockwise, as cv2.ROTATE_90_CLOCKWISE
     assert np.array_equal(turned, cv2.rotate(plain[3].permute(1, 2, 0).numpy(), cv2.ROTATE_90_CLOCKWISE))
     assert np.array_equal(edited[3].permute(1, 2, 0).numpy(), turned[10:, 5:60])
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp"])
-def test_stills_are_known_by_their_content(tmp_path: Path, suffix: str) -> None:
-    folder = tmp_path / "in" / "v1.2"
-    folder.mkdir(parents=True)
-    Image.fromarray(gradient(3, 64, 80)).save(folder / f"a.{suffix}")
-    (folder / f"a.{suffix}").rename(folder / "a.mp4")  # a wrong name changes nothing
-    with open_video(folder / "a.mp4", FrameConfig(fps=12.5)) as video:
-        assert (video.is_still, video.n_frames, video.size, video.fps) == (True, 1, (64, 80), Fraction(25, 2))
-
-
-def test_still_with_exif_rotation_and_alpha(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn 90 degrees clockwise to show
-    Image.fromarray(gradient(3, 64, 80)).save(tmp_path / "a.jpg", exif=exif)
-    with open_video(tmp_path / "a.jpg", FrameConfig()) as video:
-        assert video.size == (80, 64)
-    rgba = np.dstack([np.full((64, 80, 3), 200, np.uint8), np.full((64, 80), 255, np.uint8)])
-    rgba[:, :40, 3] = 0
-    Image.fromarray(rgba).save(tmp_path / "b.png")
-    with open_video(tmp_path / "b.png", FrameConfig()) as video:
-        (_, frames), *_ = video.batches(range(1), 1)
-        assert "on black" in video.notes[0]
-    assert frames[0, :, :, :40].max() == 0
-    assert frames[0, :, :, 40:].min() == 200
 
 
 def test_bad_faces_are_media_errors_that_name_the_file(tmp_path: Path) -> None:
