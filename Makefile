@@ -1,5 +1,5 @@
 # make demo: install, then lip-sync the sample clip.  make test: ruff, mypy, pytest.  make bench: the benchmark tables.
-# Everything lives in .venv, but for gpu-check; nothing is needed from the system but Python 3.11 or newer and git.
+# Everything lives in .venv, but for gpu-check; README says what has to be there.
 
 PYTHON ?= python3
 GPU_PYTHON ?= python
@@ -39,7 +39,7 @@ bench: $(VENV)/.dev
 bench-quick: $(VENV)/.dev
 	$(BIN)/python -m bench --quick
 
-# With the Python of the environment that is active (environment.yml), which has what the GPU needs; .venv has not.
+# With the Python of the environment that is active, since environment.yml has torchcodec beside what .venv has.
 gpu-check:
 	GPU_LIPSYNC_REQUIRE_CUDA=1 $(GPU_PYTHON) -m pytest tests/test_residency.py
 	$(GPU_PYTHON) -m bench.gpu_check

@@ -33,7 +33,7 @@ _LARGEST_RATIO = 1000  # of a rate to what it shares with ours: torchaudio's fil
 
 
 def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:
-    """Read the first audio stream of a sound or video file.
+    """Read the default audio stream, or else the first, of a sound or video file.
 
     All channels are decoded and averaged: asking a decoder for mono sums stereo at 0.707 each, sqrt(2) too loud. A
     stream that starts later than its container is preceded by that much silence.
@@ -76,7 +76,7 @@ def log_mel(waveform: Tensor) -> Tensor:
         waveform: (n,) float in [-1, 1], 16 kHz mono.
 
     Returns:
-        (80, n // 200 + 1) float32 in [-4, 4]; a column every 12.5 ms, centred on its time.
+        (80, max(n, 401) // 200 + 1) float32 in [-4, 4]; a column every 12.5 ms, centred on its time.
 
     Raises:
         ValueError: the waveform is not 1-D, or empty.

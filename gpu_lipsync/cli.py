@@ -11,6 +11,7 @@ from typing import Any, NoReturn, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
+from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.early_context import begin_context
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.lean_torch import import_torch
@@ -80,6 +81,7 @@ def _flush() -> None:
 
 
 def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
+    require_inputs(config)  # as `run` does, but before torch is imported
     # Read by libgomp when torch loads it. Decoding and encoding run beside the network, and threads that spin at its
     # barriers while those have their cores make a convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

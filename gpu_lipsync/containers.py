@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpu_lipsync.errors import LipSyncError, MediaError
+from gpu_lipsync.errors import CheckpointError, LipSyncError, MediaError
+
+if TYPE_CHECKING:
+    from gpu_lipsync.config import LipSyncConfig
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
@@ -35,6 +38,13 @@ def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = Med
     except OSError as reason:
         raise error(f"{role} file {file} cannot be read ({reason.strerror}); check its permissions") from reason
     return file
+
+
+def require_inputs(config: LipSyncConfig) -> None:
+    """Raise MediaError or CheckpointError unless face, sound and checkpoint are files with something in them."""
+    require_file(config.face, "face")
+    require_file(config.audio, "audio")
+    require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
 
 
 @contextmanager

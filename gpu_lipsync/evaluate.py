@@ -4,7 +4,8 @@
 
 The clip's own sound is given back to it, then shifted by ±0.2, ±0.5 and ±1 s, then silence. A generator that lip-syncs
 comes close to the truth with the first, follows the sound away from it with the second and rests with the last. Where
-the clip's sound is not what its mouth says, or no speech, --audio gives another; figures about the truth are left out.
+the clip's sound is not what its mouth says, or no speech, --audio gives another; how near that comes to the true mouth
+is left out then, what the source's mouth does by itself is not.
 Figures are of the generated 96×96 faces, before blending; how far lips are apart is read off landmarks, of source and
 generated faces alike. JSON goes to stdout or --out, mouths over time to --picture.
 """

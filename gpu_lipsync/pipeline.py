@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
-from gpu_lipsync.containers import require_file
+from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.device import (
     cores_given_back,
     is_lack_of_memory,
@@ -24,7 +24,7 @@ from gpu_lipsync.device import (
     resolve_device,
 )
 from gpu_lipsync.encode import open_writer
-from gpu_lipsync.errors import CheckpointError, FaceNotFoundError
+from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models import CenterFace, Wav2Lip, load_face_detector, load_wav2lip
 from gpu_lipsync.ops import upload
@@ -59,9 +59,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
     """
     observer = observer or Silent()
     started = time.perf_counter() if started is None else started
-    require_file(config.face, "face")
-    require_file(config.audio, "audio")
-    require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
+    require_inputs(config)
     device = resolve_device(config.device)
     with (
         cores_given_back(),

@@ -27,7 +27,8 @@ class Report:
 
     Attributes:
         n_frames_in_silence: frames that only show a resting mouth, with silence gating.
-        n_generated: frames that the generator made; with silence gating fewer than were shown.
+        n_generated: mouths that the generator made; with silence gating fewer than frames shown, where the head holds
+            still: a fade over a moving one takes two.
         n_spoiled: frames left as they were because the generator's mouth was not a number somewhere.
         seconds: wall-clock time by stage. Decoding and following faces run beside the others, and `encode` and
             `models` are only what was waited for: the sum is not the total. On CUDA the network's work is queued, so
@@ -77,8 +78,9 @@ class Report:
 
     @property
     def n_skipped(self) -> int:
-        """Frames that the generator was spared, with silence gating."""
-        return self.n_frames - self.n_frames_without_face - self.n_generated if self.n_frames_in_silence else 0
+        """Mouths that the generator was spared, with silence gating, all in all."""
+        spared = self.n_frames - self.n_frames_without_face - self.n_generated
+        return max(0, spared) if self.n_frames_in_silence else 0
 
     def summary(self) -> str:
         """A few lines for people, the time per stage last."""

@@ -20,7 +20,7 @@ from gpu_lipsync.ops import upload
 
 Pose = tuple[float, float]  # x y of the mouth's middle in its box, in 96ths of its sides
 
-ENTER_AFTER_S = 0.2  # shorter gaps are stops between syllables
+ENTER_AFTER_S = Fraction(1, 5)  # shorter gaps are stops between syllables
 REFRESH_FRAMES = 5
 FADE_FRAMES = 3
 MOVED_PX = 0.6  # of 96: a resting mouth so far beside the one that it is put on would show as a second one

@@ -33,7 +33,7 @@ class Sound:
 
 
 def read_sound(path: str | Path) -> Sound:
-    """Decode the first audio stream, all of its channels, silence in front for a late start and in gaps.
+    """Decode all channels of the default audio stream, or else the first, silence in gaps and before a late start.
 
     What has another rate or other channels than the beginning (files joined byte by byte) is brought to those.
 

@@ -195,7 +195,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     assert [path.name for path in tmp_path.iterdir()] == ["plain"]
 
 
-@pytest.mark.parametrize("flags", [["--help"], [*REQUIRED, "--crf", "99"], ["--nonsense"]])
+@pytest.mark.parametrize("flags", [["--help"], [*REQUIRED, "--crf", "99"], ["--nonsense"], REQUIRED])
 def test_quick_answers_do_not_wait_for_torch(flags: list[str]) -> None:
     script = f"""
 import os, runpy, sys

@@ -56,6 +56,7 @@ def test_speech_rests_nowhere() -> None:
 
 def test_a_pause_of_less_than_a_fifth_of_a_second_is_speech() -> None:
     assert set(rest_weights(levels((0.1, 9), (0.0, 4), (0.1, 9)), fps=FPS, threshold=0.01)) == {0.0}
+    assert 1.0 in rest_weights(levels((0.1, 9), (0.0, 5), (0.1, 9)), fps=FPS, threshold=0.01), "and just that is none"
 
 
 def test_fades_at_both_ends_and_leaving_at_once() -> None:
