@@ -156,7 +156,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="True|False",
         help="use only the first frame of the video",
     )
-    add("--fps", type=float, default=default.fps, help="frame rate for a picture; a video keeps its own")
+    add("--fps", type=float, default=default.fps, help="frame rate for a picture, or a video of less than 10")
     add("--resize_factor", type=int, default=default.resize_factor, help="divide the frame's sides by this")
     add("--rotate", action="store_true", help="turn the video 90 degrees clockwise")
     add("--crop", type=int, nargs=4, action=_Four, default=default.crop, metavar=_SIDES, help="part of the frame to use, after resizing and rotating; -1: up to the edge")  # fmt: skip # noqa: E501

@@ -8,9 +8,8 @@ from typing import Any
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 
 UNSPECIFIED = 2
-_MATRIX_NUMBERS: dict[YuvMatrix, int] = {"bt601": 6, "bt709": 1}
-# What is not tagged is taken for BT.601, as swscale and most players do.
-_MATRICES: dict[int, YuvMatrix] = {1: "bt709", UNSPECIFIED: "bt601", 5: "bt601", 6: "bt601"}
+HD_LINES = 720  # from here on players take what is not tagged for BT.709 (Chromium; mpv alike), below for BT.601
+_MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601"}
 _FULL_RANGE = 2  # of AVColorRange
 _HDR_CURVES = {16: "PQ", 18: "HLG"}
 
@@ -21,21 +20,18 @@ class Colours:
 
     Attributes:
         matrix: between RGB and the stream's planes.
+        number: of the matrix in ITU-T H.273; two are BT.601's, and that of a stream which does not say is UNSPECIFIED.
         primaries: number in ITU-T H.273, which FFmpeg uses too.
         transfer: the same.
     """
 
     matrix: YuvMatrix
+    number: int
     primaries: int
     transfer: int
 
-    @property
-    def matrix_number(self) -> int:
-        """The matrix in ITU-T H.273; two of them are BT.601's."""
-        return _MATRIX_NUMBERS[self.matrix]
 
-
-BT709 = Colours("bt709", 1, 1)
+BT709 = Colours("bt709", 1, 1, 1)
 
 
 def hdr_curve(transfer: int) -> str | None:
@@ -48,6 +44,18 @@ def plain_colours(frame: Any) -> Colours | None:
 
     None if it has to be converted.
     """
-    matrix = _MATRICES.get(int(frame.colorspace))
+    number = int(frame.colorspace)
+    matrix = guessed_matrix(frame.height) if number == UNSPECIFIED else _MATRICES.get(number)
     plain = frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and not hdr_curve(frame.color_trc)
-    return Colours(matrix, int(frame.color_primaries), int(frame.color_trc)) if matrix and plain else None
+    return Colours(matrix, number, int(frame.color_primaries), int(frame.color_trc)) if matrix and plain else None
+
+
+def is_untagged_hd(frame: Any) -> bool:
+    """Whether an av.VideoFrame is taken for BT.709 by its size alone. FFmpeg and decord would take it for BT.601."""
+    is_yuv = frame.format.name.startswith(("yuv", "nv", "p0"))
+    return is_yuv and int(frame.colorspace) == UNSPECIFIED and guessed_matrix(frame.height) == "bt709"
+
+
+def guessed_matrix(height: int) -> YuvMatrix:
+    """Of pictures that do not say."""
+    return "bt709" if height >= HD_LINES else "bt601"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
+_PHOTO_BRANDS = {"heic", "heix", "mif1", "msf1", "avif"}
 _WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
 _STREAMED_BYTES = 0x7FF00000  # or more: what writers of WAV promise who do not know, espeak-ng and SoX among them
 
@@ -63,6 +64,10 @@ def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]
 
 def chosen_stream(path: Path, container: Any, kind: str) -> Any:
     streams = [s for s in getattr(container.streams, kind) if not is_cover_art(s)]
+    parts = [s for s in streams if s.disposition and "dependent" in s.disposition.name.lower()]
+    if kind == "video" and parts and container.metadata.get("major_brand") in _PHOTO_BRANDS:
+        raise MediaError(f"{path} is a photo made of {len(parts)} tiles (HEIC), which are not joined; save it as JPEG")
+    streams = [s for s in streams if s not in parts] or streams
     if not streams:
         others = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         wanted = "--face needs a video or a picture" if kind == "video" else "--audio needs a file with sound"

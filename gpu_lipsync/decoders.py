@@ -76,6 +76,8 @@ class DecordDecoder:
             raise DecoderUnavailableError(f"decord loses count where an edit list hides frames ({info.n_hidden} here)")
         if info.mirrored:
             raise DecoderUnavailableError("decord does not mirror")
+        if info.untagged_hd:
+            raise DecoderUnavailableError("decord takes HD without tags for BT.601")
         ahead_bytes = info.n_frames * info.width * info.height * _AHEAD_BYTES_PER_PIXEL
         if max_ahead_bytes is not None and ahead_bytes > max_ahead_bytes:
             raise DecoderUnavailableError(f"decord would decode ahead into {ahead_bytes >> 20} MB of memory")

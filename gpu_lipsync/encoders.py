@@ -50,16 +50,16 @@ class PyavBackend:
         context = self._video.codec_context
         context.sample_aspect_ratio = shape.pixel_aspect
         context.time_base = 1 / shape.fps
-        # An untagged file is taken for BT.601 and every colour shifts.
+        # As the source says, or does not: of planes that were copied, players have to make what they made of those.
         self._colours = shape.colours
-        context.colorspace, context.color_range = shape.colours.matrix_number, _LIMITED_RANGE
+        context.colorspace, context.color_range = shape.colours.number, _LIMITED_RANGE
         context.color_primaries, context.color_trc = shape.colours.primaries, shape.colours.transfer
         self._sound = SoundTrack(self._container, shape)
         self._n_written = 0
 
     def write(self, frames: Tensor) -> None:
         for picture in self._pictures(frames):
-            picture.colorspace, picture.color_range = self._colours.matrix_number, _LIMITED_RANGE
+            picture.colorspace, picture.color_range = self._colours.number, _LIMITED_RANGE
             picture.pts = self._n_written
             picture.time_base = self._video.codec_context.time_base
             self._container.mux(self._video.encode(picture))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from gpu_lipsync.colours import UNSPECIFIED, guessed_matrix
 from gpu_lipsync.containers import open_container
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
@@ -20,7 +21,7 @@ from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size, turned
 from gpu_lipsync.video_info import VideoInfo
 
-# By AVColorSpace and AVColorRange; what is not tagged is taken for BT.601, limited range, as swscale and players do.
+# By AVColorSpace and AVColorRange; what is not tagged is in limited range, and of the matrix that its size tells.
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
 _FULL_RANGE = 2
 
@@ -107,7 +108,10 @@ class NvdecDecoder(PyavDecoder):
         kept[frame.height :].copy_(chroma.flatten(1))
         if stream is not None:
             stream.synchronize()  # the host, which is this decoding thread alone, before it lets go of the picture
-        return _Picture(kept, _MATRICES.get(frame.colorspace, "bt601"), frame.color_range == _FULL_RANGE)
+        return _Picture(kept, self._matrix_of(frame.colorspace), frame.color_range == _FULL_RANGE)
+
+    def _matrix_of(self, colorspace: int) -> YuvMatrix:
+        return guessed_matrix(self._coded_height) if colorspace == UNSPECIFIED else _MATRICES.get(colorspace, "bt601")
 
     def _batch(self, kept: list[_Picture]) -> Tensor:
         # One run of pictures of a kind, but in clips whose tags change on the way.

@@ -15,7 +15,7 @@ from torch import Tensor
 from gpu_lipsync.containers import decoded, open_container
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
-from gpu_lipsync.video_info import VideoInfo, fast_rgb, levels_too_dark
+from gpu_lipsync.video_info import VideoInfo, fast_rgb, levels_too_dark, source_space
 
 _MIXED_UP = {"avi", "mpeg"}  # containers that do not say of each frame when it is shown, so that FFmpeg guesses
 _MOST_B_FRAMES = 16  # in a row, in H.264
@@ -37,7 +37,7 @@ class PyavDecoder:
 
         self.name = f"PyAV {av.__version__} on cpu"
         self._info, self._tell = info, tell
-        self._too_dark = levels_too_dark(info)
+        self._too_dark, self._space = levels_too_dark(info), source_space(info)
         # Some clips change their size on the way: all frames get that of the first.
         self._coded_width, self._coded_height = coded_size(info)
 
@@ -97,7 +97,7 @@ class PyavDecoder:
 
     def _kept(self, frame: Any) -> Any:
         """What is kept of an av.VideoFrame until its batch is full; all of one shape."""
-        return torch.from_numpy(fast_rgb(frame, width=self._coded_width, height=self._coded_height))
+        return torch.from_numpy(fast_rgb(frame, self._space, width=self._coded_width, height=self._coded_height))
 
     def _batch(self, kept: list[Any]) -> Tensor:
         """Frames (n, ...) uint8 of what was kept."""

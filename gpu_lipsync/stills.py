@@ -20,7 +20,7 @@ _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # Pillow's, by ICC colour 
 
 @dataclass(frozen=True, kw_only=True)
 class Still:
-    """A picture: pixels (H, W, 3) uint8 RGB, upright."""
+    """A picture: pixels (H, W, 3) uint8 RGB, upright; whether parts of it let through what is behind."""
 
     path: Path
     pixels: np.ndarray
@@ -49,12 +49,14 @@ def read_still(path: Path) -> Still:
     try:
         with Image.open(path) as stored:
             picture = _upright(stored)
-            had_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+            may_be_clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
             if picture.mode.startswith("I;16"):
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             profile = stored.info.get("icc_profile")
-            if had_alpha:
+            had_alpha = False
+            if may_be_clear:
                 rgba = picture.convert("RGBA")
+                had_alpha = bool(np.asarray(rgba.getchannel("A")).min() < 255)
                 picture = Image.new("RGB", rgba.size)
                 picture.paste(_in_srgb(rgba.convert("RGB"), profile), mask=rgba.getchannel("A"))
             else:

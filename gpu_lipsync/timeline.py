@@ -39,7 +39,13 @@ class Timeline:
 
 
 def align(
-    shown_at: tuple[Fraction, ...], *, fps: Fraction, constant_rate: bool, n_outputs: int, static: bool = False
+    shown_at: tuple[Fraction, ...],
+    *,
+    fps: Fraction,
+    constant_rate: bool,
+    n_outputs: int,
+    static: bool = False,
+    last_s: Fraction | None = None,
 ) -> Timeline:
     """Choose the source frame of each output frame.
 
@@ -50,6 +56,7 @@ def align(
             (variable rate, late start, edited timestamps) it shows the frame on screen at i / fps.
         n_outputs: number of mel windows.
         static: show only the first frame.
+        last_s: how long the last frame is on screen; by default as long as an output frame.
 
     Returns:
         The timeline; a clip shorter than the sound starts over.
@@ -59,7 +66,7 @@ def align(
         return Timeline((_on_screen(shown_at, Fraction(0)),) * n_outputs)
     if constant_rate:
         return Timeline(tuple(i % n for i in range(n_outputs)))
-    duration = shown_at[-1] + 1 / fps
+    duration = shown_at[-1] + (1 / fps if last_s is None else last_s)
     return Timeline(tuple(_on_screen(shown_at, (i / fps) % duration) for i in range(n_outputs)))
 
 

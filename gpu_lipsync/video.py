@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
 from gpu_lipsync.video_info import VideoInfo, probe_video
 
+_LEAST_FPS = 10  # frames of slower clips are held, lest the lips move as seldom
 _DECORD_AHEAD_BYTES = 512 << 20  # 10 s of 720p
 
 
@@ -59,6 +61,7 @@ class Video:
         self.layout: FrameLayout = RGB
         self.colours = BT709
         self._decoder: Decoder | None = None
+        self._last_s: Fraction | None = None
         self.is_still = is_still(path)
         fps_of_still = Fraction(config.fps).limit_denominator(1001)
         if self.is_still:
@@ -75,19 +78,24 @@ class Video:
             info = probe_video(path, fps_of_still=fps_of_still)
             height, width, self.fps, self.pixel_aspect = info.height, info.width, info.fps, info.pixel_aspect
             self._shown_at, self._constant_rate = info.shown_at, info.constant_rate
+            if info.n_frames > 1 and info.fps < _LEAST_FPS:
+                self.notes.append(
+                    f"{path.name} shows {float(info.fps):.3g} frames a second; the result has {config.fps:g}"
+                )
+                self.fps, self._constant_rate, self._last_s = fps_of_still, False, 1 / info.fps
             if info.hdr:
                 self.notes.append(
                     f"{path.name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
                     f"convert the clip to SDR (BT.709) first"
                 )
-            whole = not config.rotate and _crop_window(height, width, config) == (0, height, 0, width)
+            whole = not config.rotate and _crop_window(path, height, width, config) == (0, height, 0, width)
             as_decoded = as_decoded and whole and device.type == "cpu"
             self._decoder = _choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
             self.decoder, self.layout = self._decoder.name, self._decoder.layout
             if isinstance(self._decoder, PlanarDecoder):
                 self.colours = self._decoder.colours
         self.n_frames = len(self._shown_at)
-        self._window = _crop_window(height, width, config)
+        self._window = _crop_window(path, height, width, config)
         self.size = (self._window[1] - self._window[0], self._window[3] - self._window[2])
         if config.rotate and self.pixel_aspect:
             self.pixel_aspect = 1 / self.pixel_aspect
@@ -105,6 +113,7 @@ class Video:
             fps=self.fps,
             constant_rate=self._constant_rate,
             n_outputs=n_outputs,
+            last_s=self._last_s,
             static=self._config.static,
         )
 
@@ -173,13 +182,19 @@ def _choose_decoder(
 
         return compared
 
+    def decord_on_host(**options: Any) -> Decoder:
+        decoder = DecordDecoder(info, device=cpu, **options)
+        if info.rotation:  # it knows one way in which that is said
+            require_same_picture(decoder, info)
+        return decoder
+
     builders: dict[str, list[Callable[[], Decoder]]] = {
-        "decord": [lambda: DecordDecoder(info, device=cpu)],
+        "decord": [lambda: decord_on_host()],
         "torchcodec": [on_device(lambda: TorchcodecDecoder(info, device=device))],
         "pyav": [lambda: PyavDecoder(info, notes.append)],
     }
     order: list[Callable[[], Decoder]] = [
-        lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=_DECORD_AHEAD_BYTES, rescue=rescue),
+        lambda: decord_on_host(max_ahead_bytes=_DECORD_AHEAD_BYTES, rescue=rescue),
         *builders["pyav"],
     ]
     if device.type == "cuda":
@@ -202,7 +217,9 @@ def _choose_decoder(
     raise ConfigError(f"--decoder {wanted} cannot read {info.path} ({'; '.join(reasons)}); use --decoder auto")
 
 
-def _crop_window(height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:
+def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:
+    if min(height, width) < 32:
+        raise MediaError(f"face {path} is {width}x{height} px; 32x32 is the least")
     height, width = height // config.resize_factor, width // config.resize_factor
     if min(height, width) < 32:
         raise ConfigError(f"resize_factor {config.resize_factor} leaves frames of {width}x{height}; 32x32 is the least")

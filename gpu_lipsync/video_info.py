@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_lipsync.colours import Colours, hdr_curve, plain_colours
+from gpu_lipsync.colours import Colours, hdr_curve, is_untagged_hd, plain_colours
 from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_container, refuse_truncated
 from gpu_lipsync.errors import MediaError
 
@@ -38,6 +38,7 @@ class VideoInfo:
         mirrored: to be put upside down before it is turned, which makes it its mirror image.
         pixel_aspect: width of a pixel over its height, as shown.
         hdr: name of the transfer curve, if it is one of high dynamic range: PQ or HLG.
+        untagged_hd: says nothing of its colours, and is taken for BT.709 by its size.
         colours: of 8-bit 4:2:0 that can be written as it is read; None: frames have to be converted.
     """
 
@@ -56,6 +57,7 @@ class VideoInfo:
     mirrored: bool
     pixel_aspect: Fraction
     hdr: str | None
+    untagged_hd: bool
     colours: Colours | None
 
     @property
@@ -108,6 +110,7 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             mirrored=_is_mirrored(frame),
             pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
             hdr=hdr_curve(stream.codec_context.color_trc),
+            untagged_hd=is_untagged_hd(frame),
             colours=plain_colours(frame),
         )
 
@@ -123,22 +126,40 @@ def levels_too_dark(info: VideoInfo) -> int:
     exact = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
     with open_container(info.path, "face") as container:
         frame = _first_frame(info.path, container, container.streams[info.stream_index])
-        fast, right = fast_rgb(frame), frame.reformat(format="rgb24", interpolation=exact).to_ndarray()
+        space = source_space(info)
+        fast = fast_rgb(frame, space)
+        right = frame.reformat(format="rgb24", src_colorspace=space, interpolation=exact).to_ndarray()
     return max(round(float((right.astype(np.int16) - fast).mean())), 0)
 
 
-def fast_rgb(frame: Any, *, width: int = 0, height: int = 0) -> np.ndarray:
-    """RGB (H, W, 3) uint8 of an av.VideoFrame by the fast path, in its own size or in the one given."""
+def source_space(info: VideoInfo) -> Any:
+    """The Colorspace to tell swscale where it would guess otherwise; None where not."""
+    from av.video.reformatter import Colorspace
+
+    return Colorspace.ITU709 if info.untagged_hd else None
+
+
+def fast_rgb(frame: Any, space: Any = None, *, width: int = 0, height: int = 0) -> np.ndarray:
+    """RGB (H, W, 3) uint8 of an av.VideoFrame by the fast path, in its own size or in the one given.
+
+    `space` is as `source_space` gives it.
+    """
     from av.video.reformatter import Interpolation
 
     size = {"width": width or frame.width, "height": height or frame.height}
-    return frame.reformat(**size, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1).to_ndarray()
+    how = {"src_colorspace": space, "interpolation": Interpolation.BICUBIC, "threads": 1}
+    return frame.reformat(**size, **how, format="rgb24").to_ndarray()
 
 
 def _timestamps(container: Any, stream: Any) -> list[tuple[int, bool]]:
     """When each coded frame is shown, in the stream's time base, in order, and whether an edit list hides it."""
     # One packet at a time: together their payloads are the file.
-    seen = ((p.dts if p.pts is None else p.pts, p.is_discard) for p in container.demux(stream) if p.size)
+    seen = [(p.dts if p.pts is None else p.pts, p.is_discard) for p in container.demux(stream) if p.size]
+    if seen and all(t is None for t, _ in seen):
+        raise MediaError(
+            f"face video {container.name} is a bare stream without timestamps; "
+            "put it into a container: ffmpeg -i IN -c copy OUT.mp4"
+        )
     return sorted((t, hidden) for t, hidden in seen if t is not None)
 
 
@@ -152,7 +173,7 @@ def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     best = min([*guesses, measured], key=lambda rate: abs(float(1 / rate) - usual))
     close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
     rate = close[0] if close else best
-    if not 0 < rate <= _MAX_FPS:
+    if not 0 < rate <= _MAX_FPS * 1.01:  # "240" of slow motion is a little more
         raise MediaError(f"a frame rate of {float(rate):.1f} is out of range (0 to {_MAX_FPS}); re-encode the video")
     return rate
 

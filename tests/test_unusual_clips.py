@@ -1,0 +1,119 @@
+"""Clips as users have them: without colour tags, turned in other ways than MP4's, slow, fast, bare, tiny, in tiles."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+from av.stream import Disposition
+from PIL import Image
+
+from gpu_lipsync.colours import Colours
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.containers import chosen_stream
+from gpu_lipsync.decoders import DecoderUnavailableError, DecordDecoder
+from gpu_lipsync.errors import MediaError
+from gpu_lipsync.stills import read_still
+from gpu_lipsync.video import open_video
+from gpu_lipsync.video_info import probe_video
+from tests.clips import gradient, write_clip
+
+CPU = torch.device("cpu")
+
+
+def red(_index: int, height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), (200, 40, 40), np.uint8)
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(96, "bt601"), (720, "bt709")])
+def test_without_tags_the_size_tells_the_matrix_as_in_players(tmp_path: Path, height: int, matrix: str) -> None:
+    """Planes keep their numbers, and the copy says as little as the source; RGB is what players show."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=2, size=(height, 128), picture=red)
+    with open_video(path, FrameConfig(), as_decoded=True) as video:
+        assert video.colours == Colours(matrix, 2, 2, 2)  # type: ignore[arg-type]
+    with open_video(path, FrameConfig()) as video, av.open(str(path)) as container:
+        (_, frames), *_ = video.batches(range(1), 1)
+        space = {"bt601": "ITU601", "bt709": "ITU709"}[matrix]
+        expected = next(container.decode(video=0)).to_ndarray(format="rgb24", src_colorspace=space)
+        assert video.decoder.startswith("decord" if matrix == "bt601" else "PyAV")
+    shown = frames[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(shown - expected).max() <= 2  # swscale's fast path and its exact one
+    assert (np.abs(shown - red(0, height, 128)).max() > 8) == (matrix == "bt709"), "written by swscale as BT.601"
+
+
+def test_tagged_hd_is_what_it_says(tmp_path: Path) -> None:
+    path = write_clip(
+        tmp_path / "a.mp4", n_frames=2, size=(720, 128), picture=red, options={"x264-params": "colormatrix=smpte170m"}
+    )
+    assert not probe_video(path).untagged_hd
+    with open_video(path, FrameConfig()) as video:
+        (_, frames), *_ = video.batches(range(1), 1)
+    assert np.abs(frames[0].permute(1, 2, 0).numpy().astype(int) - red(0, 720, 128)).max() <= 3
+
+
+@pytest.mark.parametrize("rotation", [90, 180])
+def test_what_decord_does_not_turn_is_left_to_another(tmp_path: Path, rotation: int) -> None:
+    """It knows MP4's way of saying so, not Matroska's."""
+    path = write_clip(tmp_path / "a.mkv", n_frames=4, rotation=rotation)
+    info = probe_video(path)
+    assert info.rotation == rotation
+    with open_video(path, FrameConfig()) as video:
+        (_, frames), *_ = video.batches(range(4), 4)
+        assert video.decoder.startswith("PyAV") and "decord" in video.notes[0]
+    expected = np.rot90(np.stack([gradient(i, 96, 128) for i in range(4)]), rotation // 90, axes=(1, 2))
+    assert np.abs(frames.permute(0, 2, 3, 1).numpy().astype(int) - expected).mean() < 2  # lossy
+
+
+def test_decord_is_not_asked_about_hd_without_tags(tmp_path: Path) -> None:
+    info = probe_video(write_clip(tmp_path / "a.mp4", n_frames=2, size=(720, 128)))
+    with pytest.raises(DecoderUnavailableError, match="BT.601"):
+        DecordDecoder(info, device=CPU)
+
+
+def test_lips_move_in_a_clip_of_slides(tmp_path: Path) -> None:
+    """Five pictures, a second each: 25 frames a second of them, and the last one as long as the others."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=5, fps=Fraction(1))
+    with open_video(path, FrameConfig()) as video:
+        assert video.fps == 25 and "1 frames a second" in video.notes[-1]
+        assert video.timeline(150).source == tuple(i // 25 % 5 for i in range(150))
+    with open_video(write_clip(tmp_path / "b.mp4", fps=Fraction(10)), FrameConfig()) as video:
+        assert video.fps == 10
+
+
+def test_slow_motion_may_be_a_little_faster_than_it_says(tmp_path: Path) -> None:
+    assert probe_video(write_clip(tmp_path / "a.mp4", n_frames=30, fps=Fraction(24087, 100))).fps > 240
+    with pytest.raises(MediaError, match="out of range"):
+        probe_video(write_clip(tmp_path / "b.mp4", n_frames=30, fps=Fraction(300)))
+
+
+def test_a_bare_stream_is_told_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="without timestamps.*ffmpeg -i"):
+        probe_video(write_clip(tmp_path / "a.h264"))
+
+
+def test_a_photo_in_tiles_is_not_taken_for_one_of_them(tmp_path: Path) -> None:
+    """As FFmpeg shows the HEIC of phones: a stream for each tile, none for the whole."""
+    tiles = [SimpleNamespace(disposition=Disposition.dependent) for _ in range(6)]
+    thumbnail = SimpleNamespace(disposition=Disposition.default)
+    for brand, streams in (("heic", tiles), ("mif1", [*tiles, thumbnail])):
+        container = SimpleNamespace(streams=SimpleNamespace(video=streams), metadata={"major_brand": brand})
+        with pytest.raises(MediaError, match="6 tiles"):
+            chosen_stream(tmp_path / "a.heic", container, "video")
+    container = SimpleNamespace(streams=SimpleNamespace(video=[tiles[0], thumbnail]), metadata={})
+    assert chosen_stream(tmp_path / "a.ts", container, "video") is thumbnail, "an enhancement is not the picture"
+
+
+def test_a_picture_that_only_could_be_transparent_is_not(tmp_path: Path) -> None:
+    picture = Image.fromarray(gradient(3, 64, 80)).convert("RGBA")
+    picture.save(tmp_path / "a.png")
+    still = read_still(tmp_path / "a.png")
+    assert not still.had_alpha and np.array_equal(still.pixels, gradient(3, 64, 80))
+
+
+def test_a_tiny_face_is_the_file_s_fault(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", size=(16, 16))
+    with pytest.raises(MediaError, match="16x16"):
+        open_video(path, FrameConfig())
