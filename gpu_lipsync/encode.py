@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,14 +29,16 @@ _STEM_CHARACTERS = 40
 class Writer:
     """Encodes batches of frames in a thread; the file appears at its place with `finish`, or not at all."""
 
-    def __init__(self, target: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
+    def __init__(
+        self, target: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, *, suffix: str
+    ) -> None:
         self.notes: list[str] = []
         self._target = target
         self._size = f"{shape.width}x{shape.height}"
         on_cuda = device.type == "cuda" and torch.cuda.is_available()
         if on_cuda:
             prepare_yuv(device)  # on the stream that the encoding of all runs waits for, not on this run's own
-        self._partial, self._made_folders = _reserve(target)
+        self._partial, self._made_folders = _reserve(target, suffix)
         try:
             self._backend = open_backend(self._partial, shape, config, device, self.notes)
             self._encoder_errors = _encoder_errors()
@@ -71,8 +75,18 @@ class Writer:
             self._backend.finish()
             if settle is not None:
                 settle()
-            os.replace(self._partial, self._target)
+            self._put_in_place()
         self._finished = True
+
+    def _put_in_place(self) -> None:
+        try:
+            os.replace(self._partial, self._target)
+        except OSError as error:
+            # A file that is mounted by itself, or another user's in a folder like /tmp: written into, never replaced.
+            if error.errno not in (errno.EBUSY, errno.EPERM, errno.EACCES) or not self._target.is_file():
+                raise
+            shutil.copyfile(self._partial, self._target)
+            self._partial.unlink()
 
     def __enter__(self) -> Writer:
         return self
@@ -131,7 +145,8 @@ def open_writer(
         EncodeError: the folder cannot be made or written, or no encoder opens.
     """
     # Through a link the file that it names is written, as by any other program.
-    return Writer(Path(os.path.realpath(target)), shape, config, torch.device(device))
+    where = Path(os.path.realpath(target))
+    return Writer(where, shape, config, torch.device(device), suffix=Path(target).suffix)
 
 
 def even_sided(frames: Tensor) -> Tensor:
@@ -151,8 +166,11 @@ def _encoder_errors() -> tuple[type[Exception], ...]:
     return (OSError, av.FFmpegError)
 
 
-def _reserve(target: Path) -> tuple[Path, list[Path]]:
-    """Make an empty file beside the target, and the folders that are missing: which these are is the second value."""
+def _reserve(target: Path, suffix: str) -> tuple[Path, list[Path]]:
+    """Make an empty file beside the target, and the folders that are missing: which these are is the second value.
+
+    `suffix` says what kind of file: a link may be called otherwise than what it leads to.
+    """
     missing: list[Path] = []
     try:
         if target.is_dir():
@@ -161,7 +179,7 @@ def _reserve(target: Path) -> tuple[Path, list[Path]]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             os.lstat(target)  # a name that is too long is found out now, not when the work is done
-        return _partial_file(target), missing
+        return _partial_file(target, suffix), missing
     except BaseException as error:
         _remove(missing)
         if isinstance(error, FileExistsError | NotADirectoryError):
@@ -179,10 +197,10 @@ def _remove(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _partial_file(target: Path) -> Path:
+def _partial_file(target: Path, suffix: str) -> Path:
     some = target.stem[:_STEM_CHARACTERS]  # the name may be as long as names can be
     while True:
-        path = target.with_name(f".{some}.{secrets.token_hex(4)}{target.suffix}")
+        path = target.with_name(f".{some}.{secrets.token_hex(4)}{suffix}")
         try:
             # Not by mkstemp, which makes it private: the result is an ordinary file.
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

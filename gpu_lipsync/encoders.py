@@ -199,6 +199,8 @@ def open_backend(
     from av.codec.codec import UnknownCodecError  # an FFmpeg built without it; no av.FFmpegError
 
     wanted = config.encoder
+    if config.crf == 0:
+        notes.append("crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and phones do not play")
     if wanted == "h264_nvenc" and device.type != "cuda":
         raise EncodeError(f"encoder h264_nvenc needs a CUDA device, got {device}; use --encoder auto or libx264")
     if wanted != "libx264" and device.type == "cuda":

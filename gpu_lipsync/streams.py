@@ -34,6 +34,26 @@ class StreamShape:
         return round(self.n_frames / self.fps * self.sound.sample_rate_hz)
 
 
+def _stereo_matrix(layout: str, n_channels: int) -> np.ndarray:
+    """What each of the channels adds to left and right, (n_channels, 2), no louder together than the loudest of them.
+
+    FFmpeg's mix, which it would scale so for whole numbers only. What it cannot mix becomes the mean, which is what the
+    generator hears.
+    """
+    import av
+
+    impulses = np.eye(n_channels, dtype=np.float32).reshape(1, -1)  # at each moment one channel
+    try:
+        resampler = av.AudioResampler(format="flt", layout="stereo", rate=48000)
+        frame = av.AudioFrame.from_ndarray(impulses, format="flt", layout=layout)
+        frame.sample_rate = 48000
+        parts = [part.to_ndarray() for part in (*resampler.resample(frame), *resampler.resample(None))]
+        matrix = np.concatenate(parts, axis=1).reshape(n_channels, 2)
+    except (av.FFmpegError, ValueError):
+        return np.full((n_channels, 2), 1 / n_channels, np.float32)
+    return matrix / max(1.0, np.abs(matrix).sum(axis=0).max())
+
+
 class SoundTrack:
     """The speech as AAC, cut to the length of the video, muxed along with it. More than two channels become stereo."""
 
@@ -41,6 +61,7 @@ class SoundTrack:
         self._sound = shape.sound
         self._samples = shape.sound.samples[:, : shape.n_samples]
         self._n_sent = 0
+        self._to_stereo = None if len(self._samples) == 1 else _stereo_matrix(shape.sound.layout, len(self._samples))
         rate = next((r for r in _AAC_RATES_HZ if r >= shape.sound.sample_rate_hz), _AAC_RATES_HZ[-1])
         n_channels = min(len(self._samples), 2)
         self._stream = container.add_stream("aac", rate=rate, layout="mono" if n_channels == 1 else "stereo")
@@ -62,9 +83,10 @@ class SoundTrack:
         import av
 
         rate = self._sound.sample_rate_hz
-        # Interleaved: PyAV reads beyond the eighth plane of a frame.
-        part = np.ascontiguousarray(self._samples[:, self._n_sent : stop].T, dtype=np.float32).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(part, format="flt", layout=self._sound.layout)
+        part = self._samples[:, self._n_sent : stop].T
+        part, layout = (part, "mono") if self._to_stereo is None else (part @ self._to_stereo, "stereo")
+        part = np.ascontiguousarray(part, dtype=np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(part, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, self._n_sent, Fraction(1, rate)
         self._n_sent = stop
         # The stream resamples and regroups to what the encoder takes.

@@ -83,6 +83,8 @@ class Video:
                     f"{path.name} shows {float(info.fps):.3g} frames a second; the result has {config.fps:g}"
                 )
                 self.fps, self._constant_rate, self._last_s = fps_of_still, False, 1 / info.fps
+            if info.interlaced:
+                self.notes.append(f"{path.name} is interlaced: its combs stay; deinterlace it first (ffmpeg -vf bwdif)")
             if info.hdr:
                 self.notes.append(
                     f"{path.name} is HDR ({info.hdr}), which is not converted: colours will look flat; "

@@ -38,6 +38,7 @@ class VideoInfo:
         mirrored: to be put upside down before it is turned, which makes it its mirror image.
         pixel_aspect: width of a pixel over its height, as shown.
         hdr: name of the transfer curve, if it is one of high dynamic range: PQ or HLG.
+        interlaced: its first frame is two half pictures, of two moments.
         untagged_hd: says nothing of its colours, and is taken for BT.709 by its size.
         colours: of 8-bit 4:2:0 that can be written as it is read; None: frames have to be converted.
     """
@@ -57,6 +58,7 @@ class VideoInfo:
     mirrored: bool
     pixel_aspect: Fraction
     hdr: str | None
+    interlaced: bool
     untagged_hd: bool
     colours: Colours | None
 
@@ -110,6 +112,7 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             mirrored=_is_mirrored(frame),
             pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
             hdr=hdr_curve(stream.codec_context.color_trc),
+            interlaced=bool(frame.interlaced_frame),
             untagged_hd=is_untagged_hd(frame),
             colours=plain_colours(frame),
         )

@@ -14,7 +14,7 @@ from tests.clips import gradient, tone
 
 
 def sound_of(seconds: float, *, rate: int = 16000, channels: int = 1) -> Sound:
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+    layout = {1: "mono", 2: "stereo"}.get(channels, "5.1")
     samples = tone(seconds, rate, channels=channels).astype(np.float32)
     return Sound(path=Path("tone"), samples=samples, layout=layout, sample_rate_hz=rate)
 

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
-from tests.encoding import encode, pictures, shape_of
+from tests.encoding import encode, pictures, shape_of, sound_of
 from tests.probe import ffprobe
 
 
@@ -45,6 +46,38 @@ def test_any_sound_becomes_aac(tmp_path: Path, rate: int, channels: int, written
     audio = ffprobe(path)["audio"]
     assert (int(audio["sample_rate"]), audio["channels"]) == (written, min(channels, 2))
     assert np.sqrt(np.square(read_sound(path).samples).mean()) > 0.2  # it is heard
+
+
+@pytest.mark.parametrize("layout", ["stereo", "2.1", "quad", "5.1", "7.1", "9 channels", "16 channels", "FL+LFE"])
+def test_many_channels_are_no_louder_than_each(tmp_path: Path, layout: str) -> None:
+    """The same tone in all of them: in FFmpeg's own mix of floats it would be up to 3.8 times as loud."""
+    n_channels = av.AudioLayout(layout).nb_channels
+    sound = replace(sound_of(1.3, rate=48000, channels=n_channels), layout=layout)
+    shape = replace(shape_of(64, 64), sound=sound)
+    written = read_sound(encode(tmp_path / "out.mp4", shape, pictures(25, 64, 64))).samples
+    assert written.shape[0] == 2
+    loudest = np.abs(written[:, 9600:38400]).max()
+    assert 0.4 * np.abs(sound.samples).max() < loudest < 1.05 * np.abs(sound.samples).max()  # AAC's own error
+
+
+def test_lossless_says_who_does_not_play_it(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig(crf=0)) as out:
+        assert ["phones do not play it" in note or "browsers" in note for note in out.notes] == [True]
+
+
+def test_a_file_that_cannot_be_replaced_is_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is mounted by itself into a container, which rename(2) refuses."""
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"mounted")
+    inode = target.stat().st_ino
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr("gpu_lipsync.encode.os.replace", busy)
+    encode(target, shape_of(64, 64), pictures(25, 64, 64))
+    assert target.stat().st_ino == inode and ffprobe(target)["video"]["nb_read_frames"] == "25"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize(("height", "width"), [(63, 64), (64, 63), (97, 131)])
@@ -197,6 +230,13 @@ def test_a_link_is_written_through(tmp_path: Path, there: bool) -> None:
     encode(link, shape_of(64, 64), pictures(4, 64, 64))
     assert link.is_symlink() and len(real.read_bytes()) > 100
     assert [path.name for path in real.parent.iterdir()] == ["real.mp4"]
+
+
+def test_what_is_written_through_a_link_is_as_the_link_is_called(tmp_path: Path) -> None:
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "blob.tmp")
+    encode(tmp_path / "link.mp4", shape_of(64, 64), pictures(25, 64, 64))
+    with av.open(str(tmp_path / "blob.tmp")) as container:
+        assert "mp4" in container.format.name
 
 
 def test_the_file_is_in_its_place_only_after_settling(tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ def test_decord_is_not_asked_about_hd_without_tags(tmp_path: Path) -> None:
         DecordDecoder(info, device=CPU)
 
 
+def test_interlaced_clips_are_told(tmp_path: Path) -> None:
+    options = {"x264-params": "tff=1"}
+    with open_video(write_clip(tmp_path / "a.mp4", options=options), FrameConfig(), as_decoded=True) as video:
+        assert ["interlaced" in note for note in video.notes] == [True]
+
+
 def test_lips_move_in_a_clip_of_slides(tmp_path: Path) -> None:
     """Five pictures, a second each: 25 frames a second of them, and the last one as long as the others."""
     path = write_clip(tmp_path / "a.mp4", n_frames=5, fps=Fraction(1))
