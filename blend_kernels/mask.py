@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
-from gpu_lipsync.blend_kernels.raster import filled_ellipse
+from gpu_lipsync.blend_kernels.raster import SIZES_OF_A_BATCH, filled_ellipse
 from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upload
 
 CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
@@ -101,19 +101,19 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
     return _placement(height, width, config.mouth_region_size, config.blur_intensity, margin, device)
 
 
-@remembered(16)
+@remembered(SIZES_OF_A_BATCH)
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1), device)
     return Placement(height, width, 0, height, 0, width, np.ones((1, 1), np.float32), ones, ones)
 
 
-@remembered(16)
+@remembered(SIZES_OF_A_BATCH)
 def _device_mask(height: int, width: int, region: float, feather: int, device: torch.device) -> Tensor:
     return upload(torch.tensor(_mask(height, width, region, feather)), device)[None, None]
 
 
-@remembered(16)
+@remembered(SIZES_OF_A_BATCH)
 def _placement(height: int, width: int, region: float, feather: int, margin: int, device: torch.device) -> Placement:
     mask = _mask(height, width, region, feather)
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -125,7 +125,7 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
     return Placement(height, width, top, bottom, left, right, values, cut, weight)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=SIZES_OF_A_BATCH)
 def _mask(height: int, width: int, region: float, feather: int) -> NDArray[np.float32]:
     ellipse = fit_ellipse(height, width, region, feather)
     reach = ellipse.kernel_size // 2

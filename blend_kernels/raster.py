@@ -8,10 +8,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+SIZES_OF_A_BATCH = 40  # to remember: without smoothing each face may have its own, and CUDA's batches are 32 frames
 Floats = NDArray[np.float64]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=SIZES_OF_A_BATCH)
 def filled_ellipse(height: int, width: int, center: tuple[int, int], semi_axes: tuple[int, int]) -> NDArray[np.bool_]:
     """(height, width): True inside and on the outline. Read-only.
 

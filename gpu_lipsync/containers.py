@@ -80,7 +80,7 @@ def is_cover_art(stream: Any) -> bool:
     return "attached_pic" in stream.disposition.name.lower() if stream.disposition else False
 
 
-def decoded(container: Any, stream: Any) -> Iterator[Any]:
+def decoded(container: Any, stream: Any, *, hardware: bool = False) -> Iterator[Any]:
     # A damaged packet costs its own moment, not the file. Decoders of sound have many names for damage (AAC's says
     # "operation not permitted"); of pictures, where a device may decode, other errors are not the packet's.
     import av
@@ -92,7 +92,8 @@ def decoded(container: Any, stream: Any) -> Iterator[Any]:
                 none_yet = False
                 yield frame
         except av.InvalidDataError:
-            continue
+            if hardware and none_yet:  # how H.264 says that the device refuses, with each packet anew
+                raise
         except av.FFmpegError as error:
             if stream.type != "audio" or error.errno == errno.ENOMEM:
                 raise

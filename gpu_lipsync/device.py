@@ -19,7 +19,8 @@ def resolve_device(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for; a GPU with its number, which threads differ in.
 
     Raises:
-        ConfigError: another name, or CUDA is asked for by name and not there. Never a silent fallback to the CPU.
+        ConfigError: another name, CUDA is asked for by name and not there, or PyTorch has no kernels for the GPU.
+            Never a silent fallback to the CPU.
     """
     require_device_name(name)
     if name == "auto":
@@ -29,8 +30,25 @@ def resolve_device(name: str) -> torch.device:
         n_devices = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= n_devices:
             raise ConfigError(f"device {name} is not there (CUDA devices found: {n_devices}); use auto or cpu")
-        return torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
+        device = torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
+        _require_kernels(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list())
     return device
+
+
+def _require_kernels(capability: tuple[int, int], compiled: list[str]) -> None:
+    """Raise ConfigError unless a GPU of this compute capability can run one of those that PyTorch was built for."""
+    major, minor = capability
+    for name in compiled:
+        kind, _, number = name.rstrip("af").partition("_")
+        built = int(number[:-1]), int(number[-1])
+        same_major = built[0] == major and built[1] <= minor
+        if same_major or (kind == "compute" and built <= capability):  # PTX is compiled there
+            return
+    if compiled:
+        raise ConfigError(
+            f"PyTorch has no kernels for a GPU of compute capability {major}.{minor} (but {' '.join(compiled)}); "
+            "use --device cpu, or install a build that has"
+        )
 
 
 @contextmanager

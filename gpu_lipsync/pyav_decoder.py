@@ -31,6 +31,7 @@ class PyavDecoder:
     """
 
     layout: FrameLayout = RGB
+    _hardware = False  # whether a device decodes
 
     def __init__(self, info: VideoInfo, tell: Callable[[str], None] | None = None) -> None:
         import av
@@ -60,11 +61,13 @@ class PyavDecoder:
         index, last = 0, None
         with self._opened() as container:
             stream: Any = container.streams[self._info.stream_index]
-            # Of frames decoded side by side none comes out before all of those threads are fed.
-            stream.thread_type = "AUTO" if stop - start > 1 else "SLICE"
+            stream.thread_type = self._threads(stop - start)
             origin = (container.start_time or 0) / av.time_base
             half = 0.5 / float(self._info.fps)
-            kept = ((self._kept(frame), _seconds(frame, origin)) for frame in decoded(container, stream))
+            kept = (
+                (self._kept(frame), _seconds(frame, origin))
+                for frame in decoded(container, stream, hardware=self._hardware)
+            )
             mixed_up = self._info.container in _MIXED_UP
             for picture, moment in _stamped_in_order(kept) if mixed_up else kept:
                 # Frames lost to damage leave a gap in time: hold the picture through it.
@@ -86,6 +89,10 @@ class PyavDecoder:
             for lost in range(max(index, start), stop):
                 self._tell_of_loss(lost)
                 yield last
+
+    def _threads(self, n_frames: int) -> str:
+        """PyAV's thread_type: of frames decoded side by side none comes out before all of those threads are fed."""
+        return "AUTO" if n_frames > 1 else "SLICE"
 
     def _tell_of_loss(self, index: int) -> None:
         if self._tell is not None:

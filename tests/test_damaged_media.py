@@ -155,7 +155,7 @@ def test_time_without_sound_is_silence(tmp_path: Path) -> None:
 def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(tmp_path / "a.mp4")
 
-    def unsupported(*_: Any) -> Any:
+    def unsupported(*_: Any, **__: Any) -> Any:
         raise av.FFmpegError(-1163346256, "Not yet implemented in FFmpeg, patches welcome")
 
     with open_video(path, FrameConfig(decoder="pyav")) as video:

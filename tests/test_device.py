@@ -7,7 +7,7 @@ import torch
 
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FaceConfig, FrameConfig
-from gpu_lipsync.device import arrived, network_dtype, resolve_device, staged
+from gpu_lipsync.device import _require_kernels, arrived, network_dtype, resolve_device, staged
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
@@ -24,6 +24,18 @@ def test_auto_is_cuda_where_there_is_one() -> None:
 def test_a_device_that_is_not_there_is_no_silent_cpu() -> None:
     with pytest.raises(ConfigError, match="cuda:97"):
         resolve_device("cuda:97")
+
+
+def test_a_gpu_that_pytorch_was_not_built_for_is_refused() -> None:
+    wheel = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+    for capability in ((7, 5), (8, 0), (8, 9), (9, 0), (10, 3), (12, 0)):
+        _require_kernels(capability, wheel)
+    for capability in ((7, 0), (6, 1), (11, 0)):
+        with pytest.raises(ConfigError, match="compute capability.*--device cpu"):
+            _require_kernels(capability, wheel)
+    _require_kernels((11, 0), [*wheel, "compute_90"])
+    _require_kernels((9, 0), ["sm_90a"])
+    _require_kernels((7, 0), [])  # not known
 
 
 @pytest.mark.parametrize("name", ["nonsense", "mps", "cuda:x", "meta", ""])

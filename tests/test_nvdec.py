@@ -1,14 +1,17 @@
 """NVDEC's way through PyAV, with pictures that the CPU decodes: FFmpeg and its layouts are the same."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
+from gpu_lipsync.containers import decoded
 from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, require_same_picture
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.nvdec import NvdecDecoder
@@ -118,6 +121,23 @@ def test_a_look_at_the_first_frame_opens_the_clip_once(monkeypatch: pytest.Monke
     whole = frames_of(decoder, 0, 12)
     assert len(opened) == 1 and torch.equal(first, whole[:1]) and len(whole) == 12
     assert torch.equal(frames_of(decoder, 0, 12), whole) and len(opened) == 2, "a second pass opens it again"
+
+
+def test_a_refusal_is_found_with_the_first_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's H.264 decoder says "invalid data" of each packet that a device refuses, as of a damaged one."""
+    tried = []
+
+    def refused() -> Any:
+        tried.append(1)
+        raise av.InvalidDataError(-1094995529, "Invalid data found when processing input")
+
+    demuxed = [SimpleNamespace(decode=refused) for _ in range(5)]
+    container = SimpleNamespace(demux=lambda _: demuxed)
+    with pytest.raises(av.InvalidDataError):
+        list(decoded(container, SimpleNamespace(type="video"), hardware=True))
+    assert len(tried) == 1
+    assert not list(decoded(container, SimpleNamespace(type="video"))) and len(tried) == 6
+    assert NvdecDecoder._hardware and OnTheHost(probe_video(SAMPLE))._threads(100) == "SLICE"
 
 
 def test_each_picture_is_shown_as_it_is_tagged() -> None:
