@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.mouth_landmarks import LOWER_LIP
 from gpu_lipsync.tools import retrain_hearing
 from gpu_lipsync.tools.demo_batches import TOOTHLESS, BatchMaker, mouth_region
 from gpu_lipsync.tools.demo_learner import loss_weights
 from gpu_lipsync.tools.draws import Draws
+from gpu_lipsync.tools.face_landmarks import MOUTH_CORNERS
 from gpu_lipsync.tools.picture_variety import BOX, views
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
@@ -83,6 +85,22 @@ def test_everybody_comes_as_often_as_anybody(material: dict[str, Any]) -> None:
     assert abs(float(share[2]) - 0.5) < 0.03  # person b's only still; three standard deviations
     assert abs(float(share[1] / share[0]) - 0.35 / 0.15) < 0.4, "open mouths more often: gaps and 0.05"
     assert len(maker.crops) == 20, "who is kept out is not even there"
+
+
+def test_who_pauses_with_parted_lips_is_not_shown_in_that_pause(material: dict[str, Any]) -> None:
+    """Of 20 frames the first ten in a pause, every other with lips apart: five are left out, and only as targets."""
+    clip, kept_out = material["clips"]
+    landmarks = torch.zeros(20, 468, 3)
+    landmarks[:, MOUTH_CORNERS, 0] = torch.tensor([50.0, 78.0])
+    landmarks[::2, LOWER_LIP, 1] = 2.0  # a seventh of half the mouth's width
+    mel = torch.full((20, 1, 80, 16), -2.0)
+    mel[10:] = 1.0  # 37 dB louder
+    parted = material | {"clips": [clip | {"landmarks": landmarks, "mel": mel}, kept_out]}
+    maker = BatchMaker(parted, device=torch.device("cpu"))
+    shown = torch.bincount(maker.draws.chosen(maker.frame_chances, 3000), minlength=20) / 3000
+    assert not shown[:10:2].any()
+    left = torch.cat((shown[1:10:2], shown[10:]))
+    assert (left - 1 / 15).abs().max() < 0.02, "the others as often as each other; four standard deviations"
 
 
 def test_mouths_that_have_to_shut_smile_and_shout(material: dict[str, Any]) -> None:

@@ -162,6 +162,23 @@ def test_a_beard_leaves_lips_and_eyes_alone() -> None:
     assert float((change[chin] > 0.1).float().mean()) > 0.9
 
 
+def test_a_beard_does_not_darken_teeth() -> None:
+    """They are lit as the skin is that it grows on, by what the face was like before."""
+    bare = shut(sample_faces(1))
+    hair = Hair.any(1, torch.Generator().manual_seed(1))
+    hair = replace(hair, top=torch.zeros(1), beard=torch.ones(1), wide=torch.ones(1), colour=torch.full((1, 3), 0.1))
+    bearded = replace(bare, crops=wear(bare, hair))
+    looks, mouth = Looks.alike(1, torch.Generator().manual_seed(0)), torch.tensor([[1.0, 0.3, 0.0, 1.0]])
+    u, v = mouth_frame(bare, pixel_grid(1))
+    inside = (u[0].abs() < 0.3) & (v[0] > 0.0) & (v[0] < 0.2)  # teeth
+    shaven, lit_by_skin, lit_by_hair = (
+        animate(faces, mouth, looks=looks, points=pixel_grid(1), bare=light)[0][:, inside]
+        for faces, light in ((bare, None), (bearded, bare.crops), (bearded, None))
+    )
+    torch.testing.assert_close(lit_by_skin, shaven)
+    assert float(lit_by_hair.mean()) < 0.9 * float(shaven.mean()), "or the hair did not lie where light is taken from"
+
+
 def test_every_phone_has_a_mouth() -> None:
     assert all(letter in VISEMES for ipa in ARPABET.values() for letter in ipa)
 

@@ -24,7 +24,7 @@ from gpu_lipsync.tools.picture_variety import (
     views,
     with_hair,
 )
-from gpu_lipsync.tools.sound_variety import roughened, silence
+from gpu_lipsync.tools.sound_variety import quiet, roughened, silence
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, sample
 from gpu_lipsync.tools.talks import Talks
 
@@ -32,6 +32,7 @@ REAL_SHARE = 0.25
 REAL_SPEECH_SHARE = 0.6  # of the sound that animated stills say
 SILENT_SHARE = 0.15
 NEAR_FRAMES = 15
+PARTED = 0.1  # half mouth widths between lips that are open in a pause
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
 STRETCHED = 0.6  # of those references that are open
@@ -68,6 +69,17 @@ def mouth_region(points: Tensor, middle: Tensor) -> Tensor:
     return torch.exp(-((across / 0.24) ** 2) - ((down - 0.02) / 0.18) ** 2)[:, None]
 
 
+def shown_with_its_sound(mel: Tensor, landmarks: Tensor) -> Tensor:
+    """Which frames (N,) of a clip are shown with its sound windows mel (N, 1, 80, 16), by its landmarks (N, 468, 3).
+
+    Who waits to speak with parted lips says nothing by them: such a frame would teach that lips stay as they are in
+    silence, where they are to rest.
+    """
+    gap = landmarks[:, LOWER_LIP, 1] - landmarks[:, UPPER_LIP, 1]
+    left, right = landmarks[:, MOUTH_CORNERS, 0].unbind(dim=1)
+    return ~quiet(mel) | (gap < PARTED * (right - left) / 2)
+
+
 def _evenly(labels: list[str]) -> Tensor:
     """Chance of each item, so that every label is as likely as any other."""
     counts = Counter(labels)
@@ -81,9 +93,13 @@ class BatchMaker:
         self.device = device
         self.draws = Draws(torch.Generator(device))
         clips = [clip for clip in material["clips"] if not clip["held_out"]]
-        self.clip_chances = _evenly([clip["person"] for clip in clips]).to(device)
+        of_clips = _evenly([clip["person"] for clip in clips]).tolist()
+        fit = [shown_with_its_sound(clip["mel"], clip["landmarks"]).float() for clip in clips]
+        chances = [chance * some / some.sum().clamp(min=1) for chance, some in zip(of_clips, fit, strict=True)]
+        self.frame_chances = torch.cat(chances).to(device)
         counts = torch.tensor([len(clip["crops"]) for clip in clips])
         self.clip_spans = torch.stack((counts.cumsum(0) - counts, counts)).to(device)
+        self.clip_of = torch.arange(len(clips)).repeat_interleave(counts).to(device)
         self.crops, self.mel = (torch.cat([clip[name] for clip in clips]).to(device) for name in ("crops", "mel"))
         landmarks = torch.cat([clip["landmarks"] for clip in clips])
         self.gaps = (landmarks[:, LOWER_LIP, 1] - landmarks[:, UPPER_LIP, 1]).to(device)
@@ -150,15 +166,19 @@ class BatchMaker:
         mixed = torch.arange(n) >= n_as_it_was
         share = self.draws.uniform(n) * 0.5 * (self.draws.uniform(n) < MIXED) * mixed
         stills = morphed(stills, others, share)
-        stills, originals = with_hair(self.draws, *made_up(self.draws, stills, self.originals[chosen]))
+        stills, originals = made_up(self.draws, stills, self.originals[chosen])
+        bare = stills.crops
+        stills, originals = with_hair(self.draws, stills, originals)
         points, moved = views(self.draws, n)
         fuller = stretch(self.draws, n, FULLER, 0.5)
         points, moved = (stretched(p, stills.corners, *fuller) for p in (points, moved))
-        faces = animate(stills, mouth, looks=Looks.alike(n, self.draws.generator), points=points)
-        references = self._references(stills, originals, n_as_it_was, mouth, moved)
+        faces = animate(stills, mouth, looks=Looks.alike(n, self.draws.generator), points=points, bare=bare)
+        references = self._references(stills, originals, bare, mouth, moved, n_as_it_was)
         return faces, references, mouth_region(points, stills.corners.mean(dim=1))
 
-    def _references(self, stills: Faces, originals: Faces, n_as_it_was: int, mouth: Tensor, points: Tensor) -> Tensor:
+    def _references(
+        self, stills: Faces, originals: Faces, bare: Tensor, mouth: Tensor, points: Tensor, n_as_it_was: int
+    ) -> Tensor:
         """Pictures (n, 3, 96, 96) for those that say `mouth`, the first `n_as_it_was` as their pictures really were.
 
         Those are stretched wider open, the others drawn as wide as any; all may be broader or narrower, and lips that
@@ -172,7 +192,7 @@ class BatchMaker:
         higher = higher * (was & (opening >= SHUT)) + pressed(self.draws, opening, PRESSED)
         points = stretched(points, stills.corners, wider, higher)
         looks = Looks.any(len(shown), self.draws.generator)
-        pictures = animate(stills[drawn], shown, looks=looks, points=points[drawn])
+        pictures = animate(stills[drawn], shown, looks=looks, points=points[drawn], bare=bare[drawn])
         return torch.cat((sample(originals.crops[as_it_was], points[as_it_was]), pictures))
 
     def _stills(self, n: int) -> Tensor:
@@ -197,11 +217,10 @@ class BatchMaker:
 
     def _real(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sound, faces, references and mouth regions of filmed speakers."""
-        first, n_frames = self.clip_spans[:, self.draws.chosen(self.clip_chances, n)]
-        frame = (self.draws.uniform(n) * n_frames).long()
-        near = frame + self.draws.integers(2 * NEAR_FRAMES + 1, 2, n) - NEAR_FRAMES  # the head has hardly moved
+        frame = self.draws.chosen(self.frame_chances, n)
+        first, n_frames = self.clip_spans[:, self.clip_of[frame]]
+        near = frame - first + self.draws.integers(2 * NEAR_FRAMES + 1, 2, n) - NEAR_FRAMES  # the head has hardly moved
         near = first + torch.minimum(near.clamp(min=0), n_frames - 1)
-        frame = first + frame
         unlike = (self.gaps[near] - self.gaps[frame]).abs()
         other = torch.where(unlike[0] > unlike[1], near[0], near[1])  # of two, the mouth that is less like it
         points, moved = views(self.draws, n)

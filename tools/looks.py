@@ -27,7 +27,7 @@ class Looks:
     def alike(n: int, generator: torch.Generator) -> "Looks":
         """Nearly the same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
         return Looks(
-            amplitude=_between(0.54, 0.64, n, generator),
+            amplitude=_between(0.6, 0.7, n, generator),
             roundness=torch.full((n,), ROUNDNESS),
             lean=torch.zeros(n),
             teeth_light=_between(1.05, 1.2, n, generator),

@@ -146,7 +146,7 @@ def with_hair(draws: Draws, stills: Faces, pictures: Faces) -> tuple[Faces, Face
 
 
 def recoloured(draws: Draws, pictures: Tensor) -> Tensor:
-    """Another light, camera and skin for each pair (n, 2, 3, 96, 96); noise and sharpness for each pair, too."""
+    """Another light, camera, skin and sharpness for each pair (n, 2, 3, 96, 96)."""
     n = len(pictures)
     gamma = torch.exp(draws.normal(n, 1, 1, 1, 1) * 0.25)
     gain = torch.exp(draws.normal(n, 1, 1, 1, 1) * 0.3 - 0.1 + draws.normal(n, 1, 3, 1, 1) * 0.07)

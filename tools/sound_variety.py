@@ -9,6 +9,7 @@ from gpu_lipsync.tools.talks import MEL_COLUMNS
 from gpu_lipsync.tools.vocal_tract import with_tract
 
 MEL_PER_DB = 0.08
+PAUSE = 10**-2.6  # of the loudest moment's power: 5 % of its amplitude
 THROATS = 0.13  # standard deviation of the logarithm of how much shorter they are
 
 
@@ -25,6 +26,12 @@ def roughened(draws: Draws, mel: Tensor) -> Tensor:
     noisy = torch.logaddexp(decibels * nepers, noise * nepers) / nepers
     out = torch.where(draws.uniform(n, 1, 1, 1) < 0.7, noisy, decibels)
     return (out * MEL_PER_DB).clamp(-4, 4)
+
+
+def quiet(mel: Tensor) -> Tensor:
+    """Which windows (N, 1, 80, 16) of one talk are pauses, by the loudest of them, (N,)."""
+    power = (10 ** (mel / MEL_PER_DB / 10)).mean(dim=(1, 2, 3))
+    return power < power.amax() * PAUSE
 
 
 def silence(draws: Draws, n: int) -> Tensor:

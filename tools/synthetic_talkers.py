@@ -66,7 +66,7 @@ def sample(crops: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(crops, (points + 0.5) * (2 / CROP_PX) - 1, align_corners=False, padding_mode="border")
 
 
-def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Tensor:
+def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor, bare: Tensor | None = None) -> Tensor:
     """Draw faces with their mouths in a given state.
 
     Args:
@@ -74,6 +74,7 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
         mouth: (N, 4) in [0, 1]: open, spread, round, teeth.
         looks: N sets of looks.
         points: (N, H, W, 2) crop coordinates of the pixels wanted; `pixel_grid` for the plain crop.
+        bare: (N, 3, 128, 128), the crops before hair was drawn on them: a beard says nothing of the light on teeth.
 
     Returns:
         (N, 3, H, W) RGB in [0, 1].
@@ -107,7 +108,8 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor) -> Ten
     source = centre[:, None, None] + u[..., None] * half[:, None, None] + v_source[..., None] * down[:, None, None]
     line = LIP_LINE * (closing / 0.1).clamp(0, 1) * torch.exp(-(((v - together) / 0.045) ** 2)) * arch**0.3
     skin = sample(faces.crops, source) * (1 - line[:, None])
-    inside = _inside(v, u, at_rest, edges=(upper, lower), mouth=mouth, looks=looks, centre=centre, crops=faces.crops)
+    light = _light(faces.crops if bare is None else bare, centre)
+    inside = _inside(v, u, at_rest, edges=(upper, lower), mouth=mouth, looks=looks, light=light)
     into, out_of = ((v - upper) * width_px + 0.5).clamp(0, 1), ((lower - v) * width_px + 0.5).clamp(0, 1)
     cover = (into * out_of * ((lower - upper) * width_px).clamp(0, 1))[:, None]
     return torch.lerp(skin, inside, cover).clamp(0, 1)
@@ -177,6 +179,13 @@ def _source_height(
     return torch.where(v < (edges[0] + edges[1]) / 2, upper_source, lower_source)
 
 
+def _light(crops: Tensor, centre: Tensor) -> Tensor:
+    """Colour (N, 3, 1, 1) of what is lit as the skin is, half as colourful."""
+    around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
+    light = sample(crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
+    return torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
+
+
 def _inside(
     v: Tensor,
     u: Tensor,
@@ -185,13 +194,9 @@ def _inside(
     edges: tuple[Tensor, Tensor],
     mouth: Tensor,
     looks: Looks,
-    centre: Tensor,
-    crops: Tensor,
+    light: Tensor,
 ) -> Tensor:
     """The mouth's inside, lit as the skin around it: dark, a row of upper teeth, the tongue where it is wide open."""
-    around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
-    light = sample(crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
-    light = torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
     level = light.mean(dim=1, keepdim=True)
     # Teeth are nearly as bright whatever the skin, but not as neutral: among reddish skin such teeth look green.
     bright = torch.lerp(level, torch.full_like(level, 0.7), 0.6) * light / level
@@ -210,7 +215,7 @@ def _inside(
 
     inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
     inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.75 * tongue[:, None])
-    shade = (0.6 + 0.4 * (edge / 0.15).clamp(0, 1)) * (1 - 0.16 * between)  # the upper lip's shadow
+    shade = (0.8 + 0.2 * (edge / 0.15).clamp(0, 1)) * (1 - 0.16 * between)  # the upper lip's shadow
     return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light, bright) * shade[:, None], tooth[:, None])
 
 
