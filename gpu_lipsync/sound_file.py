@@ -14,6 +14,8 @@ import numpy as np
 from gpu_lipsync.containers import chosen_stream, decoded, open_container, refuse_truncated, require_file
 from gpu_lipsync.errors import MediaError
 
+# Containers that say when sound is heard; of others FFmpeg counts, and is wrong where a bare stream changes its rate.
+_STAMPED = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ogg", "asf"}
 _GAP_S = 0.05  # shorter ones are what clocks and rounding make; several lost packets together are longer
 _LONGEST_GAP_S = 60  # longer ones are no time: where recordings were joined, timestamps begin anew
 
@@ -53,7 +55,9 @@ def read_sound(path: str | Path) -> Sound:
         start = first - Fraction(container.start_time or 0, av.time_base)
         silence = round(start * rate) if start > 0 and len(container.streams) > 1 else 0
         chunks = [np.zeros((layout.nb_channels, silence), np.float32)]
-        chunks += _alike(_without_gaps(chain([frame], frames)), rate_hz=rate, n_channels=layout.nb_channels)
+        stamped = _STAMPED & set(container.format.name.split(","))
+        whole = chain([frame], frames)
+        chunks += _alike(_without_gaps(whole) if stamped else whole, rate_hz=rate, n_channels=layout.nb_channels)
         samples = np.concatenate(chunks, axis=1)
         del chunks  # an hour of stereo is 1.4 GB
         np.nan_to_num(samples, copy=False, posinf=1.0, neginf=-1.0)

@@ -97,6 +97,7 @@ def test_a_still_with_every_alpha_path_and_a_dotted_folder(checkpoint: Path, tmp
     folder = tmp_path / "in" / "v1.2 it's; $HOME"
     folder.mkdir(parents=True)
     rgba = np.dstack([data.astronaut(), np.full((512, 512), 255, np.uint8)])
+    rgba[:9, :9, 3] = 100
     Image.fromarray(rgba).save(folder / "a.png")
     out = folder / "out.mp4"
     sound = write_sound(folder / "a.wav", tone(0.6))
