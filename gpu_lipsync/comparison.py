@@ -124,7 +124,7 @@ def _tracked(
     outputs = next(timeline.passes())
     outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
     sources = range(timeline.source[outputs[0]], timeline.source[outputs[-1]] + 1)
-    tracker = FaceTracker(detector, FaceConfig(), fps=float(video.fps))
+    tracker = FaceTracker(detector, FaceConfig(), fps=float(video.source_fps))
     for _, frames in video.batches(sources, BATCH):
         tracker.push(frames)
     tracker.finish()

@@ -142,7 +142,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
     faces = config.faces
     if report.batch_size < batch_size(config, video):  # begun again: detection has to do with less memory, too
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
-    tracker = FaceTracker(clip.detector, faces, fps=float(video.fps), layout=video.layout)
+    tracker = FaceTracker(clip.detector, faces, fps=float(video.source_fps), layout=video.layout)
     renderer = MouthRenderer(
         lambda mel, faces, *, window: clip.generator.get()(mel, faces, window=window),
         config.blend,

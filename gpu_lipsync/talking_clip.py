@@ -74,7 +74,7 @@ def read_clip(
         n_windows = min(len(mel_windows(waveform, video.fps)), max(1, round(max_seconds * float(video.fps))))
         window_of = _first_shown(video.timeline(n_windows))
         n = max(window_of) + 1
-        tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.fps))
+        tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.source_fps))
         for _, frames in video.batches(range(n), BATCH):
             tracker.push(frames)
         tracker.finish()

@@ -43,7 +43,8 @@ class Video:
         path: the file.
         device: where frames come out.
         size: height and width of the frames, pixels.
-        fps: exact.
+        fps: of the result, exact; the source's own, but for slides.
+        source_fps: the source's own.
         n_frames: number of source frames; 1 for a still.
         layout: how frames lie in memory: RGB, unless what was decoded may stay and there is nothing to do to it.
         colours: what the numbers of 4:2:0 frames mean; RGB is written as BT.709.
@@ -61,7 +62,6 @@ class Video:
         self.layout: FrameLayout = RGB
         self.colours = BT709
         self._decoder: Decoder | None = None
-        self._last_s: Fraction | None = None
         self.is_still = is_still(path)
         fps_of_still = Fraction(config.fps).limit_denominator(1001)
         if self.is_still:
@@ -70,19 +70,19 @@ class Video:
                 self.notes.append(f"{path.name} has transparent parts: shown on black")
             self._picture = torch.from_numpy(still.pixels).permute(2, 0, 1).unsqueeze(0)
             height, width = still.pixels.shape[:2]
-            self.fps = fps_of_still
+            self.fps = self.source_fps = fps_of_still
             self._shown_at: tuple[Fraction, ...] = (Fraction(0),)
             self._constant_rate = True
             self.pixel_aspect, self.decoder = Fraction(1), "Pillow"
         else:
             info = probe_video(path, fps_of_still=fps_of_still)
             height, width, self.fps, self.pixel_aspect = info.height, info.width, info.fps, info.pixel_aspect
-            self._shown_at, self._constant_rate = info.shown_at, info.constant_rate
+            self.source_fps, self._shown_at, self._constant_rate = info.fps, info.shown_at, info.constant_rate
             if info.n_frames > 1 and info.fps < _LEAST_FPS:
                 self.notes.append(
                     f"{path.name} shows {float(info.fps):.3g} frames a second; the result has {config.fps:g}"
                 )
-                self.fps, self._constant_rate, self._last_s = fps_of_still, False, 1 / info.fps
+                self.fps, self._constant_rate = fps_of_still, False
             if info.interlaced:
                 self.notes.append(f"{path.name} is interlaced: its combs stay; deinterlace it first (ffmpeg -vf bwdif)")
             if info.hdr:
@@ -115,7 +115,7 @@ class Video:
             fps=self.fps,
             constant_rate=self._constant_rate,
             n_outputs=n_outputs,
-            last_s=self._last_s,
+            last_s=1 / self.source_fps,
             static=self._config.static,
         )
 

@@ -83,7 +83,7 @@ def test_lips_move_in_a_clip_of_slides(tmp_path: Path) -> None:
     """Five pictures, a second each: 25 frames a second of them, and the last one as long as the others."""
     path = write_clip(tmp_path / "a.mp4", n_frames=5, fps=Fraction(1))
     with open_video(path, FrameConfig()) as video:
-        assert video.fps == 25 and "1 frames a second" in video.notes[-1]
+        assert (video.fps, video.source_fps) == (25, 1) and "1 frames a second" in video.notes[-1]
         assert video.timeline(150).source == tuple(i // 25 % 5 for i in range(150))
     with open_video(write_clip(tmp_path / "b.mp4", fps=Fraction(10)), FrameConfig()) as video:
         assert video.fps == 10
