@@ -27,8 +27,8 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	rm -rf build
 	$(PIP) --no-deps --no-build-isolation $(EDITABLE) .
-	cd build/__editable__.*/ && ln -s $(CURDIR)/tools gpu_lipsync/tools && \
-		$(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gpu_lipsync
+	cd build/__editable__.*/ && ln -s "$(CURDIR)/tools" gpu_lipsync/tools && \
+		"$(CURDIR)/$(BIN)/mypy" --config-file "$(CURDIR)/pyproject.toml" -p gpu_lipsync
 
 pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.filter:
         command += ["-k", options.filter]
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1", **os.environ}  # as the command sets them
+    stored.unlink(missing_ok=True)  # pytest leaves it as it is where nothing ran
     code = subprocess.run(command, cwd=FOLDER.parent, stdout=sys.stderr, env=environment).returncode
     if stored.exists() and stored.stat().st_size:
         measured = json.loads(stored.read_text())
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         stored.write_text(json.dumps(measured, indent=1) + "\n")
         table = "\n".join([describe(measured), "", *rows(measured["benchmarks"])])
         print(table)
-        if not (options.quick or options.filter):
+        if code == 0 and not (options.quick or options.filter):
             write_readme(table)
     return code
 

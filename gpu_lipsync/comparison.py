@@ -176,4 +176,6 @@ def _still(
         edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline
         figures[name].seam.append(seam(source[None], picture[None], edge))
         figures[name].detail.append(detail(source[None], picture[None], mask > 0.5))
-    return Still(frame=output, source=source.cpu(), modes={name: picture.cpu() for name, picture in modes.items()})
+    # Copies on a CPU too, where a view would hold its whole batch.
+    kept = {name: picture.to("cpu", copy=True) for name, picture in modes.items()}
+    return Still(frame=output, source=source.to("cpu", copy=True), modes=kept)

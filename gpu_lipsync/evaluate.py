@@ -28,7 +28,7 @@ from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
 from gpu_lipsync.config import DecoderName, require_apart, require_writable
 from gpu_lipsync.device import resolve_device
-from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
+from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError, LipSyncError
 from gpu_lipsync.resync import OpeningMeter, resync
 from gpu_lipsync.talking_clip import Clip, read_clip
 
@@ -51,16 +51,22 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
     Returns:
         What is written as JSON: `own_sound` (`other_sound` where the clip's is not its own), `shifted`, `silence` and
         `bars`.
+
+    Raises:
+        CheckpointError: mouths with NaN or infinity.
     """
     source = clip.faces.float() / 255
     said = resync(clip, generator, clip.waveform)
     still = resync(clip, generator, torch.zeros_like(clip.waveform))
+    if not bool((said.isfinite() & still.isfinite()).all()):
+        raise CheckpointError("the mouths made are not numbers (NaN or infinite): the checkpoint is damaged")
     opening_of = OpeningMeter(clip)
     opening, true_opening, rest = opening_of(said), opening_of(source), opening_of(still)
-    envelope = _envelope(clip, clip.waveform)
+    loudness, at = _envelope(clip, clip.waveform), torch.tensor(clip.frames, device=opening.device)
+    envelope = loudness[at]
     speech = {
         "opening_with_envelope": measures.correlation(opening, envelope),
-        "opening_with_envelope_moved": measures.shifted_correlation(opening, envelope, round(APART_S * clip.fps)),
+        "opening_with_envelope_moved": measures.shifted_correlation(opening, loudness, at, round(APART_S * clip.fps)),
         "opening_jitter": measures.jitter(opening),
         "true_opening_jitter": measures.jitter(true_opening),
         "colour_drift_levels": measures.colour_drift(said, source),
@@ -111,7 +117,7 @@ def _shifted(
     """What sound at another time does: the opening should follow it, and leave the truth behind."""
     waveform = _moved(clip.waveform, round(seconds * SAMPLE_RATE_HZ))
     opening = opening_of(resync(clip, generator, waveform))
-    follows = {"opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform))}
+    follows = {"opening_with_envelope": measures.correlation(opening, _envelope(clip, waveform)[clip.frames])}
     truth = {"opening_with_true_opening": measures.correlation(opening, true_opening)} if clip.own_sound else {}
     return follows | truth
 
@@ -125,10 +131,9 @@ def _moved(waveform: Tensor, samples: int) -> Tensor:
 
 
 def _envelope(clip: Clip, waveform: Tensor) -> Tensor:
-    """Root mean square of the sound at each of the clip's frames, (N,), averaged with its neighbours."""
+    """Root mean square of the sound at each output frame up to the clip's last, averaged with its neighbours."""
     loudness = frame_loudness(waveform, clip.frames[-1] + 1, clip.fps)
-    steady = nn.functional.avg_pool1d(loudness[None, None], 3, 1, padding=1, count_include_pad=False)[0, 0]
-    return steady[clip.frames]
+    return nn.functional.avg_pool1d(loudness[None, None], 3, 1, padding=1, count_include_pad=False)[0, 0]
 
 
 def _bars(speech: dict[str, float], silence: dict[str, float]) -> dict[str, Bar]:
@@ -179,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
         report |= {} if arguments.audio is None else {"audio": str(arguments.audio)}
         report |= evaluate(clip, generator, arguments.picture)
-        text = json.dumps(report, indent=2) + "\n"
+        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         if arguments.out is None:
             sys.stdout.write(text)
         else:

@@ -14,11 +14,24 @@ def correlation(first: Tensor, second: Tensor) -> float:
     return float(a @ b) / scale if scale > 1e-9 else 0.0
 
 
-def shifted_correlation(first: Tensor, second: Tensor, frames: int) -> float:
-    """The larger correlation of `first` with `second` moved by `frames` one way or the other, over what overlaps."""
-    if not 0 < frames < len(first) - 2:
-        return 0.0
-    return max(correlation(first[frames:], second[:-frames]), correlation(first[:-frames], second[frames:]))
+def shifted_correlation(first: Tensor, second: Tensor, at: Tensor, shift: int) -> float:
+    """The larger correlation of `first` with `second` moved by `shift` one way or the other, over what overlaps.
+
+    Args:
+        first: (n,).
+        second: (m,), a value for each frame.
+        at: (n,) int64, the frame of each value of `first`.
+        shift: frames.
+
+    Returns:
+        0 where fewer than 3 values overlap.
+    """
+    moved = [at + shift, at - shift]
+    overlaps = [(frames >= 0) & (frames < len(second)) for frames in moved]
+    return max(
+        correlation(first[some], second[frames[some]]) if int(some.sum()) > 2 else 0.0
+        for frames, some in zip(moved, overlaps, strict=True)
+    )
 
 
 def jitter(series: Tensor) -> float:

@@ -105,8 +105,11 @@ def read_clip(
 
 
 def _first_shown(timeline: Timeline) -> dict[int, int]:
-    """The output frame at which each source frame is first on screen, where a clip starts late for instance."""
+    """The output frame at which each source frame is first on screen, where a clip starts late for instance.
+
+    Of the clip's first run through only: a frame that is skipped there may be shown when the clip repeats.
+    """
     shown: dict[int, int] = {}
-    for output, source in enumerate(timeline.source):
-        shown.setdefault(source, output)
+    for output in next(timeline.passes()):
+        shown.setdefault(timeline.source[output], output)
     return shown

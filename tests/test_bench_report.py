@@ -1,6 +1,7 @@
 """The benchmarks' table, from figures whose ratios are known; memory's verdict; the cost model's limits."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,25 @@ def test_the_table_replaces_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(report, "README", readme)
     report.write_readme("new")
     assert readme.read_text() == f"# Benchmarks\n\n{report.MARK}\n\nnew\n"
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_failed_is_not_published(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither figures that stored before, where nothing ran, nor those of a run of which a part failed."""
+    readme, stored = tmp_path / "README.md", tmp_path / "full.json"
+    readme.write_text(report.MARK)
+    stored.write_text(json.dumps({"machine_info": {}, "benchmarks": [entry("old", "blur", 1.0)]}))
+    monkeypatch.setattr(report, "README", readme)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+
+    def ran(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        assert not stored.exists()
+        stored.write_text(json.dumps({"machine_info": {}, "benchmarks": [entry("new", "blur", 1.0)]}))
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(subprocess, "run", ran)
+    assert report.main([]) == code
+    assert ("| blur | new |" in readme.read_text()) == (code == 0)
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,10 @@ def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
 def test_a_picture_is_compared_batch_by_batch(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One frame, shown as often as the sound is long: never all of them at once."""
+    """One frame, shown as often as the sound is long: never all of them at once, and of each batch one is kept."""
     face, sizes = tmp_path / "face.png", []
+    stills: list[comparison.Still] = []
+    cut_out = comparison._still
     with av.open(str(SAMPLES / "face.mp4")) as clip:
         next(clip.decode(video=0)).to_image().save(face)
     paste = comparison.paste_faces
@@ -120,11 +122,18 @@ def test_a_picture_is_compared_batch_by_batch(
         sizes.append(len(frames))
         return paste(frames, *rest, shifts=shifts)  # type: ignore[arg-type]
 
+    def kept(*arguments: object) -> comparison.Still:
+        stills.append(cut_out(*arguments))  # type: ignore[arg-type]
+        return stills[-1]
+
     monkeypatch.setattr(comparison, "paste_faces", counted)
+    monkeypatch.setattr(comparison, "_still", kept)
     arguments = ["--checkpoint_path", checkpoint, "--face", face, "--audio", SAMPLES / "speech.wav"]
     arguments += ["--outfile", tmp_path / "page.html", "--max_seconds", "1.5", "--moments", "1"]
     assert compare.main([*map(str, arguments)]) == 0
     assert max(sizes) <= comparison.BATCH < sum(sizes) / 2 / len(BLENDS)
+    for picture in (picture for still in stills for picture in (still.source, *still.modes.values())):
+        assert picture.untyped_storage().nbytes() == picture.numel(), "a view would hold its batch"
 
 
 def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
-from gpu_lipsync.errors import FaceNotFoundError, MediaError
+from gpu_lipsync.errors import CheckpointError, FaceNotFoundError, MediaError
 from gpu_lipsync.evaluate import evaluate, main
 from gpu_lipsync.talking_clip import Clip, read_clip
-from tests.clips import write_clip
+from tests.clips import write_clip, write_sound
 from tests.talkers import sample_frame, speaking, surroundings
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -75,6 +75,35 @@ def test_correlation_jitter_and_psnr_match_numpy_and_skimage() -> None:
     a, b = rng.random((2, 3, 32, 32)).astype(np.float32)
     expected = peak_signal_noise_ratio(a, b, data_range=1)
     assert measures.psnr(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, abs=1e-3)  # dB, float32
+
+
+def test_a_series_is_moved_by_frames_of_the_clip_whichever_are_judged() -> None:
+    """Half of a curve's frames, irregularly: the same as NumPy's correlation with the curve moved by so many frames."""
+    rng = np.random.default_rng(0)
+    curve = rng.normal(size=120)
+    at = np.sort(rng.choice(120, size=60, replace=False))
+    late, early = at[at >= 15] - 15, at[at < 105] + 15
+    noise = rng.normal(size=60)
+    expected = max(
+        np.corrcoef(noise[at >= 15], curve[late])[0, 1],
+        np.corrcoef(noise[at < 105], curve[early])[0, 1],
+    )
+    first, second, frames = torch.from_numpy(noise), torch.from_numpy(curve), torch.from_numpy(at)
+    assert measures.shifted_correlation(first, second, frames, 15) == pytest.approx(expected, abs=1e-9)  # float64
+    echo = torch.from_numpy(curve[early])
+    assert measures.shifted_correlation(echo, second, frames[at < 105], 15) == pytest.approx(1.0)
+    assert measures.shifted_correlation(first, second, frames, 118) == 0.0, "too few overlap"
+
+
+def test_mouths_that_are_no_numbers_are_an_error(talk: Clip) -> None:
+    class Diverged(Talker):
+        def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+            mouths = super().forward(mel, faces)
+            mouths[-1, 0, 60, 40] = torch.nan
+            return mouths
+
+    with pytest.raises(CheckpointError, match="not numbers"):
+        evaluate(talk, Diverged())
 
 
 def test_a_talker_meets_every_bar_and_follows_shifted_sound(talk: Clip, tmp_path: Path) -> None:
@@ -137,6 +166,22 @@ def test_a_late_picture_is_judged_by_the_sound_that_it_is_seen_with(tmp_path: Pa
         sound=noise,
     )
     assert read_clip(clip, torch.device("cpu")).frames[:3] == [0, 3, 4]  # a late first frame is shown from the start
+
+
+def test_a_frame_first_shown_as_the_clip_repeats_is_left_out(tmp_path: Path) -> None:
+    """A phone's uneven rate under a sound three times as long: some frames fall between those of the output."""
+    face = sample_frame()[0].permute(1, 2, 0).numpy()
+    sound = write_sound(tmp_path / "long.wav", np.random.default_rng(0).normal(size=(1, 96000)) * 0.1)
+    uneven = np.random.default_rng(0).integers(-14, 15, size=50)
+    clip = write_clip(
+        tmp_path / "uneven.mp4",
+        n_frames=50,
+        size=face.shape[:2],
+        picture=lambda *_: face,
+        pts=[0, *(36 * np.arange(1, 50) + uneven[1:]).tolist()],
+    )
+    read = read_clip(clip, torch.device("cpu"), audio=sound)
+    assert read.frames == sorted(set(read.frames)) and len(read.frames) == len(read.faces) < 50
 
 
 def test_command_writes_its_report_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
