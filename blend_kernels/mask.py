@@ -104,7 +104,7 @@ def place_mask(height: int, width: int, config: BlendConfig, margin: int, device
 @remembered(SIZES_OF_A_BATCH)
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
-    ones = upload(torch.ones(1, 1, 1, 1), device)
+    ones = upload(torch.ones(1, 1, 1, 1, dtype=torch.float32), device)
     return Placement(height, width, 0, height, 0, width, np.ones((1, 1), np.float32), ones, ones)
 
 

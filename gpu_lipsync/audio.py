@@ -10,9 +10,11 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.ops import upload
@@ -66,7 +68,8 @@ def resample(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     # By submodule: the package's own __init__ costs a third of a second that a 10 s budget has better uses for.
     from torchaudio.functional import resample as sinc_resample
 
-    return sinc_resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ).clamp(-1.0, 1.0)
+    with _MadeInFloat32():
+        return sinc_resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ).clamp(-1.0, 1.0)
 
 
 def log_mel(waveform: Tensor) -> Tensor:
@@ -89,11 +92,11 @@ def log_mel(waveform: Tensor) -> Tensor:
     if waveform.shape[0] <= N_FFT // 2:  # reflection needs more samples than it pads
         waveform = torch.nn.functional.pad(waveform, (0, N_FFT // 2 + 1 - waveform.shape[0]))
     emphasised = torch.cat([waveform[:1], waveform[1:] - PRE_EMPHASIS * waveform[:-1]])
-    window = torch.hann_window(N_FFT, device=waveform.device)
+    window = torch.hann_window(N_FFT, dtype=torch.float32, device=waveform.device)
     spectrum = torch.stft(
         emphasised, N_FFT, HOP, N_FFT, window, center=True, pad_mode="reflect", return_complex=True
     ).abs()
-    basis = upload(torch.tensor(_mel_basis()), waveform.device)
+    basis = upload(torch.tensor(_mel_basis(), dtype=torch.float32), waveform.device)
     decibels = 20.0 * torch.log10((basis @ spectrum).clamp(min=_AMPLITUDE_FLOOR)) - _REFERENCE_DB
     return (8.0 * (decibels + 100.0) / 100.0 - 4.0).clamp(-4.0, 4.0)
 
@@ -161,12 +164,25 @@ def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Te
     return ((at[1:] - at[:-1]).clamp(min=0) / upload(counts, waveform.device)).sqrt().to(waveform.dtype)
 
 
+_TORCHAUDIO_MAKES = (torch.linspace, torch.zeros, torch.as_tensor)
+
+
+class _MadeInFloat32(TorchFunctionMode):
+    """Whatever a host program, maybe in another thread, has made the default for new tensors, which torchaudio uses."""
+
+    def __torch_function__(
+        self, function: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = {"dtype": torch.float32} if function in _TORCHAUDIO_MAKES else {}
+        return function(*args, **named | (kwargs or {}))
+
+
 @lru_cache(maxsize=1)
 def _mel_basis() -> list[list[float]]:
     # As numbers, not as a tensor: a cached tensor would tie the module to the device that asked first.
     from torchaudio.functional import melscale_fbanks
 
-    with torch.device("cpu"):
+    with torch.device("cpu"), _MadeInFloat32():
         basis = melscale_fbanks(
             N_FFT // 2 + 1, MEL_LOW_HZ, MEL_HIGH_HZ, N_MELS, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
         )

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
 
@@ -15,6 +16,12 @@ from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.early_context import begin_context
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.lean_torch import import_torch
+from gpu_lipsync.own_process import (
+    fill_closed_descriptors,
+    flush,
+    leave_folder_that_is_gone,
+    threads_that_sleep,
+)
 from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
 from gpu_lipsync.report import PROGRAM_START
 from gpu_lipsync.stopping import Stopped, Stops
@@ -31,13 +38,13 @@ def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int
     Returns:
         The exit code: 0, or that of the LipSyncError's kind, or 128 and the number of the signal that ended the run.
     """
-    _fill_closed_descriptors()
+    fill_closed_descriptors()
     try:
         arguments = vars(build_parser().parse_args(argv))
         with Stops(for_good=own_process) as stops:
             return _answered(arguments, stops, own_process=own_process)
     finally:
-        _flush()
+        flush()
 
 
 def command() -> NoReturn:
@@ -61,35 +68,15 @@ def _answered(arguments: dict[str, Any], stops: Stops, *, own_process: bool) -> 
     return 0
 
 
-def _fill_closed_descriptors() -> None:
-    # The next file opened would get the number that `2>&-` has set free, and what libraries print would go into it.
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is None:
-            continue
-        try:
-            stream.flush()
-        except OSError:  # its reader has left; the interpreter's own flush at the end would fail the program for that
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
     require_inputs(config)  # as `run` does, but before torch is imported
-    # Read by libgomp when torch loads it. Decoding and encoding run beside the network, and threads that spin at its
-    # barriers while those have their cores make a convolution several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would spin too, with nothing to do
-    begin_context(config.device)
     if own_process:
+        leave_folder_that_is_gone(config)
         gc.disable()  # to look through a million objects that all stay takes a tenth of a second
-    with stops.held():  # torch goes on with half a NumPy whose import an exception has ended, and crashes later
+        warnings.simplefilter("ignore")  # libraries' own; what a user should know is said in a line of ours
+    begin_context(config.device)
+    # An import that an exception ends leaves half a NumPy: torch goes on with it, and crashes later.
+    with stops.held(), threads_that_sleep():
         if own_process:
             import_torch()
         from gpu_lipsync.pipeline import run
@@ -186,7 +173,7 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
     """The flags of the mask and the sharpening, which every blend mode shares."""
     add, default = group.add_argument, LipSyncConfig
     add("--mouth_region_size", type=float, default=default.mouth_region_size, help="0.1 to 1.0; 0.4 spares a moustache")
-    add("--blur_intensity", type=_odd, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
+    add("--blur_intensity", type=int, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
     add("--sharpen_mouth", action="store_true", help="sharpen the generated mouth")
     add("--sharpen_amount", type=float, default=default.sharpen_amount, help="0 to 5")
 
@@ -233,9 +220,3 @@ def _truth(text: str) -> bool:
     if word in ("false", "0", "no"):
         return False
     raise argparse.ArgumentTypeError(f"expected True, False, 1 or 0, got {text!r}")
-
-
-def _odd(text: str) -> int:
-    """The predecessor rounded even kernels up; so does this command, and only this command."""
-    number = int(text)
-    return number + 1 if number % 2 == 0 and number > 0 else number

@@ -13,7 +13,7 @@ EDGE_PX = 2  # to both sides of the box that the naive paste leaves
 
 def box_edge(height: int, width: int, around: tuple[int, int, int, int], device: torch.device) -> Tensor:
     """Where the naive paste ends: (1, 1, H, W) bool."""
-    inside = torch.zeros((1, 1, height - 2 * EDGE_PX, width - 2 * EDGE_PX), device=device)
+    inside = torch.zeros((1, 1, height - 2 * EDGE_PX, width - 2 * EDGE_PX), dtype=torch.float32, device=device)
     ring = pad(inside, (EDGE_PX,) * 4, value=1.0)
     reach = tuple(min(EDGE_PX, side) for side in around)
     ring = pad(ring, reach, value=1.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,7 +164,8 @@ class LipSyncConfig:
             return BlendConfig(
                 method=self.blend_method,
                 mouth_region_size=self.mouth_region_size,
-                blur_intensity=self.blur_intensity,
+                # As the predecessor did with kernels of even size; below 1 there is none.
+                blur_intensity=self.blur_intensity + (self.blur_intensity > 0 and self.blur_intensity % 2 == 0),
                 sharpen_mouth=self.sharpen_mouth,
                 sharpen_amount=self.sharpen_amount,
             )
@@ -222,7 +224,9 @@ def _same_file(first: Path, second: Path) -> bool:
     try:
         return first.samefile(second)
     except OSError:  # one is not there, yet or at all, or cannot be looked at: its reader or writer says so
-        return os.path.realpath(first) == os.path.realpath(second)
+        with suppress(OSError):  # nor the folder that they are relative to
+            return os.path.realpath(first) == os.path.realpath(second)
+        return False
 
 
 def _require(holds: bool, name: str, value: object, accepted: str) -> None:

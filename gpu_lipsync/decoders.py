@@ -24,6 +24,7 @@ from gpu_lipsync.pyav_decoder import PyavDecoder, brighten
 from gpu_lipsync.video_info import VideoInfo, levels_too_dark
 
 _INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
+_HOLD_FRAMES = {"vp8", "mpeg4"}  # codecs with packets that are no picture: hidden ones, and "the same as before"
 # Levels: on the ten clips looked at, ways of converting differ by up to 3.7, BT.601 taken for BT.709 by 6.5 to 17.
 _SQUARE_PX, _COLOURS_APART = 16, 5.0
 _AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead
@@ -66,6 +67,7 @@ class DecordDecoder:
             import decord
         except ImportError as error:
             raise DecoderUnavailableError(f"decord is not installed ({error})") from error
+        decord.logging.set_level(decord.logging.QUIET)  # what FFmpeg has to say of damage, frame by frame
         if info.n_video_streams > 1:
             raise DecoderUnavailableError("decord cannot be told which of several video streams to read")
         if not _INDEXED & set(info.container.split(",")):
@@ -74,6 +76,8 @@ class DecordDecoder:
         if info.n_hidden:
             # It counts them, decodes without them, and is a few frames off after every seek.
             raise DecoderUnavailableError(f"decord loses count where an edit list hides frames ({info.n_hidden} here)")
+        if info.codec in _HOLD_FRAMES:
+            raise DecoderUnavailableError(f"decord takes packets of {info.codec} that show nothing for frames")
         if info.mirrored:
             raise DecoderUnavailableError("decord does not mirror")
         if info.untagged_hd:
@@ -104,7 +108,8 @@ class DecordDecoder:
                     raise _damaged(self._info.path, first, error) from error
                 yield from self._rescue().batches(first, stop, size)
                 return
-            frames = from_dlpack(pixels.to_dlpack())
+            # decord's NDArray, or what the caller has told decord to return to this thread (decord.bridge).
+            frames = pixels if isinstance(pixels, Tensor) else from_dlpack(pixels.to_dlpack())
             if frames.is_cuda:
                 # decord fills them on the default stream, and PyTorch does not know when its memory is free again.
                 torch.cuda.current_stream(frames.device).wait_stream(torch.cuda.default_stream(frames.device))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpu_lipsync.config import require_device_name
 from gpu_lipsync.errors import ConfigError, DeviceMemoryError
+from gpu_lipsync.threads import team_is_lost
 
 
 def resolve_device(name: str) -> torch.device:
@@ -135,13 +136,16 @@ def cores_given_back() -> Iterator[None]:
     """Let threads be kept to one core within, and leave PyTorch's number of them to the process as it was.
 
     A host program's threads that use PyTorch for the first time would else find one for ever. Within, the calling
-    thread has them all, and others that are new have one. Runs at once share the number of the first.
+    thread has them all (but for one that was forked off one with threads), and others that are new have one. Runs at
+    once share the number of the first.
     """
     with _borrowing:
         n_threads = _borrowers[0] if _borrowers else torch.get_num_threads()
         if torch.get_num_threads() != n_threads:  # a thread that is new while another's run goes on
             torch.set_num_threads(n_threads)
         _borrowers.append(n_threads)
+    if team_is_lost():
+        torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -38,20 +38,21 @@ class Writer:
         on_cuda = device.type == "cuda" and torch.cuda.is_available()
         if on_cuda:
             prepare_yuv(device)  # on the stream that the encoding of all runs waits for, not on this run's own
+        self._until_closed = ExitStack()
         self._partial, self._made_folders = _reserve(target, suffix)
         try:
             self._backend = open_backend(self._partial, shape, config, device, self.notes)
             self._encoder_errors = _encoder_errors()
+            self.encoder = self._backend.name
+            self._finished = False
+            self._stream: torch.cuda.Stream | None = None
+            if on_cuda:
+                self._stream = self._until_closed.enter_context(side_stream(device))
+            self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
         except BaseException:
+            self._until_closed.close()
             self._discard()
             raise
-        self.encoder = self._backend.name
-        self._finished = False
-        self._until_closed = ExitStack()
-        self._stream: torch.cuda.Stream | None = None
-        if on_cuda:
-            self._stream = self._until_closed.enter_context(side_stream(device))
-        self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
 
     def write(self, frames: Tensor) -> None:
         """Queue frames for encoding: (B, 3, H, W) uint8 RGB, or on the host (B, H * 3 // 2, W) 4:2:0 of even sides.
@@ -73,8 +74,9 @@ class Writer:
         self._sink.close()
         with self._failure_named():
             self._backend.finish()
-            if settle is not None:
-                settle()
+        if settle is not None:
+            settle()
+        with self._failure_named():
             self._put_in_place()
         self._finished = True
 
@@ -85,7 +87,7 @@ class Writer:
             # A file that is mounted by itself, or another user's in a folder like /tmp: written into, never replaced.
             if error.errno not in (errno.EBUSY, errno.EPERM, errno.EACCES) or not self._target.is_file():
                 raise
-            shutil.copyfile(self._partial, self._target)
+            _write_into(self._target, self._partial)
             self._partial.unlink()
 
     def __enter__(self) -> Writer:
@@ -132,7 +134,8 @@ class Writer:
             ) from error
 
     def _discard(self) -> None:
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that led here is the one to tell
+            self._partial.unlink(missing_ok=True)
         _remove(self._made_folders)
 
 
@@ -145,7 +148,10 @@ def open_writer(
         EncodeError: the folder cannot be made or written, or no encoder opens.
     """
     # Through a link the file that it names is written, as by any other program.
-    where = Path(os.path.realpath(target))
+    try:
+        where = Path(os.path.realpath(target))
+    except OSError as error:  # a relative one, and the folder that it is relative to is gone
+        raise cannot_write(Path(target), error) from error
     return Writer(where, shape, config, torch.device(device), suffix=Path(target).suffix)
 
 
@@ -175,6 +181,8 @@ def _reserve(target: Path, suffix: str) -> tuple[Path, list[Path]]:
     try:
         if target.is_dir():
             raise EncodeError(f"outfile {target} is a folder; give the name of a file in it")
+        if target.exists() and not target.is_file():  # a pipe, a device: renaming would put a file in its place
+            raise EncodeError(f"outfile {target} is not a regular file; give the name of one")
         missing = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -189,6 +197,21 @@ def _reserve(target: Path, suffix: str) -> tuple[Path, list[Path]]:
         if isinstance(error, OSError):
             raise cannot_write(target, error) from error
         raise
+
+
+def _write_into(target: Path, complete: Path) -> None:
+    """Replace what a file holds; where there is no room for it, nothing of it is lost."""
+    size = complete.stat().st_size
+    with complete.open("rb") as source, target.open("r+b") as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError:
+            file.truncate(before)
+            raise
+        file.seek(0)
+        shutil.copyfileobj(source, file)
+        file.truncate()
 
 
 def _remove(folders: list[Path]) -> None:

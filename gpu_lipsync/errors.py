@@ -38,6 +38,8 @@ class EncodeError(LipSyncError):
 
 
 class DeviceMemoryError(LipSyncError):
-    """The device has too little memory, and no smaller batch is left to try; or the host has."""
+    """The device has too little memory, and no smaller batch is left to try; or the host has, or too few threads or
+    open files.
+    """
 
     exit_code = 7

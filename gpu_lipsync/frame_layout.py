@@ -159,4 +159,5 @@ RGB = RgbFrames()
 def box_scale(size: tuple[int, int], of: tuple[int, int], n_values: int, device: torch.device) -> Tensor:
     """(n_values,): takes detections x1 y1 x2 y2 score x y x y ... from pictures of one size to frames of another."""
     y, x = of[0] / size[0], of[1] / size[1]
-    return upload(torch.tensor([x, y, x, y, 1.0, *[x, y] * ((n_values - 5) // 2)]), device)
+    factors = [x, y, x, y, 1.0, *[x, y] * ((n_values - 5) // 2)]
+    return upload(torch.tensor(factors, dtype=torch.float32), device)

@@ -21,7 +21,7 @@ from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import Pose, RestingMouths
 
-Pause = tuple[float, Hashable, Pose]  # of a frame: how far its mouth rests, in which scene, at which pose
+Pause = tuple[float, Hashable, Pose | None]  # of a frame: how far its mouth rests, in which scene, at which pose
 
 
 class MouthRenderer:
@@ -55,7 +55,7 @@ class MouthRenderer:
         boxes: Tensor,
         shifts: Tensor | None = None,
         scenes: Sequence[Hashable] | None = None,
-        poses: Sequence[Pose] | None = None,
+        poses: Sequence[Pose | None] | None = None,
     ) -> Tensor:
         """Give each frame the mouth that its sound asks for.
 
@@ -65,7 +65,7 @@ class MouthRenderer:
             boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
             shifts: (B, 2) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
             scenes: what tells which scene each frame belongs to, for silence gating; by default all are one.
-            poses: where each frame's mouth is in its box, likewise.
+            poses: how each frame's head is held, likewise.
 
         Returns:
             Like `frames`.
@@ -81,7 +81,7 @@ class MouthRenderer:
         self._report.n_frames_without_face += n_frames - len(with_face)
         weights = [self._rest_weights[first + i] for i in with_face] if self._rest_weights else [0.0] * len(with_face)
         seen = [scenes[i] for i in with_face] if scenes is not None else [0] * len(with_face)
-        held = [poses[i] for i in with_face] if poses is not None else [(0.0, 0.0)] * len(with_face)
+        held = [poses[i] for i in with_face] if poses is not None else [Pose(0.0, 0.0)] * len(with_face)
         pauses = list(zip(weights, seen, held, strict=True))
         if len(with_face) == n_frames:
             return self._within_memory(frames, mel, boxes, shifts, pauses)

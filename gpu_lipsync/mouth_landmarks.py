@@ -120,7 +120,7 @@ def _apply(maps: Tensor, points: Tensor) -> Tensor:
 
 def _pixels(device: torch.device) -> Tensor:
     """Homogeneous positions of a context's pixels, (1, 192, 192, 3)."""
-    at = torch.arange(MESH_PX, device=device) + 0.5
+    at = torch.arange(MESH_PX, dtype=torch.float32, device=device) + 0.5
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack((x, y, torch.ones_like(x)), dim=2)[None]
 

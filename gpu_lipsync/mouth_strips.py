@@ -22,7 +22,7 @@ def draw_strips(path: Path, faces: dict[str, Tensor], *, envelope: Tensor, openi
         envelope: (N,) loudness, drawn as a grey area.
         openings: by label, (N,), drawn as lines, each to its own scale.
     """
-    shown = torch.linspace(0, len(envelope) - 1, min(N_COLUMNS, len(envelope))).round().long()
+    shown = torch.linspace(0, len(envelope) - 1, min(N_COLUMNS, len(envelope)), dtype=torch.float32).round().long()
     height = LOWER_HALF.stop - LOWER_HALF.start
     width = LABEL_PX + 96 * len(shown)
     picture = Image.new("RGB", (width, height * len(faces) + CURVE_PX), "white")

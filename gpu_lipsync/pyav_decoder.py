@@ -71,7 +71,7 @@ class PyavDecoder:
             mixed_up = self._info.container in _MIXED_UP
             for picture, moment in _stamped_in_order(kept) if mixed_up else kept:
                 # Frames lost to damage leave a gap in time: hold the picture through it.
-                while last is not None and moment is not None and index < stop - 1:
+                while last is not None and moment is not None and index < stop:
                     if float(self._info.shown_at[index]) >= moment - half:
                         break
                     self._tell_of_loss(index)
@@ -96,7 +96,10 @@ class PyavDecoder:
 
     def _tell_of_loss(self, index: int) -> None:
         if self._tell is not None:
-            self._tell(f"{self._info.path.name} is damaged: frame {index} cannot be decoded; the one before it is held")
+            # MPEG-4 has frames that say no more than "as before".
+            mpeg4 = self._info.codec == "mpeg4"
+            what = f"has no picture for frame {index}" if mpeg4 else f"is damaged: frame {index} cannot be decoded"
+            self._tell(f"{self._info.path.name} {what}; the one before it is held")
             self._tell = None
 
     def _opened(self) -> AbstractContextManager[Any]:

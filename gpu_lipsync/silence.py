@@ -12,19 +12,29 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gpu_lipsync.ops import upload
 
-Pose = tuple[float, float]  # x y of the mouth's middle in its box, in 96ths of its sides
-
 ENTER_AFTER_S = Fraction(1, 5)  # shorter gaps are stops between syllables
 REFRESH_FRAMES = 5
 FADE_FRAMES = 3
 MOVED_PX = 0.6  # of 96: a resting mouth so far beside the one that it is put on would show as a second one
+CHANGED_LEVELS = 2.0  # likewise: boxes follow a fast head evenly, and the mouth hardly moves in them
 SILENT_MEL = -4.0  # the floor of the normalised spectrogram
+
+
+class Pose(NamedTuple):
+    """How a head is held: its mouth's middle in its box, in 96ths of its sides, and by how many levels of 255 the
+    picture has changed from the first frame to this one, added up from frame to frame.
+    """
+
+    x: float
+    y: float
+    changed: float = 0.0
 
 
 def rest_weights(loudness: Sequence[float], *, fps: Fraction, threshold: float) -> tuple[float, ...]:
@@ -90,7 +100,7 @@ class PauseState:
     since_key: int = -1
     n_keys: int = 0
     scene: Hashable = None
-    pose: Pose = (0.0, 0.0)
+    pose: Pose | None = None
     dissolves: bool = False
 
 
@@ -106,12 +116,12 @@ class RestingMouths:
         self._state = PauseState()
 
     def plan(
-        self, weights: Sequence[float], scenes: Sequence[Hashable], poses: Sequence[Pose]
+        self, weights: Sequence[float], scenes: Sequence[Hashable], poses: Sequence[Pose | None]
     ) -> tuple[BatchPlan, PauseState]:
         """Decide a batch from its frames' `rest_weights`, and the state after it; changes nothing yet.
 
         Where the scene or the pose changes, a resting mouth would be another's: one is made anew, and not mixed with
-        the last.
+        the last. Where poses are not known (None) that is every frame.
         """
         plan = BatchPlan([], [], [], [], [], list(weights))
         since, n_keys, scene = self._state.since_key, self._state.n_keys, self._state.scene
@@ -144,7 +154,7 @@ class RestingMouths:
         faces: Tensor,
         weights: Sequence[float],
         scenes: Sequence[Hashable] | None = None,
-        poses: Sequence[Pose] | None = None,
+        poses: Sequence[Pose | None] | None = None,
     ) -> tuple[Tensor, int]:
         """Generate a batch's mouths.
 
@@ -160,7 +170,7 @@ class RestingMouths:
             (B, 3, 96, 96), and how many frames were generated.
         """
         scenes = [0] * len(weights) if scenes is None else scenes
-        plan, after = self.plan(weights, scenes, [(0.0, 0.0)] * len(weights) if poses is None else poses)
+        plan, after = self.plan(weights, scenes, [Pose(0.0, 0.0)] * len(weights) if poses is None else poses)
         if not any(weights):
             self._state = after
             return generator(mel, faces), len(weights)
@@ -171,13 +181,17 @@ class RestingMouths:
         made = generator(sound, faces[at]) if plan.n_generated else faces[:0]
         bank = self._bank if self._bank is not None else faces.new_zeros(2, *faces.shape[1:])
         bank = torch.cat((bank, made[len(plan.spoken) :].to(bank.dtype)))
-        shares = upload(torch.tensor([plan.mix, plan.rest]), device).view(2, -1, 1, 1, 1)
+        shares = upload(torch.tensor([plan.mix, plan.rest], dtype=torch.float32), device).view(2, -1, 1, 1, 1)
         picks = upload(torch.tensor([plan.older, plan.newer]), device)
         resting = torch.lerp(bank[picks[0]], bank[picks[1]], shares[0])
         spoken = torch.zeros_like(faces).index_copy(0, at[: len(plan.spoken)], made[: len(plan.spoken)].to(faces.dtype))
         self._state, self._bank = after, bank[-2:].clone()
-        return torch.lerp(spoken, resting, shares[1]), plan.n_generated
+        # Where none of it is wanted, not even what is no number.
+        return torch.where(shares[1] == 0, spoken, torch.lerp(spoken, resting, shares[1])), plan.n_generated
 
 
-def _moved(pose: Pose, other: Pose) -> bool:
-    return max(abs(a - b) for a, b in zip(pose, other, strict=True)) > MOVED_PX
+def _moved(pose: Pose | None, other: Pose | None) -> bool:
+    if pose is None or other is None:
+        return True
+    beside = max(abs(pose.x - other.x), abs(pose.y - other.y))
+    return beside > MOVED_PX or abs(pose.changed - other.changed) > CHANGED_LEVELS

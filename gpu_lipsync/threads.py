@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,7 +42,9 @@ def use_one_core() -> None:
     torch.set_num_threads(1)
 
 
-def prefetch(items: Iterable[T], *, depth: int, initializer: Callable[[], None] | None = None) -> Iterator[T]:
+def prefetch(
+    items: Iterable[T], *, depth: int, initializer: Callable[[], None] | None = None
+) -> Generator[T, None, None]:
     """Iterate `items` in a thread, at most `depth` of them ahead of the caller; `initializer` runs first there."""
     ready: queue.Queue[T | _End | _Failure] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -222,4 +224,27 @@ def _cores(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, "core", initializer=use_one_core)
 
 
-os.register_at_fork(after_in_child=_cores.cache_clear)  # a child has the pool, but not its threads
+class _Team(threading.local):
+    used = False  # whether operations of this thread have been split over OpenMP's threads
+    lost = False  # whether those were left behind in the process that this one was forked from
+
+
+_team = _Team()
+
+
+def team_is_lost() -> bool:
+    """Whether the calling thread would wait for threads for ever that its process does not have.
+
+    OpenMP keeps the threads that work for a thread, and a fork copies that one alone. Told to work alone it does not
+    ask for them.
+    """
+    _team.used = True
+    return _team.lost
+
+
+def _forget_threads() -> None:
+    _cores.cache_clear()  # a child has the pool, but not its threads
+    _team.lost = _team.lost or _team.used
+
+
+os.register_at_fork(after_in_child=_forget_threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from typing import TypeVar
 
 import torch
@@ -25,30 +26,30 @@ _READY_AHEAD = 2  # batches
 
 def tracked_frames(
     video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
-) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]], list[Pose]], None, None]:
+) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]], list[Pose | None]], None, None]:
     """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
 
     Yields:
         Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
         change, boxes (n, 4), all zeros where there is no face, the shifts (n, 2) of their masks, in which scene of
-        which pass each of them is, and the poses of their mouths.
+        which pass each of them is, and the poses of their heads.
     """
     first, size = timeline.source[0], report.batch_size
     passes = tuple(timeline.passes())
     decoded = _decoded(video, timeline, passes, size, tracker, report)
-    coming = prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)
-    for (i, batch), frames in arrived(_timed(coming, "waiting for frames", report)):
-        report.n_source_frames = max(report.n_source_frames, batch.stop - first)
-        tracked = batch.start - first, batch.stop - first
-        boxes, shifts = tracker.boxes(*tracked), tracker.shifts(*tracked)
-        scenes, poses = tracker.scenes(*tracked), tracker.poses(*tracked)
-        shown = timeline.showing(passes[i], batch)
-        for start in range(shown.start, shown.stop, size):
-            part = range(start, min(start + size, shown.stop))
-            picks = [timeline.source[k] - batch.start for k in part]
-            picked = _pick(frames, picks, shared=len(shown) != len(batch))
-            known = [(i, scenes[k]) for k in picks], [poses[k] for k in picks]
-            yield part, picked, boxes[picks], shifts[picks], *known
+    with closing(prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)) as coming:
+        for (i, batch), frames in arrived(_timed(coming, "waiting for frames", report)):
+            report.n_source_frames = max(report.n_source_frames, batch.stop - first)
+            tracked = batch.start - first, batch.stop - first
+            boxes, shifts = tracker.boxes(*tracked), tracker.shifts(*tracked)
+            scenes, poses = tracker.scenes(*tracked), tracker.poses(*tracked)
+            shown = timeline.showing(passes[i], batch)
+            for start in range(shown.start, shown.stop, size):
+                part = range(start, min(start + size, shown.stop))
+                picks = [timeline.source[k] - batch.start for k in part]
+                picked = _pick(frames, picks, shared=len(shown) != len(batch))
+                known = [(i, scenes[k]) for k in picks], [poses[k] for k in picks]
+                yield part, picked, boxes[picks], shifts[picks], *known
 
 
 def _decoded(
@@ -56,7 +57,9 @@ def _decoded(
 ) -> Iterator[tuple[tuple[int, range], Tensor]]:
     """The source frames of each pass, tracked in the first. The next begins while the last one's are being used."""
     for i, outputs in enumerate(passes):
-        sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
+        # What a later pass shows and the first does not, where frames are left out, is followed all the same.
+        last = timeline.source[outputs.stop - 1] if i else max(timeline.source)
+        sources = range(timeline.source[outputs.start], last + 1)
         batches = _timed(video.batches(sources, size), "decode", report)
         for batch, frames in batches if i else _track(batches, tracker, report, sources.start):
             yield (i, batch), frames

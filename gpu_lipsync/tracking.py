@@ -38,7 +38,7 @@ class _Track(NamedTuple):
 
     box: Corners
     shift: Shift = (0, 0)
-    pose: Pose = (0.0, 0.0)
+    pose: Pose | None = None
     scene: int = 0
 
 
@@ -75,6 +75,7 @@ class FaceTracker:
         self._finished = False
         self._tracks: list[_Track] = []
         self._mouth_shifts = MouthShifts()
+        self._changed = 0.0  # the picture, up to the last frame that is ready
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
             self._detections = DetectionStream(
@@ -99,8 +100,7 @@ class FaceTracker:
         """Take the next frames.
 
         Args:
-            frames: (B, ...) uint8 in the layout given, on the detector's device; consecutive, in order, all of one
-                size.
+            frames: (B, ...) uint8 in the layout given, on the detector's device; consecutive, all of one size.
 
         Raises:
             FaceNotFoundError: the box given lies outside the frame, or all but a sliver of it.
@@ -155,9 +155,8 @@ class FaceTracker:
         shifts = [track.shift for track in self._ready(start, stop)]
         return torch.tensor(shifts, dtype=torch.int64).reshape(-1, 2)
 
-    def poses(self, start: int, stop: int) -> list[Pose]:
-        """Where in its box the mouth of source frames [start, stop) is, in pixels of a 96 px face; 0, 0 where it is not
-        known.
+    def poses(self, start: int, stop: int) -> list[Pose | None]:
+        """How the head is held in source frames [start, stop); None where there is no face, or the box is given.
 
         Raises:
             IndexError: not all of them are ready.
@@ -190,6 +189,7 @@ class FaceTracker:
         detections.release(self._last_sample + 1)
         n_final = len(self._follower.boxes) - (0 if self._finished else self._smoother.look_ahead)
         for frame in range(self.n_ready, n_final):
+            self._changed += detections.changes[frame]
             self._tracks.append(self._place(frame))
 
     def _feed(self, sample: int, faces: Array) -> None:
@@ -217,8 +217,8 @@ class FaceTracker:
             if min(self._config.pads) < 0:
                 self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
             return _Track(NO_FACE)
-        pose = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
-        return _Track(box, self._mouth_shifts.place(box, mouth, segment), pose, segment)
+        x, y = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
+        return _Track(box, self._mouth_shifts.place(box, mouth, segment), Pose(x, y, self._changed), segment)
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box

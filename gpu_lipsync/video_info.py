@@ -157,13 +157,20 @@ def fast_rgb(frame: Any, space: Any = None, *, width: int = 0, height: int = 0) 
 def _timestamps(container: Any, stream: Any) -> list[tuple[int, bool]]:
     """When each coded frame is shown, in the stream's time base, in order, and whether an edit list hides it."""
     # One packet at a time: together their payloads are the file.
-    seen = [(p.dts if p.pts is None else p.pts, p.is_discard) for p in container.demux(stream) if p.size]
+    vp8 = stream.codec_context.name == "vp8"
+    packets = (p for p in container.demux(stream) if p.size and not (vp8 and _is_hidden(p)))
+    seen = [(p.dts if p.pts is None else p.pts, p.is_discard) for p in packets]
     if seen and all(t is None for t, _ in seen):
         raise MediaError(
             f"face video {container.name} is a bare stream without timestamps; "
             "put it into a container: ffmpeg -i IN -c copy OUT.mp4"
         )
     return sorted((t, hidden) for t, hidden in seen if t is not None)
+
+
+def _is_hidden(packet: Any) -> bool:
+    """Whether a packet of VP8 is there for others to refer to only: show_frame, RFC 6386, 9.1."""
+    return not bytes(packet)[0] >> 4 & 1
 
 
 def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:

@@ -6,6 +6,7 @@ stays on the disk. Classes named in a pickle are never imported: all but the few
 """
 
 import io
+import os
 import pickle
 import struct
 import zipfile
@@ -130,7 +131,13 @@ def open_archive(path: Path) -> Archive:
 
 def _open_safetensors(path: Path) -> Archive:
     from safetensors import safe_open  # only here: most users' checkpoints are another format
+    from safetensors.torch import load
 
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:  # a name that safetensors' own reader does not take
+        tensors = load(path.read_bytes())
+        return Archive({name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__)
     file = safe_open(path, framework="pt")
     return Archive({name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, file.get_tensor)  # noqa: SIM118
 

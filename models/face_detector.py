@@ -202,17 +202,18 @@ def load_face_detector(
         Path(str(files("gpu_lipsync.checkpoints") / WEIGHTS_NAME)) if path is None else Path(path),
         sha256=WEIGHTS_SHA256 if path is None else None,
     )
-    with torch.device(device):
+    with torch.device("meta"):  # no time spent on random numbers that are replaced at once
         detector = CenterFace(CPU_LONG_SIDE_PX if torch.device(device).type == "cpu" else LONG_SIDE_PX)
+    placed = {name: tensor.to(device=device, dtype=dtype) for name, tensor in weights.items()}
     try:
-        detector.load_state_dict(weights)
+        detector.load_state_dict(placed, assign=True)
     except RuntimeError as error:
         raise CheckpointError(
             f"{path or WEIGHTS_NAME} holds another network than CenterFace; pass weights made by "
             "tools/convert_centerface.py"
         ) from error
     layout = _layout(torch.device(device))
-    detector = detector.to(dtype=dtype, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]
+    detector = detector.to(memory_format=layout).eval().requires_grad_(False)
     return _fused(detector) if torch.device(device).type == "cpu" and dtype == torch.bfloat16 else detector
 
 

@@ -105,5 +105,5 @@ def _bits(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """How `n` pictures share bytes: what packs them, (bytes, n) float, and each one's byte (n,) and bit (n, 1)."""
     index = torch.arange(n)
     bit = 2 ** (index % 8)
-    pack = torch.zeros(-(-n // 8), n).index_put_((index // 8, index), bit.float())
+    pack = torch.zeros(-(-n // 8), n, dtype=torch.float32).index_put_((index // 8, index), bit.float())
     return upload(pack, device), upload(index // 8, device), upload(bit.to(torch.uint8)[:, None], device)

@@ -73,8 +73,9 @@ def _curves(levels: Tensor, clip_limit: float, grid: tuple[int, int]) -> Tensor:
     if any(extra):
         levels = pad(levels[:, None], extra, mode="reflect")[:, 0]
     bins = levels.to(torch.int64) + _tile_bins(tile_height, tile_width, grid, levels.device)
-    ones = torch.ones((), device=levels.device).expand(bins.flatten(1).shape)
-    counts = torch.zeros(n, down * across * LEVELS, device=levels.device).scatter_add_(1, bins.flatten(1), ones)
+    ones = torch.ones((), dtype=torch.float32, device=levels.device).expand(bins.flatten(1).shape)
+    none = torch.zeros(n, down * across * LEVELS, dtype=torch.float32, device=levels.device)
+    counts = none.scatter_add_(1, bins.flatten(1), ones)
     counts = counts.view(n, down * across, LEVELS)
     limit = max(1, int(clip_limit * area / LEVELS))
     clipped = counts.clamp_max(limit)
@@ -104,8 +105,8 @@ def _tiles_around(
     """First bins of the four tiles around each pixel of the window (int32), and their bilinear weights: four each."""
     tile_height, tile_width = _tile_size(height, width, grid)
     y1, y2, x1, x2 = window
-    down = (torch.arange(y1, y2) / tile_height - 0.5, grid[0])
-    across = (torch.arange(x1, x2) / tile_width - 0.5, grid[1])
+    down = (torch.arange(y1, y2, dtype=torch.float32) / tile_height - 0.5, grid[0])
+    across = (torch.arange(x1, x2, dtype=torch.float32) / tile_width - 0.5, grid[1])
     corners, weights = [], []
     for dy in (0, 1):
         for dx in (0, 1):

@@ -123,7 +123,7 @@ def _transformed(image: Tensor, rows: tuple[tuple[float, float, float], ...]) ->
 
 @device_constant
 def _matrix(rows: tuple[tuple[float, float, float], ...], device: torch.device) -> Tensor:
-    return upload(torch.tensor(rows), device)
+    return upload(torch.tensor(rows, dtype=torch.float32), device)
 
 
 def _weighted_sum(image: Tensor, weights: tuple[float, float, float]) -> Tensor:

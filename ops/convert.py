@@ -15,7 +15,7 @@ def to_float(frames: Tensor) -> Tensor:
         ValueError: `frames` is not 4-D.
     """
     check_bytes(frames, name="frames")
-    return frames * (1.0 / 255.0)
+    return frames * _per_level(frames.device)
 
 
 def interleaved(image: Tensor) -> Tensor:
@@ -47,5 +47,11 @@ def to_bytes(levels: Tensor) -> Tensor:
 
 
 @device_constant
+def _per_level(device: torch.device) -> Tensor:
+    # A plain number would have integers become whatever is the process's default dtype.
+    return upload(torch.tensor(1.0 / 255.0, dtype=torch.float32), device)
+
+
+@device_constant
 def _half(device: torch.device) -> Tensor:
-    return upload(torch.tensor(0.5), device)
+    return upload(torch.tensor(0.5, dtype=torch.float32), device)

@@ -179,7 +179,7 @@ def _blocks(
 @remembered(64)
 def _interleaved_blocks(axis: Axis, span: tuple[int, int], channels: int, device: torch.device) -> tuple[Block, ...]:
     """Those, transposed, for pixels whose `channels` lie side by side: each of them is so many numbers, in and out."""
-    each = torch.eye(channels, device=device)
+    each = torch.eye(channels, dtype=torch.float32, device=device)
     return tuple(
         Block(
             first=block.first * channels,

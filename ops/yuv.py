@@ -107,7 +107,7 @@ def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) 
 @device_constant
 def _to_rgb(matrix: YuvMatrix, full_range: bool, device: torch.device) -> tuple[Tensor, float, float]:
     """What Cb and Cr give to each colour (3, 2), and where luma begins and how much it is stretched."""
-    shares = torch.tensor(chroma_shares(matrix))
+    shares = torch.tensor(chroma_shares(matrix), dtype=torch.float32)
     if full_range:
         return upload(shares, device), 0.0, 1.0
     return upload(shares * (255 / CHROMA_LEVELS), device), float(LUMA_BLACK), 255 / LUMA_LEVELS
@@ -147,4 +147,4 @@ def _levels(values: Tensor, offset: int) -> Tensor:
 @device_constant
 def _rows(weights: Rows, device: torch.device) -> Tensor:
     """(3, number of planes): what each colour gives to each plane."""
-    return upload(torch.tensor(weights).mT.contiguous(), device)
+    return upload(torch.tensor(weights, dtype=torch.float32).mT.contiguous(), device)

@@ -204,7 +204,7 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 @device_constant
 def _from_chroma(matrix: YuvMatrix, device: torch.device) -> tuple[Tensor, Tensor]:
     """Weights (3, 2) of Cb and Cr in each colour, and what to add (1, 3, 1); both times 1 << _FRACTION."""
-    weights = torch.tensor(chroma_shares(matrix)) * (255 / CHROMA_LEVELS * (1 << _FRACTION))
+    weights = torch.tensor(chroma_shares(matrix), dtype=torch.float32) * (255 / CHROMA_LEVELS * (1 << _FRACTION))
     black = LUMA_BLACK * 255 / LUMA_LEVELS * (1 << _FRACTION)
     offset = (1 << (_FRACTION - 1)) - black - CHROMA_GREY * weights.sum(1)
     return upload(weights, device), upload(offset.view(1, 3, 1), device)

@@ -87,7 +87,7 @@ def test_static_says_what_it_means(flags: list[str], expected: bool) -> None:
 
 
 def test_an_even_blur_becomes_odd() -> None:
-    assert parse("--blur_intensity", "50").blur_intensity == 51
+    assert parse("--blur_intensity", "50").blend.blur_intensity == 51
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,20 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     assert os.path.getsize(out) > 0
 
 
+@pytest.mark.parametrize(("name", "code"), [("out.mp4", 0), ("../out.mp4", 6)])
+def test_the_folder_that_it_runs_in_is_gone(tmp_path: Path, name: str, code: int) -> None:
+    """A release that was taken away under a service; what is named absolutely does not need it."""
+    out = str(tmp_path / name) if code == 0 else name
+    (tmp_path / "release").mkdir()
+    shell = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "release")]
+    done = subprocess.run([*shell, *command(tmp_path, out)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    if code == 0:
+        assert n_frames(tmp_path / name) == 5
+    else:
+        assert done.stderr == f"error: outfile {name} cannot be written (the folder that this runs in is gone); give an absolute path\n"  # fmt: skip # noqa: E501
+
+
 def test_a_file_does_not_get_the_number_of_a_closed_stream() -> None:
     # What a library prints to stderr would go into the file.
     script = """

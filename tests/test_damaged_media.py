@@ -1,5 +1,6 @@
 """Files cut short or damaged are refused or bridged; whole ones that only look cut short are taken."""
 
+import errno
 import os
 from contextlib import suppress
 from fractions import Fraction
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.errors import MediaError
+from gpu_lipsync.errors import DeviceMemoryError, MediaError
 from gpu_lipsync.frame_layout import RGB
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
@@ -165,6 +166,20 @@ def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are made by POSIX systems only")
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN, errno.EMFILE])
+def test_what_the_host_is_short_of_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = write_clip(tmp_path / "a.mp4", n_frames=2)
+
+    def short(*_: object, **__: object) -> None:
+        av.error.err_check(-number)
+
+    monkeypatch.setattr(av, "open", short)
+    with pytest.raises(DeviceMemoryError, match="short of memory, threads or open files"):
+        probe_video(path)
+
+
 def test_pipes_and_folders_are_refused_without_being_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):

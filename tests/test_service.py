@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from gpu_lipsync import run
 from gpu_lipsync.cli import main
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.errors import EncodeError, FaceNotFoundError, LipSyncError
+from gpu_lipsync.own_process import threads_that_sleep
 from gpu_lipsync.threads import use_one_core
 from tests.clips import tone, write_clip, write_sound
 
@@ -138,6 +140,27 @@ def test_two_runs_at_once_do_as_they_do_alone(checkpoint: Path, tmp_path: Path) 
         assert Path(config.outfile).read_bytes() == alone.read_bytes()
 
 
+def test_a_host_program_s_default_dtype_is_its_own_affair(checkpoint: Path, tmp_path: Path) -> None:
+    """A model beside us that is loaded in bfloat16: the default is the process's, and constants are kept for good."""
+    sound = write_sound(tmp_path / "speech.wav", tone(1.0, 22050), rate=22050)
+    given = {"face": str(FACE), "audio": str(sound), "checkpoint_path": str(checkpoint)}
+    ways: list[dict[str, Any]] = [{"blend_method": method} for method in ("ellipse", "multiscale", "guided", "hd")]
+    ways.append({"silence_gating": True, "sharpen_mouth": True})
+    program = f"""
+import torch
+from gpu_lipsync import run
+from gpu_lipsync.config import LipSyncConfig
+torch.set_default_dtype(torch.bfloat16)
+for i, way in enumerate({ways!r}):
+    run(LipSyncConfig(**{given!r}, **way, outfile=f"{tmp_path}/beside_{{i}}.mp4"))
+assert torch.get_default_dtype() == torch.bfloat16
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    for i, way in enumerate(ways):
+        run(LipSyncConfig(**given, **way, outfile=tmp_path / "alone.mp4"))
+        assert (tmp_path / f"beside_{i}.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes(), way
+
+
 def test_the_command_runs_in_any_thread_and_leaves_the_process_as_it_was(checkpoint: Path, tmp_path: Path) -> None:
     flags = [word for key, value in settings(tmp_path, checkpoint).items() for word in (f"--{key}", str(value))]
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -169,3 +192,32 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+def test_a_child_forked_after_a_run_runs_too(checkpoint: Path, tmp_path: Path) -> None:
+    """OpenMP's threads stay behind in the parent; the child would wait for them for ever."""
+    given = settings(tmp_path, checkpoint)
+    program = f"""
+import os, signal, torch
+from gpu_lipsync import run
+from gpu_lipsync.config import LipSyncConfig
+torch.set_num_threads(2)
+n_frames = run(LipSyncConfig(**{given!r})).n_frames
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if run(LipSyncConfig(**{given!r})).n_frames == n_frames else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # which no fork survives, whatever we do
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "0"
+
+
+def test_the_command_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    before = dict(os.environ)
+    with threads_that_sleep():
+        assert os.environ["OPENBLAS_NUM_THREADS"] == "1" and os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert dict(os.environ) == before

@@ -1,12 +1,13 @@
 """Silence gating: when a pause begins and ends, what is generated in it, and how much that saves."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gpu_lipsync.silence import SILENT_MEL, RestingMouths, rest_weights
+from gpu_lipsync.silence import CHANGED_LEVELS, SILENT_MEL, Pose, RestingMouths, rest_weights
 
 FPS = Fraction(25)
 
@@ -32,7 +33,7 @@ def render(
     *,
     batch: int,
     scenes: list[int] | None = None,
-    places: list[tuple[float, float]] | None = None,
+    places: Sequence[Pose | None] | None = None,
 ) -> tuple[Tensor, int]:
     generator, resting = Recorder(), RestingMouths()
     n = len(weights)
@@ -93,7 +94,7 @@ def test_mouths_are_spoken_or_resting_and_never_from_another_moment(batch: int) 
 
 def test_a_resting_mouth_is_made_every_fifth_frame() -> None:
     weights = rest_weights(levels((0.1, 12), (0.0, 40), (0.1, 12)), fps=FPS, threshold=0.01)
-    plan, _ = RestingMouths().plan(weights, [0] * len(weights), [(48.0, 69.0)] * len(weights))
+    plan, _ = RestingMouths().plan(weights, [0] * len(weights), [Pose(48.0, 69.0)] * len(weights))
     assert plan.keys == list(range(9, 52, 5))  # from the first frame of the fade on, and none while it fades out
     assert plan.spoken == [*range(12), *range(52, 64)]
 
@@ -137,7 +138,7 @@ def test_a_head_that_moves_gets_a_resting_mouth_of_its_own(batch: int) -> None:
     """In its box by 0.4 px a frame in the middle of the pause: a mouth from two frames before would show beside it."""
     weights = (0.0,) * 3 + (0.25, 0.5, 0.75) + (1.0,) * 18 + (0.75, 0.5, 0.25) + (0.0,) * 3
     moving = range(10, 26)
-    places = [(48.0 + 0.4 * len([k for k in moving if k <= i]), 69.0) for i in range(30)]
+    places = [Pose(48.0 + 0.4 * len([k for k in moving if k <= i]), 69.0) for i in range(30)]
     mouths, n_generated = render(weights, batch=batch, places=places)
     still, n_still = render(weights, batch=batch)
     for i in moving[2:]:
@@ -146,3 +147,29 @@ def test_a_head_that_moves_gets_a_resting_mouth_of_its_own(batch: int) -> None:
         assert mouths[i] == pytest.approx(expected, abs=0.0011), "made at this frame or the one before, and not mixed"
     assert torch.equal(mouths[:10], still[:10])
     assert n_still < n_generated <= n_still + len(moving) // 2
+
+
+@pytest.mark.parametrize("changed", [0.4, 0.6])
+def test_a_picture_that_changes_gets_resting_mouths_of_its_own(changed: float) -> None:
+    """A box follows a fast head evenly: that its mouth moves shows in the picture alone, by so much a frame."""
+    weights = (1.0,) * 31
+    plan, _ = RestingMouths().plan(weights, [0] * 31, [Pose(48.0, 69.0, i * changed) for i in range(31)])
+    each = min(5, int(CHANGED_LEVELS / changed) + 1)
+    assert plan.keys == list(range(0, 31, each))
+    assert (plan.older == plan.newer) == (each < 5), "nor is it mixed with the one before"
+
+
+@pytest.mark.parametrize("batch", [1, 30])
+def test_where_poses_are_not_known_every_frame_has_its_own(batch: int) -> None:
+    mouths, n_generated = render((1.0,) * 30, batch=batch, places=[None] * 30)
+    torch.testing.assert_close(mouths, SILENT_MEL + torch.arange(30) / 1000)
+    assert n_generated == 30
+
+
+def test_a_resting_mouth_that_is_no_number_spoils_no_speech() -> None:
+    """Made in a pause; of the next batch the first frames are speech, which takes nothing of it."""
+    resting, weights = RestingMouths(), [1.0] * 5 + [0.0] * 5 + [1.0] * 5
+    mel, faces = torch.zeros(15, 1, 80, 16), torch.full((15, 3, 96, 96), 0.5)
+    resting.mouths(lambda mel, faces: torch.full_like(faces, torch.nan), mel[:5], faces[:5], weights[:5])
+    mouths, _ = resting.mouths(lambda mel, faces: faces, mel[5:], faces[5:], weights[5:])
+    assert torch.equal(mouths[:5], faces[:5])

@@ -16,10 +16,14 @@ from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import chosen_stream
 from gpu_lipsync.decoders import DecoderUnavailableError, DecordDecoder
 from gpu_lipsync.errors import MediaError
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.stills import read_still
+from gpu_lipsync.tracked_frames import tracked_frames
+from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, write_clip
+from tests.test_generate import fresh_report
 
 CPU = torch.device("cpu")
 
@@ -87,6 +91,46 @@ def test_lips_move_in_a_clip_of_slides(tmp_path: Path) -> None:
         assert video.timeline(150).source == tuple(i // 25 % 5 for i in range(150))
     with open_video(write_clip(tmp_path / "b.mp4", fps=Fraction(10)), FrameConfig()) as video:
         assert video.fps == 10
+
+
+def test_a_slow_clip_that_repeats_shows_what_its_first_run_left_out(tmp_path: Path) -> None:
+    """Eight frames a second shown at five: of eleven the last is not due until the clip has begun anew."""
+    path = write_clip(tmp_path / "slow.mp4", n_frames=11, fps=Fraction(8))
+    with open_video(path, FrameConfig(fps=5.0)) as video:
+        timeline = video.timeline(30)
+        first, *_ = timeline.passes()
+        assert max(timeline.source[i] for i in first) < max(timeline.source), "or this tests nothing"
+        tracker = FaceTracker(None, FaceConfig(box=(0, 64, 0, 64)), fps=8.0)
+        outputs = [i for part, *_ in tracked_frames(video, timeline, tracker, fresh_report(4)) for i in part]
+    assert outputs == list(range(30))
+
+
+def test_hidden_frames_of_vp8_are_no_source_frames(tmp_path: Path) -> None:
+    """Others refer to them, players do not show them: alt-ref frames, which two passes of libvpx make."""
+    plain, hidden = write_clip(tmp_path / "plain.webm", codec="libvpx"), tmp_path / "hidden.webm"
+    with av.open(str(plain)) as read, av.open(str(hidden), "w") as write:
+        stream = write.add_stream_from_template(read.streams.video[0])
+        for i, packet in enumerate(p for p in read.demux(video=0) if p.size):
+            content = bytearray(bytes(packet))
+            content[0] &= ~0x10 if i == 7 else 0xFF  # show_frame
+            copy = av.Packet(bytes(content))
+            copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
+            copy.is_keyframe = packet.is_keyframe
+            write.mux(copy)
+    with open_video(plain, FrameConfig()) as video:
+        (_, expected), *_ = video.batches(range(20), 20)
+    with open_video(hidden, FrameConfig()) as video:
+        assert video.decoder.startswith("PyAV") and not any("damaged" in note for note in video.notes)
+        (_, frames), *_ = video.batches(range(19), 19)
+    assert torch.equal(frames, expected[[i for i in range(20) if i != 7]])
+
+
+@pytest.mark.parametrize(("codec", "name"), [("mpeg4", "a.mp4"), ("libvpx", "a.webm")])
+def test_codecs_that_hold_frames_are_not_left_to_decord(tmp_path: Path, codec: str, name: str) -> None:
+    """It takes every packet for a picture, and shows wrong ones from the first that is none."""
+    info = probe_video(write_clip(tmp_path / name, codec=codec))
+    with pytest.raises(DecoderUnavailableError, match="show nothing"):
+        DecordDecoder(info, device=CPU)
 
 
 def test_slow_motion_may_be_a_little_faster_than_it_says(tmp_path: Path) -> None:

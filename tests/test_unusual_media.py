@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import decord
 import numpy as np
 import pytest
 import torch
@@ -127,3 +128,13 @@ def test_hdr_is_said(tmp_path: Path, curve: int, name: str | None) -> None:
         said = [note for note in video.notes if "HDR" in note]
     assert len(said) == (name is not None)
     assert name is None or (f"({name})" in said[0] and "convert" in said[0])
+
+
+def test_a_program_may_have_told_decord_to_return_tensors(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    expected = read_all(path, "decord")
+    decord.bridge.set_bridge("torch")
+    try:
+        assert torch.equal(read_all(path, "decord"), expected)
+    finally:
+        decord.bridge.reset_bridge()

@@ -89,6 +89,19 @@ def test_every_format_loads_to_the_same_network(kind: str, tmp_path: Path) -> No
     torch.testing.assert_close(load_wav2lip(tmp_path / "weights.bin")(mel, faces), expected, atol=1e-4, rtol=0)
 
 
+def test_safetensors_may_lie_under_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.safetensors")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    generator = trained_like()
+    save_file(generator.state_dict(), tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").rename(path)
+    mel, faces = speech_and_faces(2)
+    torch.testing.assert_close(load_wav2lip(path)(mel, faces), generator(mel, faces), atol=1e-4, rtol=0)  # see above
+
+
 def test_full_width_training_checkpoint_loads_folded(tmp_path: Path) -> None:
     generator = trained_like(1.0)
     torch.save({"state_dict": generator.state_dict()}, tmp_path / "wav2lip.pth")

@@ -1,0 +1,66 @@
+"""What a process has to see to before and after a run of the command: descriptors, environment, folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.errors import EncodeError
+
+# Read by libgomp and OpenBLAS as torch and NumPy load them. Decoding and encoding run beside the network, and threads
+# that spin at its barriers while those have their cores make a convolution several times slower.
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def fill_closed_descriptors() -> None:
+    """Open what is closed of stdin, stdout and stderr."""
+    # The next file opened would get the number that `2>&-` has set free, and what libraries print would go into it.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+
+
+def flush() -> None:
+    """Write out what waits for stdout and stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:  # its reader has left; the interpreter's own flush at the end would fail the program for that
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def threads_that_sleep() -> Iterator[None]:
+    """Import torch and NumPy within; a host program's children are to find its environment as it was."""
+    added = {name: value for name, value in _THREADS.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def leave_folder_that_is_gone(config: LipSyncConfig) -> None:
+    """Go elsewhere: oneMKL looks for its libraries from there, and a release may be taken away under its service.
+
+    Raises:
+        EncodeError: something is to be written relative to it.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        for name, path in (("outfile", config.outfile), ("report", config.report)):
+            if path is not None and not Path(path).is_absolute():
+                raise EncodeError(
+                    f"{name} {path} cannot be written (the folder that this runs in is gone); give an absolute path"
+                ) from error
+        os.chdir("/")
