@@ -25,14 +25,13 @@ def media() -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small generator, untrained: where a mouth goes does not depend on what it looks like."""
+    """A small generator, untrained, whose mouths look like none but depend on the sound."""
     import torch
 
-    from gpu_lipsync.models.wav2lip import Wav2Lip
+    from tests.generators import trained_like
 
     path = tmp_path_factory.mktemp("weights") / "small.pth"
-    torch.manual_seed(0)
-    torch.save(Wav2Lip(0.125).state_dict(), path)
+    torch.save(trained_like().state_dict(), path)
     return path
 
 

@@ -9,15 +9,20 @@ WIDTH = 0.125  # of the networks the format tests pass around
 
 
 def trained_like(width: float = WIDTH) -> Wav2Lip:
-    """A seeded generator whose batch norms hold statistics of their own, as after training."""
+    """A seeded generator whose batch norms hold the statistics of a batch, as after training.
+
+    With invented ones the signal fades from layer to layer, and the mouth would depend on no sound, and on a third of
+    the weights only.
+    """
     torch.manual_seed(0)
-    generator = Wav2Lip(width)
+    generator = Wav2Lip(width).train()
     for module in generator.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.2)
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            module.momentum = 1.0
+    with torch.no_grad():
+        generator(*speech_and_faces(8))
     return generator.eval().requires_grad_(False)
 
 

@@ -3,10 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import librosa
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 
 from gpu_lipsync.audio import frame_loudness, load_audio, log_mel, mel_windows, window_starts
 from gpu_lipsync.errors import MediaError
@@ -54,6 +56,28 @@ def test_load_audio_is_the_mean_of_the_channels(tmp_path: Path) -> None:
     loaded = load_audio(write_sound(tmp_path / "a.wav", both))
     # 16-bit rounding. A decoder asked for mono would give 0.354: root two too loud.
     np.testing.assert_allclose(loaded.numpy(), both.mean(0), atol=1 / 32768)
+
+
+def test_of_several_tracks_the_default_is_heard(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream("flac", rate=16000, layout="mono") for _ in range(2)]
+        tracks[1].disposition = Disposition.default
+        for stream, hertz in zip(tracks, (200.0, 1000.0), strict=True):
+            samples = (tone(1.0, hertz=hertz) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16000, 0
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    spectrum = np.abs(np.fft.rfft(load_audio(path).numpy()))
+    assert spectrum.argmax() == 1000  # Hz, of a second
+
+
+def test_floating_point_sound_may_hold_anything(tmp_path: Path) -> None:
+    samples = tone(0.5)
+    samples[0, 100:104] = np.nan, np.inf, -np.inf, 3.0
+    loaded = load_audio(write_sound(tmp_path / "a.wav", samples, codec="pcm_f32le")).numpy()
+    assert loaded[100:104].tolist() == [0.0, 1.0, -1.0, 1.0]
+    np.testing.assert_allclose(loaded[200:], samples[0, 200:], atol=1e-6)  # float32
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
@@ -153,9 +177,9 @@ def test_short_sound_is_padded_to_one_window(n_samples: int) -> None:
 
 
 def test_loudness_is_the_root_mean_square_of_each_frame() -> None:
-    waveform = torch.cat([torch.full((16000,), 0.25), torch.zeros(16000)])
-    loudness = frame_loudness(waveform, 60, 25)
-    np.testing.assert_allclose(loudness[:25], 0.25, rtol=1e-4)
+    wave = 0.25 * torch.sin(2 * torch.pi * 250 * torch.arange(16000) / 16000)  # ten periods in a frame
+    loudness = frame_loudness(torch.cat([wave, torch.zeros(16000)]), 60, 25)
+    np.testing.assert_allclose(loudness[:25], 0.25 / 2**0.5, rtol=1e-4)
     np.testing.assert_allclose(loudness[25:], 0, atol=1e-4)  # past the end too
 
 

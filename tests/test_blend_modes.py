@@ -220,3 +220,20 @@ def test_every_mode_of_the_settings_exists() -> None:
         assert BlendConfig(method=method).method == method
     assert set(BLENDS) == {"ellipse", "multiscale", "edge_aware", "guided", "hd", "original"}
     assert ops.to_uint8(blend(*face_and_mouth(64, 64))).dtype == torch.uint8
+
+
+@pytest.mark.parametrize("size", [(200, 160), (360, 300)], ids=str)
+def test_guided_moves_its_seam_to_the_source_s_edges(size: tuple[int, int]) -> None:
+    """A white mouth on grey with one upright edge through the seam: the weight jumps there, and not on plain grey."""
+    height, width = size
+    edge = width // 2 + int(0.22 * width)
+    plain = torch.full((1, 3, height, width), 0.4)
+    edged = plain.clone()
+    edged[..., edge:] = 0.6
+
+    def step(faces: Tensor) -> float:
+        blended = blend_mouths(faces, torch.ones(1, 3, 96, 96), BlendConfig(method="guided"))
+        weight = ((blended - faces) / (1 - faces))[0, 0, int(0.65 * height)]
+        return float((weight[edge] - weight[edge - 1]).abs())
+
+    assert step(edged) > 3 * step(plain)  # 4 to 6 times; the guide's own edge is a half of the guide

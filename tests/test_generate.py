@@ -67,6 +67,23 @@ def test_out_of_memory_with_one_frame_is_not_answered_here() -> None:
         renderer.render(*batch(4), torch.tensor([BOX] * 4))
 
 
+def test_each_frame_rests_as_far_as_its_own_sound_says() -> None:
+    """Two batches, each frame's share of the resting mouth another; spoken mouths are white, resting ones black."""
+
+    class Loud(nn.Module):
+        def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
+            return (mel.mean((1, 2, 3)) > -1).float()[:, None, None, None].expand_as(faces).clone()
+
+    weights = [i / 16 for i in range(16)]
+    renderer = MouthRenderer(
+        Loud(), BlendConfig(method="original"), fresh_report(8), Silent(), rest_weights=weights
+    )  # fmt: skip
+    seen = [renderer.render(*batch(8), torch.tensor([BOX] * 8)) for _ in range(2)]
+    x1, y1, x2, y2 = BOX
+    mouths = torch.cat(seen)[:, :, y1:y2, x1:x2].float().mean((1, 2, 3))
+    torch.testing.assert_close(mouths, 255 * (1 - torch.tensor(weights)), atol=0.51, rtol=0)  # 8 bits
+
+
 @pytest.mark.parametrize("stage", ["paste", "count"])
 def test_a_batch_begun_again_finds_the_pause_as_it_was(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of memory after the generator: the resting mouths must not be those that the failed attempt had come to."""

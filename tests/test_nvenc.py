@@ -75,6 +75,7 @@ def test_what_nvenc_is_given_is_what_libx264_is_given(tmp_path: Path, crf: int) 
                 )
                 seen.append((np.stack([f.to_ndarray(format="yuv420p") for f in written.decode(video=0)]), about))
     assert seen[0][1] == seen[1][1]
+    assert seen[0][1][2] == Fraction(4, 3) and seen[0][1][-1], "as asked for, and the index first"
     difference = np.abs(seen[0][0].astype(int) - seen[1][0])
     # The one is converted by torch, the other by swscale, and lossy encoding follows.
     assert difference.mean() < (0.3 if crf == 0 else 0.6) and difference.max() <= (3 if crf == 0 else 16)

@@ -1,5 +1,6 @@
 """What `run` tells a Python caller: its own time, and mouths that came to nothing."""
 
+import errno
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.progress import Silent
@@ -88,3 +90,16 @@ def test_silence_gating_says_what_it_skipped(checkpoint: Path, tmp_path: Path) -
     n_skipped = gated.n_frames - gated.n_generated
     assert gated.n_skipped == gated.as_dict()["n_skipped"] == n_skipped > 0.3 * gated.n_frames
     assert f"{gated.n_generated} mouths generated, {n_skipped} skipped" in gated.summary()
+
+
+def test_where_the_report_alone_fails_the_output_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full by then."""
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    config = replace(config_of(tmp_path), report=tmp_path / "r.json")
+    with pytest.raises(EncodeError, match="No space left on device.*out.mp4 is complete"):
+        run(config)
+    assert (tmp_path / "out.mp4").stat().st_size > 0 and EncodeError.exit_code == 6

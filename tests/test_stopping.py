@@ -13,7 +13,7 @@ from gpu_lipsync.stopping import Stopped, Stops
 
 def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    interrupt = signal.getsignal(signal.SIGINT)
+    interrupt, terminate = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     try:
         with Stops():
             os.kill(os.getpid(), signal.SIGHUP)
@@ -28,19 +28,20 @@ def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: 
     finally:
         signal.signal(signal.SIGHUP, before)
         signal.signal(signal.SIGINT, interrupt)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, terminate)
 
 
 def test_a_signal_waits_for_what_cannot_be_left_in_the_middle() -> None:
-    interrupt, done = signal.getsignal(signal.SIGINT), False
+    numbers, done = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), False
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         with pytest.raises(Stopped, match="interrupted"), Stops() as stops, stops.held():
             os.kill(os.getpid(), signal.SIGINT)
             done = True
         assert done
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, interrupt if number == signal.SIGINT else signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_once_the_output_is_there_nothing_stops_the_run() -> None:

@@ -100,11 +100,11 @@ def test_abort_drops_what_is_queued() -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers are POSIX systems'")
 def test_a_wait_that_a_signal_cut_short_can_be_taken_up_again() -> None:
     """What the thread still uses must not be closed under it, as after a `join` that was interrupted."""
-    working, got = threading.Event(), []
+    working, interrupted, got = threading.Event(), threading.Event(), []
 
     def slow(item: int) -> None:
         working.set()
-        time.sleep(0.5)
+        interrupted.wait(60)
         got.append(item)
 
     def interrupt(*_: object) -> None:
@@ -119,6 +119,7 @@ def test_a_wait_that_a_signal_cut_short_can_be_taken_up_again() -> None:
         with pytest.raises(KeyboardInterrupt):
             sink.close()
         assert not got
+        interrupted.set()
         sink.abort()
         assert got == [1]
     finally:

@@ -146,6 +146,29 @@ def test_a_jump_without_a_change_of_scene_is_not_smoothed_over() -> None:
     assert tracker.n_cuts == 0
 
 
+def test_a_face_twice_as_large_is_another() -> None:
+    """Where the other was: somebody steps in front, and the box does not grow on the way."""
+    large: Face = (200.0, 220.0, 200.0, 260.0)
+    boxes, _ = track([[FACE] if i < 33 else [large] for i in range(61)])
+    np.testing.assert_array_equal(boxes[:33], np.tile(PLACE, (33, 1)))
+    np.testing.assert_array_equal(boxes[33:], np.tile([100, 90, 300, 350], (28, 1)))
+
+
+@pytest.mark.parametrize(("levels", "n_cuts"), [(3, 0), (6, 1)])
+def test_jump_cuts_of_one_shot_are_slight(levels: int, n_cuts: int) -> None:
+    """They change a thumbnail by 6 to 16 levels at once; less than 4 is any head's."""
+    frames, tracker = scripted_frames(61), FaceTracker(ScriptedDetector([[FACE]] * 61), FaceConfig())
+    frames[33:, :, 2:] += levels
+    tracker.push(frames)
+    tracker.finish()
+    assert tracker.n_cuts == n_cuts
+
+
+def test_the_window_of_temporal_smoothing_counts() -> None:
+    windows = [FaceConfig(temporal_smooth=True, smooth_window=window).half_window(40.0) for window in (1, 3, 31)]
+    assert windows[1] - windows[0] == 1 and windows[2] - windows[0] == 15
+
+
 def test_a_flash_is_no_cut() -> None:
     boxes, tracker = track([[FACE]] * 61, flashes=[31])
     assert tracker.n_cuts == 0 and tracker.frames_without_face == 0

@@ -100,6 +100,13 @@ def test_any_batch_size_gives_each_frame_the_same_face(tmp_path: Path) -> None:
     assert generator(mel[:0], faces[:0]).shape == (0, 3, 96, 96)
 
 
+def test_the_mouth_depends_on_the_sound() -> None:
+    """Of the generators that tests use, or they could not tell whether a file's ear was read."""
+    generator = trained_like()
+    mel, faces = speech_and_faces(2)
+    assert (generator(mel, faces) - generator(mel.flip(3), faces)).abs().amax() > 0.05
+
+
 def test_lower_half_of_the_frame_is_hidden_and_the_reference_is_not() -> None:
     generator = trained_like()
     mel, faces = speech_and_faces(1)

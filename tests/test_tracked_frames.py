@@ -1,0 +1,55 @@
+"""Frames lined up with what is known of them, in every pass."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.silence import Pose
+from gpu_lipsync.tracked_frames import tracked_frames
+from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.video import open_video
+from tests.clips import write_clip
+from tests.test_generate import fresh_report
+
+
+class Numbered:
+    """A tracker whose answers say which frame they are about."""
+
+    n_ready = 0
+
+    def push(self, frames: Tensor) -> None:
+        self.n_ready += len(frames)
+
+    def finish(self) -> None:
+        pass
+
+    def boxes(self, start: int, stop: int) -> Tensor:
+        return torch.arange(start, stop)[:, None].expand(-1, 4)
+
+    def shifts(self, start: int, stop: int) -> Tensor:
+        return torch.arange(start, stop)[:, None].expand(-1, 2)
+
+    def scenes(self, start: int, stop: int) -> list[int]:
+        return list(range(start, stop))
+
+    def poses(self, start: int, stop: int) -> list[Pose]:
+        return [Pose(float(i), 0.0) for i in range(start, stop)]
+
+
+def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
+    """At an uneven rate: frames that are left out, held, and shown again as the clip repeats."""
+    path = write_clip(tmp_path / "a.mkv", n_frames=8, pts=[0, 40, 80, 120, 240, 400, 440, 480])
+    passes: list[int] = []
+    with open_video(path, FrameConfig()) as video:
+        timeline = video.timeline(30)
+        tracker = cast(FaceTracker, Numbered())
+        for outputs, frames, boxes, shifts, scenes, poses in tracked_frames(video, timeline, tracker, fresh_report(4)):
+            source = list(timeline.source[outputs.start : outputs.stop])
+            known: list[Any] = [boxes[:, 0].tolist(), shifts[:, 1].tolist(), [scene for _, scene in scenes]]
+            assert known == [source] * 3 and [pose and int(pose.x) for pose in poses] == source
+            assert len(frames) == len(source)
+            passes += [number for number, _ in scenes]
+    assert passes == [i for i, part in enumerate(timeline.passes()) for _ in part] and passes[-1] >= 1
