@@ -75,9 +75,9 @@ def talk(number: int, seconds: float, voice: str = "a") -> tuple[Tensor, Tensor,
 
 def small_material() -> dict[str, Any]:
     """What demo_material writes, of two people: one with a clip and two stills, one with a still."""
-    originals = sample_faces(3)
-    crops = torch.randint(0, 256, (20, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    clip = {"person": "a", "held_out": False, "crops": crops, "landmarks": torch.rand(20, 468, 3)}
+    originals, rng = sample_faces(3), torch.Generator().manual_seed(0)
+    crops = torch.randint(0, 256, (20, 3, 128, 128), dtype=torch.uint8, generator=rng)
+    clip = {"person": "a", "held_out": False, "crops": crops, "landmarks": torch.rand(20, 468, 3, generator=rng)}
     clip["mel"] = torch.zeros(20, 1, 80, 16)
     return {
         "clips": [clip, {**clip, "person": "kept out", "held_out": True}],

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.mouth_landmarks import LOWER_LIP
-from gpu_lipsync.tools import retrain_hearing
-from gpu_lipsync.tools.demo_batches import TOOTHLESS, BatchMaker, mouth_region
+from gpu_lipsync.tools import demo_batches, retrain_hearing
+from gpu_lipsync.tools.demo_batches import TOOTHLESS, WIDE_SHARE, WIDEST_OF, BatchMaker, mouth_region
 from gpu_lipsync.tools.demo_learner import loss_weights
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.face_landmarks import MOUTH_CORNERS
@@ -40,6 +40,23 @@ def test_whoever_speaks_four_times_as_much_is_heard_twice_as_often() -> None:
     talks = Talks.joined([talk(0, 3.0, "much"), talk(1, 1.0, "little"), talk(2, 1.0, "much")])
     much, little, also = talks.chances.tolist()
     assert (much + also) / little == pytest.approx(2) and much / also == pytest.approx(3)
+
+
+def test_wide_mouths_are_said_more_often_than_they_come(
+    material: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A talk whose mouth opens from its beginning to its end; a tenth of its windows is in its last tenth."""
+    opening = [talk(1, 20.0)]
+    maker = BatchMaker(material | {"talks": opening, "real_talks": opening}, device=torch.device("cpu"))
+    monkeypatch.setattr(demo_batches, "SILENT_SHARE", 0.0)
+    monkeypatch.setattr(demo_batches, "roughened", lambda draws, mel: mel)
+    mel, mouth = maker.speech(4000)
+    at = (mel[:, 0, 0, 0] - 1000) / (20 * COLUMNS_PER_S - MEL_COLUMNS)
+    expected = 0.1 * (1 - WIDE_SHARE) + (1 - 0.9**WIDEST_OF) * WIDE_SHARE
+    assert abs(float((at > 0.9).float().mean()) - expected) < 0.026, "four standard deviations"
+    assert abs(float((at < 0.1).float().mean()) - 0.1 * (1 - WIDE_SHARE)) < 0.018, "the others as they come"
+    seconds = (mel[:, 0, 0, :1] - 1000) / COLUMNS_PER_S + torch.tensor(MOMENTS_S)
+    assert (mouth[..., 0] - 10000 - (seconds * TRACK_HZ).clamp(min=0)).abs().max() <= 1, "each with its own sound"
 
 
 @pytest.fixture(scope="module")

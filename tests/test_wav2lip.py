@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_lipsync.models import Wav2Lip, load_wav2lip
 from tests.generators import WIDTH, speech_and_faces, trained_like
+from tests.published_wav2lip import published_wav2lip
 
 # The published checkpoints' convolutions: block, then the weight's shape (transposed ones are in, out, k, k).
 PUBLISHED = """
@@ -98,6 +99,13 @@ def test_any_batch_size_gives_each_frame_the_same_face(tmp_path: Path) -> None:
     # 1e-5: another batch size may take another convolution kernel, i.e. another order of summation.
     torch.testing.assert_close(generator(mel, faces), alone, atol=1e-5, rtol=0)
     assert generator(mel[:0], faces[:0]).shape == (0, 3, 96, 96)
+
+
+def test_the_forward_pass_is_the_published_one() -> None:
+    generator = trained_like()
+    mel, faces = speech_and_faces(3)
+    expected = published_wav2lip(generator.state_dict(), mel, faces)
+    torch.testing.assert_close(generator(mel, faces), expected, atol=1e-5, rtol=0)  # float32, summed in another order
 
 
 def test_the_mouth_depends_on_the_sound() -> None:
