@@ -31,6 +31,7 @@ from gpu_lipsync.tools.talks import Talks
 REAL_SHARE = 0.25
 REAL_SPEECH_SHARE = 0.6  # of the sound that animated stills say
 SILENT_SHARE = 0.15
+WIDE_SHARE, WIDEST_OF = 0.3, 6  # of the sound the share that is the widest said of so many: one in fifty is wide open
 NEAR_FRAMES = 15
 PARTED = 0.1  # half mouth widths between lips that are open in a pause
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
@@ -126,16 +127,23 @@ class BatchMaker:
     def speech(self, n: int) -> tuple[Tensor, Tensor]:
         """Sound windows (n, 1, 80, 16), roughened, and the mouths that go with them (n, 4, 4), open first."""
         with self.device:
-            real = self.draws.uniform(n) < REAL_SPEECH_SHARE
-            share = self.draws.uniform(n)
-            made, recorded = (
-                talks.windows(self.draws.chosen(talks.chances, n), share) for talks in (self.talks, self.real_talks)
-            )
-            mel = torch.where(real[:, None, None, None], recorded[0], made[0])
-            mouth = torch.where(real[:, None, None], recorded[1], made[1])
+            mel, mouth = self._said(n * WIDEST_OF)
+            openings = mouth[:, 1, 0].view(WIDEST_OF, n)
+            widest = openings.argmax(dim=0) * (self.draws.uniform(n) < WIDE_SHARE)
+            chosen = widest * n + torch.arange(n)
+            mel, mouth = mel[chosen], mouth[chosen]
             silent = self.draws.uniform(n) < SILENT_SHARE
             mel = torch.where(silent[:, None, None, None], silence(self.draws, n), roughened(self.draws, mel))
             return mel, mouth * ~silent[:, None, None]
+
+    def _said(self, n: int) -> tuple[Tensor, Tensor]:
+        """Windows as they come, of speech made and recorded."""
+        real, share = self.draws.uniform(n) < REAL_SPEECH_SHARE, self.draws.uniform(n)
+        made, recorded = (
+            talks.windows(self.draws.chosen(talks.chances, n), share) for talks in (self.talks, self.real_talks)
+        )
+        mel = torch.where(real[:, None, None, None], recorded[0], made[0])
+        return mel, torch.where(real[:, None, None], recorded[1], made[1])
 
     def batch(self, n: int) -> Batch:
         """A batch, shuffled between real and animated faces only by its own order, which batch norm does not mind."""

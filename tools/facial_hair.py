@@ -71,7 +71,7 @@ class Hair:
         coarse = F.interpolate(between(0, 1, 1, LENGTHS // 4, STRANDS // 8), (LENGTHS, STRANDS), mode="bilinear")
         return Hair(
             top=between(0.45, 0.85) * moustache,
-            hang=between(-0.05, 0.25),
+            hang=between(-0.08, 0.22),
             reach=between(0.8, 1.5),
             droop=between(-0.1, 0.55),
             beard=between(0.6, 1.0) * bearded * (1 - 0.65 * stubble),
