@@ -10,7 +10,7 @@ import pytest
 import torch
 from av.stream import Disposition
 
-from gpu_lipsync.audio import frame_loudness, load_audio, log_mel, mel_windows, window_starts
+from gpu_lipsync.audio import exact_rate, frame_loudness, load_audio, log_mel, mel_windows, window_starts
 from gpu_lipsync.errors import MediaError
 from tests.clips import tone, write_clip, write_sound
 
@@ -166,6 +166,11 @@ def test_windows_are_columns_of_the_mel() -> None:
     assert windows.shape[1:] == (1, 80, 16)
     torch.testing.assert_close(windows[7, 0], mel[:, 22:38], rtol=0, atol=0)  # int(7 * 3.2) = 22
     torch.testing.assert_close(windows[-1, 0], mel[:, -16:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fps", ["25", "30000/1001", "24000/1001", "60000/1001"])
+def test_a_float_of_a_rate_is_that_rate(fps: str) -> None:
+    assert exact_rate(float(Fraction(fps))) == Fraction(fps)
 
 
 @pytest.mark.parametrize("n_samples", [1, 300, 2999])

@@ -33,6 +33,13 @@ def test_variable_rate_shows_what_is_on_screen() -> None:
     assert timeline.source == (0, 1, 1, 1, 1, 2, 3, 0)
 
 
+def test_timestamps_rounded_to_milliseconds_show_the_frame_that_begins_then() -> None:
+    """As Matroska has them: of 30 frames a second the second begins at 0.033 or 0.034 s, and is due at 0.0333."""
+    shown_at = tuple(Fraction(-(-i * 1000 // 30), 1000) for i in range(9))
+    timeline = align(shown_at, fps=Fraction(30), constant_rate=False, n_outputs=9)
+    assert timeline.source == tuple(range(9))
+
+
 def test_late_start_shows_the_first_frame_early() -> None:
     timeline = align(even(5, Fraction(8, 100)), fps=FPS, constant_rate=False, n_outputs=5)
     assert timeline.source == (0, 0, 0, 1, 2)

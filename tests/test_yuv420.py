@@ -10,7 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
 from gpu_lipsync.ops.yuv420 import Window, picture_size, read_rgb, reduced_rgb, sampled_rgb, write_rgb
-from gpu_lipsync.ops.yuv_matrix import YuvMatrix
+from gpu_lipsync.ops.yuv_matrix import YuvMatrix, chroma_shares, luma_row
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 SPACES: dict[YuvMatrix, Colorspace] = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709}
@@ -166,3 +166,20 @@ def test_rgb_that_does_not_fit_is_refused() -> None:
         write_rgb(pictures, (0, 2, 0, 2), rgb[:, :, :2], rgb[:, :, :2].float(), matrix="bt709")
     with pytest.raises(ValueError, match="'rec709'"):
         read_rgb(pictures, (0, 2, 0, 2), matrix="rec709")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "luma", "of_blue", "of_red"),
+    [  # ITU-R BT.601-7 2.5.1, BT.709-6 3.2 and 3.3, BT.2020-2 table 4: E'Y, and what E'B-E'Y and E'R-E'Y are divided by
+        ("bt601", (0.299, 0.587, 0.114), 1.772, 1.402),
+        ("bt709", (0.2126, 0.7152, 0.0722), 1.8556, 1.5748),
+        ("bt2020", (0.2627, 0.6780, 0.0593), 1.8814, 1.4746),
+    ],
+)
+def test_matrices_are_those_of_the_recommendations(
+    matrix: YuvMatrix, luma: tuple[float, ...], of_blue: float, of_red: float
+) -> None:
+    assert luma_row(matrix)[0] == pytest.approx([219 / 255 * share for share in luma])
+    shares = chroma_shares(matrix)
+    assert (shares[2][0], shares[0][1]) == pytest.approx((of_blue, of_red))
+    assert shares[1] == pytest.approx((-of_blue * luma[2] / luma[1], -of_red * luma[0] / luma[1]))
