@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.containers import decoded
 from gpu_lipsync.errors import DeviceMemoryError, MediaError
 from gpu_lipsync.frame_layout import RGB
 from gpu_lipsync.sound_file import read_sound
@@ -178,6 +180,22 @@ def test_what_the_host_is_short_of_is_no_fault_of_the_file(
     monkeypatch.setattr(av, "open", short)
     with pytest.raises(DeviceMemoryError, match="short of memory, threads or open files"):
         probe_video(path)
+
+
+def test_packets_that_repeat_a_frame_are_no_damage() -> None:
+    """Theora's are empty, which PyAV does not decode; so is the last of all, which flushes and has no buffer."""
+
+    def packet(size: int, buffer_ptr: int, frames: list[int]) -> SimpleNamespace:
+        def decode() -> list[int]:
+            if not size and buffer_ptr:
+                raise av.error.ValueError(errno.EINVAL, "Invalid argument")
+            return frames
+
+        return SimpleNamespace(size=size, buffer_ptr=buffer_ptr, decode=decode)
+
+    demuxed = [packet(9, 1, [0]), packet(0, 1, []), packet(9, 1, [1]), packet(0, 0, [2])]
+    container = SimpleNamespace(demux=lambda _: demuxed)
+    assert list(decoded(container, SimpleNamespace(type="video"))) == [0, 1, 2]
 
 
 def test_pipes_and_folders_are_refused_without_being_opened(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_refusal_is_found_with_the_first_packet(monkeypatch: pytest.MonkeyPatc
         tried.append(1)
         raise av.InvalidDataError(-1094995529, "Invalid data found when processing input")
 
-    demuxed = [SimpleNamespace(decode=refused) for _ in range(5)]
+    demuxed = [SimpleNamespace(decode=refused, size=1) for _ in range(5)]
     container = SimpleNamespace(demux=lambda _: demuxed)
     with pytest.raises(av.InvalidDataError):
         list(decoded(container, SimpleNamespace(type="video"), hardware=True))
