@@ -35,3 +35,8 @@ class BlendConfig:
             raise ValueError(f"blur_intensity must be odd, 1 to 201, got {self.blur_intensity}")
         if not 0 <= self.sharpen_amount <= 5:
             raise ValueError(f"sharpen_amount must be 0 to 5, got {self.sharpen_amount}")
+
+
+def odd_kernel(size: int) -> int:
+    """A kernel of even size made one larger, as the predecessor did; what is none is left for BlendConfig to refuse."""
+    return size + 1 if isinstance(size, Integral) and size > 0 and size % 2 == 0 else size

@@ -17,6 +17,7 @@ import torch
 
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.blend_kernels.config import odd_kernel
 from gpu_lipsync.cli import add_mask_flags
 from gpu_lipsync.compare_page import page
 from gpu_lipsync.comparison import compare
@@ -54,9 +55,13 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
     if not 0 < arguments.max_seconds < 3600:
         raise ConfigError(f"max_seconds must be above 0 and below 3600, got {arguments.max_seconds:g}")
-    names = ("mouth_region_size", "blur_intensity", "sharpen_mouth", "sharpen_amount")
     try:
-        settings = BlendConfig(**{name: getattr(arguments, name) for name in names})
+        settings = BlendConfig(
+            mouth_region_size=arguments.mouth_region_size,
+            blur_intensity=odd_kernel(arguments.blur_intensity),
+            sharpen_mouth=arguments.sharpen_mouth,
+            sharpen_amount=arguments.sharpen_amount,
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
     require_file(arguments.face, "face")

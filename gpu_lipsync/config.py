@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
+from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod, odd_kernel
 from gpu_lipsync.errors import ConfigError, EncodeError
 from gpu_lipsync.face_config import FaceConfig
 
@@ -164,8 +164,7 @@ class LipSyncConfig:
             return BlendConfig(
                 method=self.blend_method,
                 mouth_region_size=self.mouth_region_size,
-                # As the predecessor did with kernels of even size; below 1 there is none.
-                blur_intensity=self.blur_intensity + (self.blur_intensity > 0 and self.blur_intensity % 2 == 0),
+                blur_intensity=odd_kernel(self.blur_intensity),
                 sharpen_mouth=self.sharpen_mouth,
                 sharpen_amount=self.sharpen_amount,
             )

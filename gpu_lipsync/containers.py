@@ -99,9 +99,8 @@ def decoded(container: Any, stream: Any, *, hardware: bool = False) -> Iterator[
 
     none_yet, first_error = True, None
     for packet in container.demux(stream):
-        if (
-            not packet.size and packet.buffer_ptr
-        ):  # Theora's way of repeating a frame; the last, which flushes, has none
+        # Theora's way of repeating a frame; the last packet, which flushes, is empty too and has no buffer.
+        if not packet.size and packet.buffer_ptr:
             continue
         try:
             for frame in packet.decode():

@@ -130,7 +130,9 @@ def test_a_picture_is_compared_batch_by_batch(
     monkeypatch.setattr(comparison, "_still", kept)
     arguments = ["--checkpoint_path", checkpoint, "--face", face, "--audio", SAMPLES / "speech.wav"]
     arguments += ["--outfile", tmp_path / "page.html", "--max_seconds", "1.5", "--moments", "1"]
+    arguments += ["--blur_intensity", "50"]  # even: rounded up, as the command does
     assert compare.main([*map(str, arguments)]) == 0
+    assert "feather 51 px" in (tmp_path / "page.html").read_text()
     assert max(sizes) <= comparison.BATCH < sum(sizes) / 2 / len(BLENDS)
     for picture in (picture for still in stills for picture in (still.source, *still.modes.values())):
         assert picture.untyped_storage().nbytes() == picture.numel(), "a view would hold its batch"

@@ -1,5 +1,7 @@
 """What is left behind, and what is said, where encoding does not come to its end."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from gpu_lipsync.encode import open_writer
 from gpu_lipsync.encoders import PyavBackend
 from gpu_lipsync.errors import EncodeError
 from tests.encoding import encode, pictures, shape_of
+from tests.probe import ffprobe
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,6 +49,7 @@ from pathlib import Path
 import pytest
 from gpu_lipsync.errors import EncodeError
 from tests.encoding import encode, pictures, shape_of
+from tests.probe import ffprobe
 target, job = Path({str(target)!r}), (shape_of(240, 320), pictures(40, 240, 320))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 encode(target, *job)
@@ -108,3 +112,81 @@ def test_folders_made_for_a_name_that_is_too_long_are_removed(tmp_path: Path) ->
         with pytest.raises(EncodeError, match="File name too long"):
             open_writer(tmp_path / "new" / "folder" / name, shape_of(64, 64), EncodeConfig())
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_replaced_is_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is mounted by itself into a container, which rename(2) refuses."""
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"mounted")
+    inode = target.stat().st_ino
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr("gpu_lipsync.encode.os.replace", busy)
+    encode(target, shape_of(64, 64), pictures(25, 64, 64))
+    assert target.stat().st_ino == inode and ffprobe(target)["video"]["nb_read_frames"] == "25"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_cannot_be_replaced_is_kept_where_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"mounted")
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gpu_lipsync.encode.os.replace", busy)
+    monkeypatch.setattr("gpu_lipsync.encode.os.posix_fallocate", full)
+    with pytest.raises(EncodeError, match="No space left"):
+        encode(target, shape_of(64, 64), pictures(25, 64, 64))
+    assert target.read_bytes() == b"mounted" and list(tmp_path.iterdir()) == [target]
+
+
+def test_pipes_and_devices_are_no_place_for_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "null.mp4").symlink_to(os.devnull)
+    for name in ("pipe.mp4", "null.mp4"):
+        with pytest.raises(EncodeError, match="not a regular file"):
+            encode(tmp_path / name, shape_of(64, 64), pictures(2, 64, 64))
+    assert not Path(os.devnull).is_file() and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("failing", ["unlink", "start"])
+def test_what_cleaning_up_fails_at_hides_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """A file system gone read-only meanwhile, and a host that has no thread left."""
+    if failing == "unlink":
+
+        def read_only(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr("gpu_lipsync.encode.os.replace", read_only)
+        monkeypatch.setattr(Path, "unlink", read_only)
+        with pytest.raises(EncodeError, match="Read-only file system"):
+            encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(2, 64, 64))
+    else:
+
+        def no_thread(*_: object, **__: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr("gpu_lipsync.encode.Sink", no_thread)
+        with pytest.raises(RuntimeError, match="new thread"):
+            encode(tmp_path / "new" / "out.mp4", shape_of(64, 64), pictures(2, 64, 64))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_observer_fails_with_is_its_own(tmp_path: Path) -> None:
+    def settle() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig()) as out:
+        out.write(pictures(2, 64, 64))
+        with pytest.raises(BrokenPipeError):
+            out.finish(settle)

@@ -8,7 +8,7 @@ from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.progress import Silent
-from gpu_lipsync.report import Report
+from tests.reports import fresh_report
 
 BOX = [40, 30, 120, 130]
 NEAR, FAR = [20, 10, 150, 158], [40, 30, 88, 78]  # as large a feather is more of a smaller face
@@ -36,13 +36,6 @@ class Listener(Silent):
 
     def note(self, line: str) -> None:
         self.lines.append(line)
-
-
-def fresh_report(batch_size: int) -> Report:
-    return Report(
-        outfile="o", device="cpu", decoder="", encoder="", precision="", width=160, height=160, fps="25",
-        batch_size=batch_size,
-    )  # fmt: skip
 
 
 def batch(n: int) -> tuple[Tensor, Tensor]:
@@ -75,9 +68,8 @@ def test_each_frame_rests_as_far_as_its_own_sound_says() -> None:
             return (mel.mean((1, 2, 3)) > -1).float()[:, None, None, None].expand_as(faces).clone()
 
     weights = [i / 16 for i in range(16)]
-    renderer = MouthRenderer(
-        Loud(), BlendConfig(method="original"), fresh_report(8), Silent(), rest_weights=weights
-    )  # fmt: skip
+    config = BlendConfig(method="original")
+    renderer = MouthRenderer(Loud(), config, fresh_report(8), Silent(), rest_weights=weights)
     seen = [renderer.render(*batch(8), torch.tensor([BOX] * 8)) for _ in range(2)]
     x1, y1, x2, y2 = BOX
     mouths = torch.cat(seen)[:, :, y1:y2, x1:x2].float().mean((1, 2, 3))

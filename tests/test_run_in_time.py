@@ -63,9 +63,8 @@ def test_what_is_known_of_faces_reaches_the_renderer(
 ) -> None:
     """Slides: followed at their own rate, not at that of the output; masks that go where the mouth is."""
     face = sample_frame()[0].permute(1, 2, 0).numpy()
-    slow = write_clip(
-        tmp_path / "slow.mp4", n_frames=5, fps=Fraction(2), size=face.shape[:2], picture=lambda *_: face
-    )  # fmt: skip
+    slow = tmp_path / "slow.mp4"
+    write_clip(slow, n_frames=5, fps=Fraction(2), size=face.shape[:2], picture=lambda *_: face)
     given: list[tuple[Tensor, ...]] = []
     rates: list[float] = []
     render, follow = MouthRenderer.render, FaceTracker.__init__

@@ -12,7 +12,7 @@ from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import open_video
 from tests.clips import write_clip
-from tests.test_generate import fresh_report
+from tests.reports import fresh_report
 
 
 class Numbered:

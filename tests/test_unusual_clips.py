@@ -23,7 +23,7 @@ from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, write_clip
-from tests.test_generate import fresh_report
+from tests.reports import fresh_report
 
 CPU = torch.device("cpu")
 
