@@ -38,5 +38,5 @@ class BlendConfig:
 
 
 def odd_kernel(size: int) -> int:
-    """A kernel of even size made one larger, as the predecessor did; what is none is left for BlendConfig to refuse."""
-    return size + 1 if isinstance(size, Integral) and size > 0 and size % 2 == 0 else size
+    """A kernel of even size made one larger, as the predecessor did; what BlendConfig is to refuse stays as it is."""
+    return size + 1 if isinstance(size, Integral) and 0 < size < 202 and size % 2 == 0 else size

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_lipsync.errors import CheckpointError, DeviceMemoryError, LipSyncError, MediaError
+from gpu_lipsync.errors import CheckpointError, LipSyncError, MediaError, is_shortage, shortage
 
 if TYPE_CHECKING:
     from gpu_lipsync.config import LipSyncConfig
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
 _PHOTO_BRANDS = {"heic", "heix", "mif1", "msf1", "avif"}
-_SHORTAGES = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}  # the host's, no fault of a file
 _WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
 _STREAMED_BYTES = 0x7FF00000  # or more: what writers of WAV promise who do not know, espeak-ng and SoX among them
 
@@ -38,17 +37,10 @@ def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = Med
             if not stream.read(1):
                 raise error(f"{role} file {file} is empty (0 bytes); make it again")
     except OSError as reason:
-        if reason.errno in _SHORTAGES:
-            raise _shortage(role, file, reason) from reason
+        if is_shortage(reason):
+            raise shortage(f"{role} file {file} cannot be read", reason) from reason
         raise error(f"{role} file {file} cannot be read ({reason.strerror}); check its permissions") from reason
     return file
-
-
-def _shortage(role: str, path: Path, error: Any) -> DeviceMemoryError:
-    return DeviceMemoryError(
-        f"{role} file {path} cannot be read for now: the host is short of memory, threads or open files "
-        f"({error.strerror}); try again with fewer runs at once, or raise the process's limits"
-    )
 
 
 def require_inputs(config: LipSyncConfig) -> None:
@@ -67,8 +59,8 @@ def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]
         with av.open(str(path.absolute()), metadata_errors="replace", hwaccel=hardware) as container:
             yield container
     except av.FFmpegError as error:
-        if error.errno in _SHORTAGES:
-            raise _shortage(role, path, error) from error
+        if is_shortage(error):
+            raise shortage(f"{role} file {path} cannot be read", error) from error
         raise MediaError(
             f"{role} file {path} cannot be read as media ({error.strerror}); it is damaged or of another kind"
         ) from error

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from gpu_lipsync.config import require_device_name
-from gpu_lipsync.errors import ConfigError, DeviceMemoryError
+from gpu_lipsync.errors import ConfigError, DeviceMemoryError, is_shortage, shortage
 from gpu_lipsync.threads import team_is_lost
 
 
@@ -85,15 +85,18 @@ def _is_intel() -> bool:
 
 @contextmanager
 def lack_of_memory_named(device: torch.device) -> Iterator[None]:
-    """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind.
+    """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind; of
+    threads and open files as well.
 
     Raises:
-        DeviceMemoryError: instead of torch's error, which would look like a bug of this program.
+        DeviceMemoryError: instead of torch's or Python's error, which would look like a bug of this program.
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_lack_of_memory(error):
+            if is_shortage(error):
+                raise shortage("the run cannot go on", error) from error
             raise
         if device.type == "cpu" or "DefaultCPUAllocator" in str(error) or isinstance(error, MemoryError):
             raise DeviceMemoryError(
@@ -154,8 +157,9 @@ def cores_given_back() -> Iterator[None]:
             if not _borrowers:
                 # In a thread of its own, since it is for new ones and would be this one's number, too.
                 restoring = threading.Thread(target=torch.set_num_threads, args=(n_threads,))
-                restoring.start()
-                restoring.join()
+                with suppress(RuntimeError):  # no thread to be had; what the run has made is worth more
+                    restoring.start()
+                    restoring.join()
 
 
 _idle_streams: defaultdict[int, list[torch.cuda.Stream]] = defaultdict(list)

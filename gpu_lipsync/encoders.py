@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.errors import EncodeError, LipSyncError, is_shortage, shortage
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.streams import SoundTrack, StreamShape
 
@@ -46,7 +46,7 @@ class PyavBackend:
         self._video.width = shape.width + shape.width % 2
         self._video.height = shape.height + shape.height % 2
         self._video.pix_fmt = self.pixel_format
-        self._video.options = options
+        self._video.options = options | {"bf": "0"} if path.suffix.lower() == ".avi" else options  # it has no stamps
         context = self._video.codec_context
         context.sample_aspect_ratio = shape.pixel_aspect
         context.time_base = 1 / shape.fps
@@ -219,7 +219,9 @@ def open_backend(
         raise cannot_write(path, error) from error
 
 
-def cannot_write(target: Path, error: Exception) -> EncodeError:
+def cannot_write(target: Path, error: Exception) -> LipSyncError:
+    if is_shortage(error):
+        return shortage(f"{target} cannot be written", error)
     reason = getattr(error, "strerror", None) or str(error)
     return EncodeError(f"{target} cannot be written ({reason}); free space there or choose another --outfile")
 

@@ -1,4 +1,8 @@
-"""What can go wrong for a reason outside this program, each with its own exit code. A leaf: imports nothing."""
+"""What can go wrong for a reason outside this program, each with its own exit code. A leaf: imports nothing of ours."""
+
+import errno
+
+_SHORTAGES = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}
 
 
 class LipSyncError(Exception):
@@ -43,3 +47,17 @@ class DeviceMemoryError(LipSyncError):
     """
 
     exit_code = 7
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the host lacked memory, threads or open files: no fault of the file that was opened."""
+    return getattr(error, "errno", None) in _SHORTAGES or "can't start new thread" in str(error)
+
+
+def shortage(what: str, error: BaseException) -> DeviceMemoryError:
+    """The error for that; `what` could not be done, as a clause."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return DeviceMemoryError(
+        f"{what} for now: the host is short of memory, threads or open files ({reason}); try again with fewer runs at "
+        "once, or raise the process's limits"
+    )

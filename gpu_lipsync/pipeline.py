@@ -62,10 +62,10 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
     require_inputs(config)
     device = resolve_device(config.device)
     with (
+        lack_of_memory_named(device),
         cores_given_back(),
         on_default_stream(device),
         torch.inference_mode(),
-        lack_of_memory_named(device),
         # Beside it the video is opened, sound is read, and on a CPU the first frames are decoded and looked at.
         Later(partial(load_generator, config, device), initializer=use_one_core) as generator,
         open_video(config.face, config.frames, device, as_decoded=True) as video,

@@ -20,11 +20,14 @@ _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # Pillow's, by ICC colour 
 
 @dataclass(frozen=True, kw_only=True)
 class Still:
-    """A picture: pixels (H, W, 3) uint8 RGB, upright; whether parts of it let through what is behind."""
+    """A picture: pixels (H, W, 3) uint8 RGB, upright; whether parts of it let through what is behind; and how many
+    pictures an animation has, of which this is the first.
+    """
 
     path: Path
     pixels: np.ndarray
     had_alpha: bool
+    n_pictures: int
 
 
 def is_still(path: Path) -> bool:
@@ -53,6 +56,7 @@ def read_still(path: Path) -> Still:
             if picture.mode.startswith("I;16"):
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             profile = stored.info.get("icc_profile")
+            n_pictures = 1 if stored.format == "MPO" else getattr(stored, "n_frames", 1)  # MPO: the same in other sizes
             had_alpha = False
             if may_be_clear:
                 rgba = picture.convert("RGBA")
@@ -61,7 +65,8 @@ def read_still(path: Path) -> Still:
                 picture.paste(_in_srgb(rgba.convert("RGB"), profile), mask=rgba.getchannel("A"))
             else:
                 picture = _in_srgb(picture, profile)
-            return Still(path=path, pixels=np.array(picture.convert("RGB")), had_alpha=had_alpha)
+            pixels = np.array(picture.convert("RGB"))
+            return Still(path=path, pixels=pixels, had_alpha=had_alpha, n_pictures=n_pictures)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(f"picture {path} cannot be decoded ({error}); it is damaged, save it again") from error
 

@@ -55,17 +55,24 @@ def _stereo_matrix(layout: str, n_channels: int) -> np.ndarray:
 
 
 class SoundTrack:
-    """The speech as AAC, cut to the length of the video, muxed along with it. More than two channels become stereo."""
+    """The speech, cut to the length of the video, muxed along with it. More than two channels become stereo.
+
+    It is AAC, but in AVI PCM: of AAC that would play what encoders put before the sound, and be late by 1024 samples.
+    """
 
     def __init__(self, container: Any, shape: StreamShape) -> None:
         self._sound = shape.sound
         self._samples = shape.sound.samples[:, : shape.n_samples]
         self._n_sent = 0
         self._to_stereo = None if len(self._samples) == 1 else _stereo_matrix(shape.sound.layout, len(self._samples))
-        rate = next((r for r in _AAC_RATES_HZ if r >= shape.sound.sample_rate_hz), _AAC_RATES_HZ[-1])
-        n_channels = min(len(self._samples), 2)
-        self._stream = container.add_stream("aac", rate=rate, layout="mono" if n_channels == 1 else "stereo")
-        self._stream.bit_rate = _AAC_BITS_PER_CHANNEL * n_channels
+        rate, n_channels = shape.sound.sample_rate_hz, min(len(self._samples), 2)
+        layout = "mono" if n_channels == 1 else "stereo"
+        if container.format.name == "avi":
+            self._stream = container.add_stream("pcm_s16le", rate=rate, layout=layout)
+        else:
+            rate = next((r for r in _AAC_RATES_HZ if r >= rate), _AAC_RATES_HZ[-1])
+            self._stream = container.add_stream("aac", rate=rate, layout=layout)
+            self._stream.bit_rate = _AAC_BITS_PER_CHANNEL * n_channels
         self._container = container
 
     def write_until(self, moment: Fraction) -> None:

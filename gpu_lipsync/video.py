@@ -68,6 +68,8 @@ class Video:
             still = read_still(path)
             if still.had_alpha:
                 self.notes.append(f"{path.name} has transparent parts: shown on black")
+            if still.n_pictures > 1:
+                self.notes.append(f"{path.name} is an animation ({still.n_pictures} pictures), shown still")
             self._picture = torch.from_numpy(still.pixels).permute(2, 0, 1).unsqueeze(0)
             height, width = still.pixels.shape[:2]
             self.fps = self.source_fps = fps_of_still

@@ -202,7 +202,10 @@ def _is_constant(shown_at: tuple[Fraction, ...], fps: Fraction) -> bool:
 
 def _is_mirrored(frame: Any) -> bool:
     """Whether the display matrix, of which PyAV tells the turning, mirrors: cameras on the user's side do."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV 18.1 has no names for FFmpeg's newest kinds, EXIF among them, and then gives none at all
+        return False
     if matrix is None:
         return False
     a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).astype(float)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from gpu_lipsync.errors import CheckpointError
+from gpu_lipsync.errors import CheckpointError, is_shortage, shortage
 from gpu_lipsync.models.box_voting import vote
 from gpu_lipsync.models.onednn import OnednnConv, has_onednn
 
@@ -212,8 +212,7 @@ def load_face_detector(
             f"{path or WEIGHTS_NAME} holds another network than CenterFace; pass weights made by "
             "tools/convert_centerface.py"
         ) from error
-    layout = _layout(torch.device(device))
-    detector = detector.to(memory_format=layout).eval().requires_grad_(False)
+    detector = detector.to(memory_format=_layout(torch.device(device))).eval().requires_grad_(False)
     return _fused(detector) if torch.device(device).type == "cpu" and dtype == torch.bfloat16 else detector
 
 
@@ -240,7 +239,9 @@ def _read_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot read the face detector's weights {path} ({error.strerror}); {way}") from error
+        what = f"cannot read the face detector's weights {path}"
+        refused = CheckpointError(f"{what} ({error.strerror}); {way}")
+        raise (shortage(what, error) if is_shortage(error) else refused) from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise CheckpointError(f"the face detector's weights {path} are damaged ({len(content)} bytes); {way}")
     try:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.device import is_lack_of_memory
-from gpu_lipsync.errors import CheckpointError
+from gpu_lipsync.errors import CheckpointError, is_shortage, shortage
 from gpu_lipsync.models.archive import Archive, open_archive
 from gpu_lipsync.models.fast_cpu import speed_up_on_cpu
 from gpu_lipsync.models.wav2lip import FACE_ENCODER, Wav2Lip
@@ -68,6 +68,8 @@ def read_generator(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except Exception as error:  # the formats' readers raise a dozen kinds on damaged bytes
         if is_lack_of_memory(error):
             raise
+        if is_shortage(error):
+            raise shortage(f"{path} cannot be read", error) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{path} cannot be read as weights ({reason}); {WAY_OUT}") from error
 

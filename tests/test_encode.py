@@ -29,10 +29,12 @@ def test_streams_as_ffprobe_sees_them(tmp_path: Path, suffix: str, fps: Fraction
     shape = shape_of(96, 128, n_frames=50, fps=fps, rate=44100, channels=2)
     streams = ffprobe(encode(tmp_path / f"out{suffix}", shape, pictures(50, 96, 128)))
     video, audio = streams["video"], streams["audio"]
-    assert (video["codec_name"], video["pix_fmt"], audio["codec_name"]) == ("h264", "yuv420p", "aac")
+    assert (video["codec_name"], video["pix_fmt"]) == ("h264", "yuv420p")
+    assert audio["codec_name"] == ("pcm_s16le" if suffix == ".avi" else "aac")
     assert (video["width"], video["height"], int(video["nb_read_frames"])) == (128, 96, 50)
-    if suffix != ".mkv":  # matroska has no rate of its own, only milliseconds
+    if suffix != ".mkv":  # matroska has no rate of its own, only milliseconds, and no count
         assert Fraction(video["r_frame_rate"]) == fps
+        assert int(video["nb_frames"]) == 50  # in AVI, where frames that wait for later ones move all of them
     assert (audio["sample_rate"], audio["channels"]) == ("44100", 2)
     if suffix in (".mp4", ".mov"):
         assert {video[tag] for tag in ("color_space", "color_transfer", "color_primaries")} == {"bt709"}

@@ -1,8 +1,11 @@
 """A device that runs out of memory anywhere but in the generator (test_generate.py): the run begins again, smaller."""
 
+import errno
+import threading
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -166,6 +169,53 @@ def test_memory_that_the_host_lacks_is_no_bug(
     assert not listener.lines, "smaller batches do not help"
     assert caught.value.exit_code == 7
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "models.face_detector.Path.read_bytes",
+        "models.weights.open_archive",
+        "stills.Path.open",
+        "encode.os.open",
+        "video_info.open_container",
+    ],
+)
+def test_files_that_the_host_has_no_room_to_open_are_no_fault_of_theirs(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    config = config_of(tmp_path, checkpoint)
+
+    def short(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"gpu_lipsync.{place}", short)
+        with pytest.raises(DeviceMemoryError, match="short of memory, threads or open files"):
+            run(config)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("n_started", range(3))
+def test_threads_that_the_host_has_not_are_no_bug(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_started: int
+) -> None:
+    config = config_of(tmp_path, checkpoint)
+    run(config, Listener())  # what starts threads for good has done so
+    start, left = threading.Thread.start, count(n_started, -1)
+
+    def few(thread: threading.Thread) -> None:
+        if next(left) <= 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = config.outfile.stat()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", few)
+        with pytest.raises(DeviceMemoryError, match="can't start new thread") as caught:
+            run(config)
+    assert caught.value.exit_code == 7
+    assert config.outfile.stat() == before and len(list(config.outfile.parent.iterdir())) == 1
 
 
 @pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])

@@ -212,3 +212,16 @@ def test_lips_are_asked_about_where_the_sound_tells() -> None:
     assert found == {"lips_together": [pytest.approx(0.03)], "open_vowels": [pytest.approx(0.3)]}
     assert openings_at(sounds, opening[:1], [0], fps=10.0) == {"lips_together": [], "open_vowels": []}
     assert telling_sounds([(0.0, "aɪ")], end=0.5) == [(0.0, 0.5, "open_vowels")]  # the last ends with the sound
+
+
+def test_an_open_mouth_has_a_lower_lip_where_a_smile_has_drawn_it_out() -> None:
+    opened = speaking(torch.tensor([1.0]))[0]
+    corners = sample_faces(1).corners[0] * 96 / CROP_PX
+    half, middle, line = (float(x) for x in ((corners[1, 0] - corners[0, 0]) / 2, *corners.mean(dim=0)))
+    columns = slice(round(middle) - 4, round(middle) + 5)
+    met, _ = edges_at(shut(sample_faces(1)).lips, torch.zeros(1, 1, 1))
+    edge = line + (float(met) + (1 - UPPER_SHARE) * 0.7) * half  # where the drawn mouth ends
+    lip = opened[:, round(edge + 0.08 * half) : round(edge + 0.24 * half), columns].mean(dim=(1, 2))
+    chin = opened[:, round(edge + 0.55 * half) : round(edge + 0.9 * half), columns].mean(dim=(1, 2))
+    redder = float((lip[0] / lip[1]) / (chin[0] / chin[1]))
+    assert redder > 1.15  # lips over skin, red over green: 1.3 by the drawing, some of it the picture's light

@@ -1,15 +1,17 @@
 """Clips as users have them: without colour tags, turned in other ways than MP4's, slow, fast, bare, tiny, in tiles."""
 
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import torch
 from av.stream import Disposition
-from PIL import Image
+from PIL import ExifTags, Image
 
 from gpu_lipsync.colours import Colours
 from gpu_lipsync.config import FrameConfig
@@ -167,3 +169,34 @@ def test_a_tiny_face_is_the_file_s_fault(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", size=(16, 16))
     with pytest.raises(MediaError, match="16x16"):
         open_video(path, FrameConfig())
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png"])
+def test_of_an_animation_that_is_shown_still_a_line_tells(tmp_path: Path, suffix: str) -> None:
+    pictures = [Image.fromarray(gradient(i, 96, 128)) for i in range(3)]
+    pictures[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pictures[1:])
+    with open_video(tmp_path / f"a{suffix}", FrameConfig()) as video:
+        assert video.n_frames == 1 and ["animation (3 pictures)" in note for note in video.notes] == [True]
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mov"])
+def test_frames_of_cameras_that_carry_exif_are_frames(tmp_path: Path, suffix: str) -> None:
+    """PyAV 18.1 raises ValueError where a frame has what it has no name for."""
+    exif, jpeg = Image.Exif(), BytesIO()
+    exif[ExifTags.Base.Make] = "a camera"
+    Image.fromarray(gradient(0, 96, 128)).save(jpeg, "JPEG", exif=exif)
+    with av.open(str(tmp_path / f"a{suffix}"), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuvj420p"
+        for i in range(5):
+            packet = av.Packet(jpeg.getvalue())
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), True
+            packet.pts = packet.dts = i
+            container.mux(packet)
+    with open_video(tmp_path / f"a{suffix}", FrameConfig()) as video:
+        frames = torch.cat([batch for _, batch in video.batches(range(5), 5)])
+    expected = torch.from_numpy(gradient(0, 96, 128)).permute(2, 0, 1)
+    assert len(frames) == 5
+    assert (
+        frames.float() - expected
+    ).abs().mean() < 3  # levels: JPEG at Pillow's quality of 75, and the planes' rounding

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.tools.constants import constant
 from gpu_lipsync.tools.looks import Looks
+from gpu_lipsync.tools.lower_lip import lower_lip
 
 CROP_PX = 128
 UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
@@ -108,6 +109,7 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor, bare: 
     source = centre[:, None, None] + u[..., None] * half[:, None, None] + v_source[..., None] * down[:, None, None]
     line = LIP_LINE * (closing / 0.1).clamp(0, 1) * torch.exp(-(((v - together) / 0.045) ** 2)) * arch**0.3
     skin = sample(faces.crops, source) * (1 - line[:, None])
+    skin = skin * lower_lip(skin, _skin_colour(faces.crops, centre), below=v - lower, arch=arch, gap=gap)
     light = _light(faces.crops if bare is None else bare, centre)
     inside = _inside(v, u, at_rest, edges=(upper, lower), mouth=mouth, looks=looks, light=light)
     into, out_of = ((v - upper) * width_px + 0.5).clamp(0, 1), ((lower - v) * width_px + 0.5).clamp(0, 1)
@@ -179,10 +181,15 @@ def _source_height(
     return torch.where(v < (edges[0] + edges[1]) / 2, upper_source, lower_source)
 
 
+def _skin_colour(crops: Tensor, centre: Tensor) -> Tensor:
+    """Colour (N, 3, 1, 1) of the cheeks and the chin."""
+    around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
+    return sample(crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
+
+
 def _light(crops: Tensor, centre: Tensor) -> Tensor:
     """Colour (N, 3, 1, 1) of what is lit as the skin is, half as colourful."""
-    around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
-    light = sample(crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
+    light = _skin_colour(crops, centre)
     return torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
 
 
