@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from gpu_lipsync.config import require_device_name
 from gpu_lipsync.errors import ConfigError, DeviceMemoryError, is_shortage, shortage
-from gpu_lipsync.threads import team_is_lost
 
 
 def resolve_device(name: str) -> torch.device:
@@ -128,38 +126,6 @@ def current_context(device: torch.device) -> Iterator[int]:
     with torch.cuda.device(device):
         torch.zeros(1, device=device)  # a kernel: before one has run there may be no context on this thread
         yield torch.cuda.current_device()
-
-
-_borrowers: list[int] = []
-_borrowing = threading.Lock()
-
-
-@contextmanager
-def cores_given_back() -> Iterator[None]:
-    """Let threads be kept to one core within, and leave PyTorch's number of them to the process as it was.
-
-    A host program's threads that use PyTorch for the first time would else find one for ever. Within, the calling
-    thread has them all (but for one that was forked off one with threads), and others that are new have one. Runs at
-    once share the number of the first.
-    """
-    with _borrowing:
-        n_threads = _borrowers[0] if _borrowers else torch.get_num_threads()
-        if torch.get_num_threads() != n_threads:  # a thread that is new while another's run goes on
-            torch.set_num_threads(n_threads)
-        _borrowers.append(n_threads)
-    if team_is_lost():
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _borrowing:
-            _borrowers.pop()
-            if not _borrowers:
-                # In a thread of its own, since it is for new ones and would be this one's number, too.
-                restoring = threading.Thread(target=torch.set_num_threads, args=(n_threads,))
-                with suppress(RuntimeError):  # no thread to be had; what the run has made is worth more
-                    restoring.start()
-                    restoring.join()
 
 
 _idle_streams: defaultdict[int, list[torch.cuda.Stream]] = defaultdict(list)

@@ -7,10 +7,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, place_blend, usable_mouths
+from gpu_lipsync.cores import map_on_cores
 from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.mouth_shift import NO_MOVE, Move, fitting_move
 from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
-from gpu_lipsync.threads import map_on_cores
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache

@@ -13,10 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gpu_lipsync.cores import map_on_cores
 from gpu_lipsync.ops import device_constant, upload
 from gpu_lipsync.ops.yuv420 import Window, picture_size, read_rgb, reduced_rgb, sampled_rgb, write_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
-from gpu_lipsync.threads import map_on_cores
 
 
 class Part(Protocol):

@@ -15,8 +15,8 @@ from torch import Tensor
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.containers import require_inputs
+from gpu_lipsync.cores import cores_given_back, use_one_core
 from gpu_lipsync.device import (
-    cores_given_back,
     is_lack_of_memory,
     lack_of_memory_named,
     network_dtype,
@@ -33,7 +33,7 @@ from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.sound_file import Sound, read_sound
 from gpu_lipsync.streams import StreamShape
-from gpu_lipsync.threads import Later, use_one_core
+from gpu_lipsync.threads import Later
 from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video

@@ -1,4 +1,4 @@
-"""What runs beside the caller: loading, decode ahead of the network, encode behind it, on a CPU the parts of a batch.
+"""What runs beside the caller: loading, decode ahead of the network, encode behind it.
 
 Queues are bounded. An error in a thread surfaces in the caller; leaving early, by an error or Ctrl-C, stops the thread
 that decodes or encodes and waits for it, and for the one that loads. A leaf: imports nothing of ours.
@@ -6,19 +6,13 @@ that decodes or encodes and waits for it, and for the one that loads. A leaf: im
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Generic, TypeVar, cast
 
-import torch
-
 T = TypeVar("T")
-R = TypeVar("R")
 
 _POLL_S = 0.1  # how soon a blocked thread notices that it is to stop
 
@@ -30,16 +24,6 @@ class _End:
 @dataclass(frozen=True)
 class _Failure:
     error: BaseException
-
-
-def use_one_core() -> None:
-    """Keep the operations of the calling thread on its own core; those of threads already at work stay as they are.
-
-    For threads that run beside others: an operation split over cores waits for the busiest of them. PyTorch takes the
-    number over for all threads that have not used it yet: `device.cores_given_back` undoes that.
-    """
-    torch.get_num_threads()  # settles the number for this thread: else its first operation would take the process's
-    torch.set_num_threads(1)
 
 
 def prefetch(
@@ -199,52 +183,3 @@ def _put(target: queue.Queue, item: object, stop: threading.Event) -> bool:
         except queue.Full:
             continue
     return False
-
-
-def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Apply `function` to each item, each on one CPU core, in the caller's inference mode; results in order.
-
-    Splitting every operation over the cores instead makes all of them wait for the slowest at each: a generator of
-    sixty layers is a third slower that way where an encoder runs beside it.
-    """
-    parts, n_threads = list(items), torch.get_num_threads()
-    if n_threads == 1 or len(parts) == 1:
-        return [function(part) for part in parts]
-    inference = torch.is_inference_mode_enabled()
-
-    def alone(part: T) -> R:
-        with torch.inference_mode(inference):  # modes are each thread's own
-            return function(part)
-
-    return list(_cores(n_threads).map(alone, parts))
-
-
-@lru_cache(maxsize=1)
-def _cores(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, "core", initializer=use_one_core)
-
-
-class _Team(threading.local):
-    used = False  # whether operations of this thread have been split over OpenMP's threads
-    lost = False  # whether those were left behind in the process that this one was forked from
-
-
-_team = _Team()
-
-
-def team_is_lost() -> bool:
-    """Whether the calling thread would wait for threads for ever that its process does not have.
-
-    OpenMP keeps the threads that work for a thread, and a fork copies that one alone. Told to work alone it does not
-    ask for them.
-    """
-    _team.used = True
-    return _team.lost
-
-
-def _forget_threads() -> None:
-    _cores.cache_clear()  # a child has the pool, but not its threads
-    _team.lost = _team.lost or _team.used
-
-
-os.register_at_fork(after_in_child=_forget_threads)

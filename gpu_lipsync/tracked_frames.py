@@ -10,11 +10,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from gpu_lipsync.cores import use_one_core
 from gpu_lipsync.device import arrived, staged
 from gpu_lipsync.ops import upload
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import Pose
-from gpu_lipsync.threads import prefetch, use_one_core
+from gpu_lipsync.threads import prefetch
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video

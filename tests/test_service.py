@@ -20,9 +20,9 @@ import gpu_lipsync.pipeline
 from gpu_lipsync import run
 from gpu_lipsync.cli import main
 from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.cores import use_one_core
 from gpu_lipsync.errors import EncodeError, FaceNotFoundError, LipSyncError
 from gpu_lipsync.own_process import threads_that_sleep
-from gpu_lipsync.threads import use_one_core
 from tests.clips import tone, write_clip, write_sound
 
 ROOT = Path(__file__).parent.parent
@@ -181,7 +181,7 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     """As a server's that ran once before it forked its workers."""
     program = """
 import os, signal, torch
-from gpu_lipsync.threads import map_on_cores
+from gpu_lipsync.cores import map_on_cores
 torch.set_num_threads(2)
 assert map_on_cores(abs, [-1, -2, -3]) == [1, 2, 3]
 child = os.fork()

@@ -1,0 +1,79 @@
+"""Threads share cores within a run and for a batch's parts; the host program's are as many before as after."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from gpu_lipsync.cores import _cores, cores_given_back, map_on_cores, use_one_core
+
+
+@pytest.fixture
+def three_threads() -> Iterator[int]:
+    """As if there were three cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
+
+
+def of_new_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+def test_a_thread_new_to_pytorch_during_another_s_run_has_all_cores_in_its_own(three_threads: int) -> None:
+    """A worker of a server: what it found then was neither its run's number nor the process's."""
+    with ThreadPoolExecutor(1) as worker:
+
+        def own_run() -> int:
+            with cores_given_back():
+                return torch.get_num_threads()
+
+        with cores_given_back(), ThreadPoolExecutor(1, initializer=use_one_core) as decoding:
+            decoding.submit(int).result()
+            assert worker.submit(torch.get_num_threads).result() == 1
+        assert worker.submit(own_run).result() == three_threads
+        assert of_new_thread() == three_threads
+
+
+def test_parts_on_cores_leave_the_process_its_number(three_threads: int) -> None:
+    """Of the library's functions, outside a run."""
+    _cores.cache_clear()
+    assert map_on_cores(lambda _: torch.get_num_threads(), range(6)) == [1] * 6
+    assert of_new_thread() == torch.get_num_threads() == three_threads
+
+
+def test_where_a_part_fails_the_others_have_ended(three_threads: int) -> None:
+    """Some write into what the caller may begin again from."""
+    ended = []
+
+    def work(part: int) -> None:
+        if part == 0:
+            raise MemoryError
+        time.sleep(0.05)
+        ended.append(part)
+
+    with pytest.raises(MemoryError):
+        map_on_cores(work, range(3))
+    assert sorted(ended) == [1, 2]
+
+
+def test_a_pool_that_cannot_have_all_its_threads_says_so(three_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And waits for none of those that it got."""
+    _cores.cache_clear()
+    start, left = threading.Thread.start, iter([True, True, False])  # to read the number, and the first of three
+
+    def few(thread: threading.Thread) -> None:
+        if not next(left, True):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", few)
+        with pytest.raises(RuntimeError, match="new thread"):
+            map_on_cores(abs, [-1, -2, -3])
+    assert map_on_cores(abs, [-1, -2, -3]) == [1, 2, 3]
