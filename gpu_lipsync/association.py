@@ -41,6 +41,12 @@ class FaceFollower:
         """Whether a face is being followed, or was a few frames ago."""
         return self._last is not None
 
+    def followed(self, frame: int) -> tuple[int, Box] | None:
+        """The segment and the box of a frame, if it is the last in which the face was seen."""
+        if self._last is None or self._last[0] != frame:
+            return None
+        return self._n_segments, self._last[1]
+
     def agrees(self, frame: int, faces: Array) -> bool:
         """Whether `faces`, (n, 15), go on from the last ones so that no frame between needs a look."""
         if self._last is None:

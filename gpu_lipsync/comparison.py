@@ -16,7 +16,7 @@ from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
 from gpu_lipsync.faces import crop_faces, mask_moves, paste_faces
-from gpu_lipsync.models import CenterFace
+from gpu_lipsync.models import CenterFace, load_face_mesh
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video
 
@@ -124,7 +124,7 @@ def _tracked(
     outputs = next(timeline.passes())
     outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
     sources = range(timeline.source[outputs[0]], timeline.source[outputs[-1]] + 1)
-    tracker = FaceTracker(detector, FaceConfig(), fps=float(video.source_fps))
+    tracker = FaceTracker(detector, FaceConfig(), mesh=load_face_mesh(video.device), fps=float(video.source_fps))
     for _, frames in video.batches(sources, BATCH):
         tracker.push(frames)
     tracker.finish()

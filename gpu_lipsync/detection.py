@@ -139,6 +139,10 @@ class DetectionStream:
             seen += self._look_closer(part, faces, fine=fine)
         return seen
 
+    def held(self, frame: int) -> Tensor:
+        """One of the frames still held, (1, ...)."""
+        return self._gather(range(frame, frame + 1))
+
     def release(self, frame: int) -> None:
         """Let go of the frames before this one."""
         while self._held and self._held[0][0] + len(self._held[0][1]) <= frame:

@@ -1,4 +1,4 @@
-"""How open mouths are, by landmarks: the judge's eye for source and generated faces alike.
+"""Faces by landmarks: where their mouths are, and how open; for source and generated faces alike.
 
 A context is a face seen upright and square with its surroundings, as the landmark network wants it, laid by parts of
 the face that no jaw moves. A generated face is put into the source's context, so both are seen the same way.
@@ -12,14 +12,18 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.models.face_mesh import MESH_PX, FaceMesh
+from gpu_lipsync.ops import upload
 
 # Landmark numbers of the face mesh.
 UPPER_LIP, LOWER_LIP = 13, 14  # the lips' inner edges, in the middle
+UPPER_EDGE, LOWER_EDGE = 0, 17  # their outer edges there
+MOUTH_CORNERS = (78, 308)
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
 FOREHEAD, NOSE_BASE = 10, 2
 RIGHT_CHEEK, LEFT_CHEEK = 234, 454
 SURROUNDINGS = 1.5  # of a face's size: what the network was trained to see
 TALL = 1.6  # a face's height over that from its nose's base up
+AT_A_TIME = 16  # frames: as floats they take twelve times a picture's room
 GENERATED_ROWS = 0.5  # from here down, as part of the face's height, a mouth is the generator's
 
 
@@ -69,7 +73,7 @@ def find_contexts(frames: Tensor, boxes: Tensor, mesh: FaceMesh) -> Contexts:
         boxes: (N, 4) x1 y1 x2 y2, pixels, any device.
         mesh: the landmark network, on the frames' device.
     """
-    boxes = boxes.to(frames.device, torch.float32)
+    boxes = boxes.float() if boxes.device == frames.device else upload(boxes.float(), frames.device)
     corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
     side = SURROUNDINGS * size.amax(dim=1)
     plain = _placed(corner + size / 2, torch.stack((side, torch.zeros_like(side)), dim=1))
@@ -78,6 +82,23 @@ def find_contexts(frames: Tensor, boxes: Tensor, mesh: FaceMesh) -> Contexts:
     to_face = torch.cat((upright[:, :, :2], upright[:, :, 2:] - corner[:, :, None]), dim=2) / size[:, :, None]
     images = (_view(frames, upright) * 255).round().to(torch.uint8)
     return Contexts(images, to_face)
+
+
+def find_landmarks(frames: Tensor, boxes: Tensor, mesh: FaceMesh) -> Tensor:
+    """Landmarks (N, 468, 3): x and y as parts of the box, from (0, 0) to (1, 1), depth in pixels of the network's view.
+
+    Args:
+        frames: (N, 3, H, W) uint8 RGB.
+        boxes: (N, 4) x1 y1 x2 y2, pixels.
+        mesh: the landmark network, on the frames' device.
+    """
+    found = []
+    for frame, box in zip(frames.split(AT_A_TIME), boxes.split(AT_A_TIME), strict=True):
+        contexts = find_contexts(frame, box, mesh)
+        seen = mesh(contexts.images.float() / 255)
+        x_y = torch.cat((seen[..., :2], torch.ones_like(seen[..., :1])), dim=2) @ contexts.to_face.transpose(1, 2)
+        found.append(torch.cat((x_y, seen[..., 2:]), dim=2))
+    return torch.cat(found)
 
 
 def lips_apart(landmarks: Tensor) -> Tensor:
@@ -127,6 +148,7 @@ def _pixels(device: torch.device) -> Tensor:
 
 def _view(frames: Tensor, maps: Tensor) -> Tensor:
     """Frames seen through maps (N, 2, 3) from context pixels: (N, 3, 192, 192) float in [0, 1]."""
-    size = torch.tensor(frames.shape[:1:-1], device=frames.device)  # width, height
-    at = (_pixels(frames.device) @ maps.transpose(1, 2)[:, None]) / size * 2 - 1
+    height, width = frames.shape[2:]
+    x, y = (_pixels(frames.device) @ maps.transpose(1, 2)[:, None]).unbind(dim=3)
+    at = torch.stack((x / width, y / height), dim=3) * 2 - 1
     return F.grid_sample(frames.float() / 255, at, align_corners=False, padding_mode="border").clamp(0, 1)

@@ -8,16 +8,12 @@ mask goes along, and what lies under it of the generated face with it.
 
 from __future__ import annotations
 
-import math
-
 from gpu_lipsync.blend_kernels import Placement
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 
-CENTRED = 0.04  # of the box's width: as far as faces that look into the camera have their mouths beside the middle
-TURNED = 0.10  # of the box's width: from there on the mask lies on the mouth; between, it gets there gradually
 AT_MOST = 0.25  # of the box's width: a mouth seen farther aside is a mistake
-AT_MOST_DOWN = 0.12  # of the box's height, and up: likewise
+AT_MOST_DOWN = 0.15  # of the box's height, and up: likewise
 HOLD_PX = 0.75  # a shift changes when the one wanted is farther than this from it
 
 Shift = tuple[int, int]  # right and down, in pixels of the generated face
@@ -37,12 +33,11 @@ class MouthShifts:
 
         Args:
             box: x1 y1 x2 y2, as it is cut out.
-            mouth: its middle, between the corners, x y on the same scale.
+            mouth: its middle, x y on the same scale.
             segment: number of the scene's part that the face is followed in; what was before it does not count.
         """
         aside = (mouth[0] - (box[0] + box[2]) / 2) / (box[2] - box[0])
-        gradual = max(0.0, abs(aside) - CENTRED) * TURNED / (TURNED - CENTRED)
-        right = math.copysign(min(abs(aside), gradual, AT_MOST), aside) * FACE_SIZE
+        right = min(max(aside, -AT_MOST), AT_MOST) * FACE_SIZE
         below = (mouth[1] - box[1]) / (box[3] - box[1]) - CENTRE_DOWN
         down = min(max(below, -AT_MOST_DOWN), AT_MOST_DOWN) * FACE_SIZE
         anew, self._segment = segment != self._segment, segment

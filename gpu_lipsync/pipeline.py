@@ -26,7 +26,7 @@ from gpu_lipsync.device import (
 from gpu_lipsync.encode import open_writer
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.models import CenterFace, Wav2Lip, load_face_detector, load_wav2lip
+from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, Silent
 from gpu_lipsync.report import Report
@@ -97,6 +97,7 @@ class _Clip:
     mel: Tensor
     pauses: Sequence[float] | None
     detector: CenterFace | None
+    mesh: FaceMesh | None
     generator: Later[Wav2Lip]
 
 
@@ -112,9 +113,10 @@ def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], re
             pauses = rest_weights(loudness, fps=video.fps, threshold=config.silence_threshold)
     with report.timed("models"):
         detector = load_detector(config, video.device)
+        mesh = None if detector is None else load_face_mesh(video.device)
         if video.device.type == "cuda":
             generator.get()  # before any frames: batches become smaller where memory is short, weights do not
-    return _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, generator=generator)
+    return _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, mesh=mesh, generator=generator)
 
 
 def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> bool:
@@ -142,14 +144,15 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
     faces = config.faces
     if report.batch_size < batch_size(config, video):  # begun again: detection has to do with less memory, too
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
-    tracker = FaceTracker(clip.detector, faces, fps=float(video.source_fps), layout=video.layout)
+    fps, layout = float(video.source_fps), video.layout
+    tracker = FaceTracker(clip.detector, faces, mesh=clip.mesh, fps=fps, layout=layout)
     renderer = MouthRenderer(
         lambda mel, faces, *, window: clip.generator.get()(mel, faces, window=window),
         config.blend,
         report,
         observer,
         rest_weights=clip.pauses,
-        layout=video.layout,
+        layout=layout,
     )
     height, width = video.size
     shape = StreamShape(

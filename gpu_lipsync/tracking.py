@@ -18,7 +18,9 @@ from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
 from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
+from gpu_lipsync.mouth_finder import MouthFinder
 from gpu_lipsync.mouth_shift import MouthShifts, Shift
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
 from gpu_lipsync.silence import Pose
@@ -54,14 +56,23 @@ class FaceTracker:
     than one does. `n_ready` trails that by 0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a
     face is missed.
 
+    `boxes`, `shifts`, `poses` and `scenes` raise IndexError unless all that is asked for is ready.
+
     Attributes:
         frames_without_face: ready frames that have none.
     """
 
     def __init__(
-        self, detector: Detector | None, config: FaceConfig, *, fps: float = 25.0, layout: FrameLayout = RGB
+        self,
+        detector: Detector | None,
+        config: FaceConfig,
+        *,
+        mesh: FaceMesh | None = None,
+        fps: float = 25.0,
+        layout: FrameLayout = RGB,
     ) -> None:
-        """Of the clip `fps` is needed to turn seconds into frames, and how they lie in memory.
+        """Of the clip `fps` is needed to turn seconds into frames, and how they lie in memory. With landmarks of `mesh`
+        mouths are found as MouthFinder has it.
 
         Raises:
             ValueError: no detector, and the config gives no box.
@@ -74,7 +85,7 @@ class FaceTracker:
         self._frame_size = (0, 0)
         self._finished = False
         self._tracks: list[_Track] = []
-        self._mouth_shifts = MouthShifts()
+        self._mouths, self._mouth_shifts = MouthFinder(mesh, layout), MouthShifts()
         self._changed = 0.0  # the picture, up to the last frame that is ready
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
@@ -130,45 +141,26 @@ class FaceTracker:
             raise ConfigError(f"pads {self._config.pads} leave nothing of {self._lost_to_pads}")
 
     def boxes(self, start: int, stop: int) -> Tensor:
-        """Final boxes of source frames [start, stop), with pads.
-
-        Returns:
-            (stop - start, 4) int64 on the host: x1 y1 x2 y2 in pixels, end exclusive, inside the frame; zeros where
-            there is no face.
-
-        Raises:
-            IndexError: not all of them are ready.
+        """Final boxes of source frames [start, stop), with pads: (stop - start, 4) int64 on the host, x1 y1 x2 y2 in
+        pixels, end exclusive, inside the frame; zeros where there is no face.
         """
         boxes = [track.box for track in self._ready(start, stop)]
         return torch.tensor(boxes, dtype=torch.int64).reshape(-1, 4)
 
     def shifts(self, start: int, stop: int) -> Tensor:
-        """How far the mask has to go to lie on the mouth, in source frames [start, stop).
-
-        Returns:
-            (stop - start, 2) int64 on the host: to the right and down, in pixels of a 96 px face; 0 where there is no
-            face, and where the box is given.
-
-        Raises:
-            IndexError: not all of them are ready.
+        """How far the mask has to go to lie on the mouth in source frames [start, stop): (stop - start, 2) int64 on
+        the host, to the right and down, in pixels of a 96 px face; 0 where there is no face, or the box is given.
         """
         shifts = [track.shift for track in self._ready(start, stop)]
         return torch.tensor(shifts, dtype=torch.int64).reshape(-1, 2)
 
     def poses(self, start: int, stop: int) -> list[Pose | None]:
-        """How the head is held in source frames [start, stop); None where there is no face, or the box is given.
-
-        Raises:
-            IndexError: not all of them are ready.
-        """
+        """How the head is held in source frames [start, stop); None where there is no face, or the box is given."""
         return [track.pose for track in self._ready(start, stop)]
 
     def scenes(self, start: int, stop: int) -> list[int]:
         """In which stretch without a cut or a jump the face of source frames [start, stop) is; 0 where there is none,
         or where the box is given.
-
-        Raises:
-            IndexError: not all of them are ready.
         """
         return [track.scene for track in self._ready(start, stop)]
 
@@ -199,16 +191,23 @@ class FaceTracker:
         cuts = {frame for frame in (*between, sample) if is_cut(detections.changes, frame)}
         if between and (cuts or not self._follower.agrees(sample, faces)):
             for frame, seen in zip(between, detections.look(between), strict=True):
-                self._follower.feed(frame, seen, cut=frame in cuts)
-        self._follower.feed(sample, faces, cut=sample in cuts)
+                self._follow(frame, seen, detections.held(frame), cut=frame in cuts)
+        self._follow(sample, faces, detections.held(sample), cut=sample in cuts)
         self._last_sample = sample
+
+    def _follow(self, frame: int, faces: Array, held: Tensor, *, cut: bool) -> None:
+        self._follower.feed(frame, faces, cut=cut)
+        followed = self._follower.followed(frame)
+        if followed is not None:
+            self._mouths.look(held, *followed)
 
     def _place(self, frame: int) -> _Track:
         segment = self._follower.segments[frame]
         if not segment:
             self.frames_without_face += 1
             return _Track(NO_FACE)
-        (x1, y1, x2, y2), mouth = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
+        (x1, y1, x2, y2), seen = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
+        mouth = self._mouths.corrected(seen, (x2 - x1, y2 - y1), segment)
         top, bottom, left, right = self._config.pads
         box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
         width, height = box[2] - box[0], box[3] - box[1]

@@ -1,4 +1,4 @@
-"""The networks: the Wav2Lip generator, the face detector, and landmarks to judge mouths by."""
+"""The networks: the Wav2Lip generator, the face detector, and landmarks to find and judge mouths by."""
 
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh

@@ -1,4 +1,4 @@
-"""Face Mesh: 468 landmarks of a face, lips in and out among them; for judging mouths, not for making them.
+"""Face Mesh: 468 landmarks of a face, lips in and out among them; for finding and judging mouths, not for making them.
 
 A small residual network of depthwise convolutions sees one face, upright, with a quarter of its size around it.
 

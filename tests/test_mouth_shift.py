@@ -11,7 +11,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask, place_blend
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.faces import mask_moves, paste_faces
-from gpu_lipsync.models import load_face_detector
+from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.mouth_shift import MouthShifts, fitting_move
 from gpu_lipsync.tracking import FaceConfig, FaceTracker
 from gpu_lipsync.video import open_video
@@ -31,19 +31,15 @@ def shift_of(aside: float = 0.0, below: float = 0.0) -> tuple[int, int]:
     return MouthShifts().place(BOX, (MIDDLE[0] + 192 * aside, MIDDLE[1] + 240 * below), 1)
 
 
-def test_a_mouth_near_the_middle_leaves_the_mask_where_the_design_has_it() -> None:
-    assert [shift_of(aside) for aside in (-0.039, 0.0, 0.02, 0.039)] == [(0, 0)] * 4
-
-
 def test_a_mouth_beside_it_takes_the_mask_along_on_its_side() -> None:
-    asides = (-0.19, -0.07, 0.07, 0.1, 0.19)
-    assert [shift_of(aside) for aside in asides] == [(shift, 0) for shift in (-18, -5, 5, 10, 18)]
+    asides = (-0.19, -0.07, -0.02, 0.0, 0.004, 0.04, 0.19)
+    assert [shift_of(aside) for aside in asides] == [(shift, 0) for shift in (-18, -7, -2, 0, 0, 4, 18)]
     assert shift_of(9) == (24, 0) and shift_of(-9) == (-24, 0), "a quarter of the box at most"
 
 
 def test_a_mouth_below_it_takes_the_mask_down() -> None:
     assert [shift_of(below=below) for below in (-0.03, 0.01, 0.06, 0.1)] == [(0, -3), (0, 1), (0, 6), (0, 10)]
-    assert shift_of(below=0.5) == (0, 12) and shift_of(below=-0.5) == (0, -12), "an eighth of the box at most"
+    assert shift_of(below=0.5) == (0, 14) and shift_of(below=-0.5) == (0, -14), "a seventh of the box at most"
 
 
 def test_small_changes_do_not_move_it_and_another_scene_does() -> None:
@@ -133,7 +129,8 @@ def test_shifts_that_do_not_fit(shifts: Tensor, error: type[Exception], message:
 
 def tracked(path: Path, *, n_frames: int, config: FaceConfig | None = None) -> FaceTracker:
     with torch.inference_mode(), open_video(path, FrameConfig()) as video:
-        tracker = FaceTracker(load_face_detector(), config or FaceConfig(), fps=float(video.fps))
+        config = config or FaceConfig()
+        tracker = FaceTracker(load_face_detector(), config, mesh=load_face_mesh(), fps=float(video.fps))
         for _, frames in video.batches(range(n_frames), 8):
             tracker.push(frames)
         tracker.finish()
@@ -143,7 +140,7 @@ def tracked(path: Path, *, n_frames: int, config: FaceConfig | None = None) -> F
 def test_a_head_that_turns_takes_its_mask_along(media: Path) -> None:
     """Looked at: into the camera until frame 30, turned to the picture's left with the mouth at its cheek at 37."""
     shifts = tracked(media / "video" / "sadtalker_woman_headmotion_mpeg4.mp4", n_frames=60).shifts(0, 60)
-    assert not shifts[:30, 0].any() and -19 <= int(shifts[37, 0]) <= -13
+    assert int(shifts[:30, 0].abs().max()) <= 3 and -19 <= int(shifts[37, 0]) <= -13
     assert int(shifts.diff(dim=0).abs().max()) <= 5, "it goes there in steps of a few pixels"
 
 

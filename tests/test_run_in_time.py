@@ -15,6 +15,7 @@ from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.models import FaceMesh
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import open_video
@@ -69,21 +70,23 @@ def test_what_is_known_of_faces_reaches_the_renderer(
     write_clip(slow, n_frames=5, fps=Fraction(2), size=face.shape[:2], picture=lambda *_: face)
     given: list[tuple[Tensor, ...]] = []
     rates: list[float] = []
+    meshes: list[FaceMesh | None] = []
     render, follow = MouthRenderer.render, FaceTracker.__init__
 
     def rendering(self: MouthRenderer, frames: Tensor, mel: Tensor, boxes: Tensor, *others: Any) -> Tensor:
         given.append((boxes, *others))
         return render(self, frames, mel, boxes, *others)
 
-    def following(self: FaceTracker, *arguments: Any, fps: float, **others: Any) -> None:
+    def following(self: FaceTracker, *arguments: Any, fps: float, mesh: FaceMesh | None, **others: Any) -> None:
         rates.append(fps)
-        follow(self, *arguments, fps=fps, **others)
+        meshes.append(mesh)
+        follow(self, *arguments, fps=fps, mesh=mesh, **others)
 
     monkeypatch.setattr(MouthRenderer, "render", rendering)
     monkeypatch.setattr(FaceTracker, "__init__", following)
     sound = write_sound(tmp_path / "a.wav", tone(1.0))
     run(LipSyncConfig(checkpoint_path=checkpoint, face=slow, audio=sound, outfile=tmp_path / "out.mp4"))
-    assert rates == [2.0]
+    assert rates == [2.0] and isinstance(meshes[0], FaceMesh)
     for boxes, shifts, scenes, poses in given:
         assert len(boxes) == len(shifts) == len(scenes) == len(poses)
         assert shifts.any() and all(scene == (0, 1) for scene in scenes) and all(poses)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.models import load_face_mesh
-from gpu_lipsync.tools.face_landmarks import UPPER_INNER, find_landmarks, lip_edges
+from gpu_lipsync.mouth_landmarks import find_landmarks
+from gpu_lipsync.tools.face_landmarks import UPPER_INNER, lip_edges
 from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.speech_tables import ARPABET, VISEMES

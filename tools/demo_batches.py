@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from gpu_lipsync.mouth_landmarks import LOWER_LIP, UPPER_LIP
+from gpu_lipsync.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 from gpu_lipsync.tools.draws import Draws
-from gpu_lipsync.tools.face_landmarks import MOUTH_CORNERS
 from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.picture_variety import (
     BOX,

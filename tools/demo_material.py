@@ -24,9 +24,10 @@ from torchaudio.functional import resample
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, log_mel, mel_windows
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh
+from gpu_lipsync.mouth_landmarks import find_landmarks
 from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOMAIN_STILLS, read_packaged, still_path
 from gpu_lipsync.tools.espeak import Espeak
-from gpu_lipsync.tools.face_landmarks import EYES, find_landmarks, lip_edges
+from gpu_lipsync.tools.face_landmarks import EYES, lip_edges
 from gpu_lipsync.tools.flite import VOICES, Flite
 from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence, seen_mouth
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, text_of

@@ -3,32 +3,13 @@
 import torch
 from torch import Tensor
 
-from gpu_lipsync.models.face_mesh import FaceMesh
-from gpu_lipsync.mouth_landmarks import find_contexts
+from gpu_lipsync.mouth_landmarks import MOUTH_CORNERS
 from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS
 
 # Landmark numbers of the face mesh, from the person's right to left.
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-MOUTH_CORNERS = (UPPER_INNER[0], UPPER_INNER[-1])
 EYES = ((33, 133), (362, 263))
-
-
-def find_landmarks(frames: Tensor, boxes: Tensor, mesh: FaceMesh) -> Tensor:
-    """Landmarks (N, 468, 3): x and y as parts of the box, from (0, 0) to (1, 1), depth in pixels of the network's view.
-
-    Args:
-        frames: (N, 3, H, W) uint8 RGB.
-        boxes: (N, 4) x1 y1 x2 y2, pixels.
-        mesh: the landmark network.
-    """
-    found = []
-    for frame, box in zip(frames.split(16), boxes.split(16), strict=True):
-        contexts = find_contexts(frame, box, mesh)
-        seen = mesh(contexts.images.float() / 255)
-        x_y = torch.cat((seen[..., :2], torch.ones_like(seen[..., :1])), dim=2) @ contexts.to_face.transpose(1, 2)
-        found.append(torch.cat((x_y, seen[..., 2:]), dim=2))
-    return torch.cat(found)
 
 
 def lip_edges(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,95 @@
+"""Where mouths are: against what was read off enlarged pictures by eye."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gpu_lipsync import mouth_finder
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.models import FaceMesh, load_face_detector, load_face_mesh
+from gpu_lipsync.mouth_finder import LOOKS, MouthFinder
+from gpu_lipsync.mouth_landmarks import MOUTH_CORNERS, find_landmarks
+from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.video import open_video
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
+# Pixels: the middle between the corners, and between the upper lip's upper edge and the lower lip's lower one.
+SEEN = {
+    "more/grid_s1_bbie8n.mpg": (10, 158.5, 220.0),
+    "more/grid_s26_bgbsza.mpg": (10, 161.0, 208.0),  # under a moustache
+    "image/goatee_mic_still.png": (0, 411.5, 423.0),
+    "video/liveportrait_s18_woman_still_closedmouth.mp4": (10, 801.0, 330.0),  # turned aside
+}
+
+
+def mouth_of(path: Path, frame: int, mesh: FaceMesh | None, *, planes: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A frame's mouth in pixels, and its box's width and height."""
+    with torch.inference_mode(), open_video(path, FrameConfig(), torch.device("cpu"), as_decoded=planes) as video:
+        config = FaceConfig(pads=(0, 0, 0, 0))
+        fps, layout = float(video.source_fps), video.layout
+        tracker = FaceTracker(load_face_detector(), config, mesh=mesh, fps=fps, layout=layout)
+        for _, frames in video.batches(range(min(20, video.n_frames)), 8):
+            tracker.push(frames)
+        tracker.finish()
+    x1, y1, x2, y2 = tracker.boxes(frame, frame + 1)[0].tolist()
+    pose = tracker.poses(frame, frame + 1)[0]
+    assert pose is not None
+    size = np.array([x2 - x1, y2 - y1])
+    return np.array([x1, y1]) + np.array([pose.x, pose.y]) * size / 96, size
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_mouths_are_where_they_are_seen(media: Path, name: str) -> None:
+    frame, *seen = SEEN[name]
+    found, size = mouth_of(media / name, frame, load_face_mesh())
+    assert np.abs((found - seen) / size).max() < 0.025  # of the box: lips' edges are soft, and heads move in 20 frames
+    by_detector, _ = mouth_of(media / name, frame, None)
+    assert ((seen - by_detector) / size)[1] > 0.03, "or there would be nothing to put right"
+
+
+def test_the_sample_s_mouth_is_where_it_is_seen() -> None:
+    found, size = mouth_of(SAMPLE, 0, load_face_mesh())
+    assert np.abs((found - (253.5, 276.0)) / size).max() < 0.025  # as above
+    as_planes, _ = mouth_of(SAMPLE, 0, load_face_mesh(), planes=True)
+    assert np.abs((as_planes - found) / size).max() < 0.005  # other rounding of colours
+
+
+def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A face of 100 x 200 at (50, 100), its mouth by the detector at half its width and 0.65 of its height."""
+    places = iter([(0.52, 0.70), (0.54, 0.68), (0.9, 0.7), (0.5, 0.65)])
+
+    def found(frames: Tensor, boxes: Tensor, mesh: object) -> Tensor:
+        assert frames.shape[2:] == (300, 300) and boxes.tolist() == [[50, 100, 150, 300]]
+        x, y = next(places)
+        points = torch.zeros(1, 468, 3)
+        points[0, MOUTH_CORNERS, 0] = torch.tensor([x - 0.2, x + 0.2])
+        points[0, (0, 17), 1] = torch.tensor([y - 0.05, y + 0.05])
+        return points
+
+    monkeypatch.setattr(mouth_finder, "find_landmarks", found)
+    finder = MouthFinder(load_face_mesh())
+    frame, box = torch.zeros(1, 3, 300, 300, dtype=torch.uint8), np.array([100.0, 200, 100, 200, 100, 230])
+    for _ in range(LOOKS + 2):
+        finder.look(frame, 1, box)
+    assert len(list(places)) == 1, "no more than needed"
+    assert finder.corrected((10.0, 20.0), (100, 200), 1) == pytest.approx((13.0, 28.0))  # not what is too far off
+    assert finder.corrected((10.0, 20.0), (100, 200), 2) == (10.0, 20.0)
+
+
+def test_without_landmarks_mouths_are_the_detector_s() -> None:
+    finder = MouthFinder(None)
+    finder.look(torch.zeros(1, 3, 300, 300, dtype=torch.uint8), 1, np.array([100.0, 200, 100, 200, 100, 230]))
+    assert finder.corrected((10.0, 20.0), (100, 200), 1) == (10.0, 20.0)
+
+
+def test_landmarks_are_found_on_the_device_without_a_look_at_them() -> None:
+    """On fake CUDA tensors, where a tensor left on the host or a look at a value would raise."""
+    with FakeTensorMode():
+        with torch.device("cuda"):
+            mesh, frames = FaceMesh(), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
+        points = find_landmarks(frames, torch.tensor([[50.0, 100, 150, 300]]), mesh)
+        assert points.shape == (1, 468, 3) and points.device.type == "cuda"
