@@ -74,7 +74,7 @@ def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
         leave_folder_that_is_gone(config)
         gc.disable()  # to look through a million objects that all stay takes a tenth of a second
         warnings.simplefilter("ignore")  # libraries' own; what a user should know is said in a line of ours
-    begin_context(config.device)
+        begin_context(config.device)
     # An import that an exception ends leaves half a NumPy: torch goes on with it, and crashes later.
     with stops.held(), threads_that_sleep():
         if own_process:

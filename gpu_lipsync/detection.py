@@ -20,6 +20,7 @@ from gpu_lipsync.scene_cuts import LOOK_AHEAD, SAMPLES, SceneChanges
 
 _LONGEST_STRIDE = 1 << 30  # no clip is longer, and offsets in it fit their integers
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
+SMALL = 0.1  # of the frame's longer side: a face of this height is seen without, too (from a fifteenth on)
 CUDA_HELD_BYTES = 256 << 20
 CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
 
@@ -85,6 +86,7 @@ class DetectionStream:
         self._batch_size = batch_size
         self._layout = layout
         self._fine = False  # the face is small: look at FINE_SIDE_PX from the start
+        self._size = (0, 0)
         self._scenes = SceneChanges()
         self._new_changes: list[Tensor] = []
         self._held: deque[tuple[int, Tensor]] = deque()  # number of the first, frames
@@ -94,6 +96,7 @@ class DetectionStream:
     def push(self, frames: Tensor) -> None:
         """Take frames (B, ...) uint8; detect when a batch is full."""
         first, self.n_pushed = self.n_pushed, self.n_pushed + len(frames)
+        self._size = self._layout.size(frames)
         self._held.append((first, frames))
         self._new_changes.append(self._scenes.update(self._layout.sampled(frames, SAMPLES)))
         batch_size = min(self._batch_size, self._most_at_once(frames))
@@ -176,20 +179,29 @@ class DetectionStream:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _look_closer(self, frames: range, faces: list[Array], *, fine: bool) -> list[Array]:
-        """Look again at full resolution where a fast look found nothing, and keep to it while that finds a face.
+        """Look again at full resolution where a fast look found nothing, and keep to it while that finds a small face.
 
         `fine` is how these frames were looked at: by now others may be due to be looked at in another way.
         """
         if fine:
-            self._fine = any(len(seen) for seen in faces)
+            self._fine = any(self._small(seen) for seen in faces)
         if fine or self._detector.long_side_px >= FINE_SIDE_PX:
             return faces
         for i, frame in enumerate(frames):
-            if not (faces[i][:, 4] > FACE_SCORE).any():
-                one = self._candidates(range(frame, frame + 1), fine=True)
-                faces[i] = _vote(HostCopy(one).wait())[0]
-                self._fine = self._fine or bool((faces[i][:, 4] > FACE_SCORE).any())
+            if not _likely(faces[i]).any():
+                one = _vote(HostCopy(self._candidates(range(frame, frame + 1), fine=True)).wait())[0]
+                # A track goes on with what is hardly likely, too: not taken away unless there is better.
+                faces[i] = one if _likely(one).any() or not len(faces[i]) else faces[i]
+                self._fine = self._fine or self._small(one[_likely(one)])
         return faces
+
+    def _small(self, faces: Array) -> bool:
+        """Whether there are faces (n, 15), the largest so small that a fast look is likely to miss it."""
+        return bool(len(faces)) and float((faces[:, 3] - faces[:, 1]).max()) < SMALL * max(self._size)
+
+
+def _likely(faces: Array) -> NDArray[np.bool_]:
+    return faces[:, 4] > FACE_SCORE
 
 
 def _vote(candidates: Tensor) -> list[Array]:

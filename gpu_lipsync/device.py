@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import torch
@@ -48,6 +48,18 @@ def _require_kernels(capability: tuple[int, int], compiled: list[str]) -> None:
             f"PyTorch has no kernels for a GPU of compute capability {major}.{minor} (but {' '.join(compiled)}); "
             "use --device cpu, or install a build that has"
         )
+
+
+@contextmanager
+def own_modes(device: torch.device) -> Iterator[None]:
+    """Inference, and nothing of what a host program may have set for this thread: a default device, autocast."""
+    with ExitStack() as modes:
+        if torch.get_default_device().type != "cpu":  # else not entered: each operation would pass through it
+            modes.enter_context(torch.device("cpu"))
+        for kind in {"cpu", device.type}:
+            modes.enter_context(torch.autocast(kind, enabled=False))
+        modes.enter_context(torch.inference_mode())
+        yield
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import threading
 from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
 
 LAST_NUMBER = 2**31 - 1  # of a device, in the driver's int; a larger one would come out as another device
 
@@ -18,15 +20,21 @@ def begin_context(device: str) -> threading.Thread | None:
         device: as `--device` takes it.
 
     Returns:
-        The thread; None where no GPU is wanted.
+        The thread; None where no GPU is wanted, or PyTorch was built without CUDA: hundreds of MB for nothing.
 
     Reference: CUDA driver API, cuDevicePrimaryCtxRetain. What is retained is let go at the process's end.
     """
-    if device == "cpu":
+    if device == "cpu" or not _pytorch_has_cuda():
         return None
     thread = threading.Thread(target=_retain, args=(device,), name="cuda", daemon=True)
     thread.start()
     return thread
+
+
+def _pytorch_has_cuda() -> bool:
+    """By its files, since it is not imported yet."""
+    spec = find_spec("torch")
+    return spec is not None and spec.origin is not None and (Path(spec.origin).parent / "lib/libtorch_cuda.so").exists()
 
 
 def _retain(device: str) -> None:

@@ -21,6 +21,7 @@ from gpu_lipsync.device import (
     lack_of_memory_named,
     network_dtype,
     on_default_stream,
+    own_modes,
     resolve_device,
 )
 from gpu_lipsync.encode import open_writer
@@ -65,7 +66,7 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
         lack_of_memory_named(device),
         cores_given_back(),
         on_default_stream(device),
-        torch.inference_mode(),
+        own_modes(device),
         # Beside it the video is opened, sound is read, and on a CPU the first frames are decoded and looked at.
         Later(partial(load_generator, config, device), initializer=use_one_core) as generator,
         open_video(config.face, config.frames, device, as_decoded=True) as video,

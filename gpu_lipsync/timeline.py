@@ -66,8 +66,11 @@ def align(
         return Timeline((_on_screen(shown_at, Fraction(0)),) * n_outputs)
     if constant_rate:
         return Timeline(tuple(i % n for i in range(n_outputs)))
-    duration = shown_at[-1] + (1 / fps if last_s is None else last_s)
-    return Timeline(tuple(_on_screen(shown_at, (i / fps) % duration) for i in range(n_outputs)))
+    begin, end = max(shown_at[0], Fraction(0)), shown_at[-1] + (1 / fps if last_s is None else last_s)
+    moments = (i / fps for i in range(n_outputs))
+    # A late first frame is shown early, but once: it would hold still in every repetition.
+    played = (moment if moment < end else begin + (moment - begin) % (end - begin) for moment in moments)
+    return Timeline(tuple(_on_screen(shown_at, moment) for moment in played))
 
 
 def _on_screen(shown_at: tuple[Fraction, ...], moment: Fraction) -> int:

@@ -29,6 +29,7 @@ from gpu_lipsync.smoothing import BoxSmoother, Corners
 __all__ = ["FaceConfig", "FaceTracker", "track_faces"]
 
 MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the same
+MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that was beside it
 SIZE_WINDOW_S = 0.5
 
 Array = NDArray[np.float32]
@@ -94,7 +95,7 @@ class FaceTracker:
             )
         self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
         self._last_sample = -1
-        self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps))
+        self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps), memory=round(MEMORY_S * fps))
         self._smoother = BoxSmoother(half_window=config.half_window(fps), size_window=round(SIZE_WINDOW_S * fps))
 
     @property

@@ -150,6 +150,12 @@ def _open_zip(path: Path) -> Archive:
             raise ValueError("a zip file without PyTorch's data.pkl")
         tree = _RecordUnpickler(io.BytesIO(file.read(pickled))).load()
     folder = pickled.removesuffix("data.pkl")
+    if any(
+        entry.compress_type != zipfile.ZIP_STORED
+        for name, entry in entries.items()
+        if name.startswith(f"{folder}data/")
+    ):
+        raise ValueError("its tensors are compressed, as PyTorch does not write them; load and save it with torch")
 
     def find_storage(file: BinaryIO, key: str) -> int:
         # Read past zipfile: its CRC pass doubles the time, and PyTorch can write archives without CRCs.

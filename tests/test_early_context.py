@@ -1,6 +1,8 @@
 """The CUDA driver's head start: what is asked of it, and that its absence is nobody's business."""
 
 import ctypes
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +32,12 @@ class Driver:
         return 0
 
 
+@pytest.fixture
+def cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_lipsync.early_context._pytorch_has_cuda", lambda: True)
+
+
+@pytest.mark.usefixtures("cuda_build")
 @pytest.mark.parametrize(
     ("device", "n_devices", "calls"),
     [
@@ -57,6 +65,20 @@ def test_nothing_is_asked_where_the_cpu_is_wanted(monkeypatch: pytest.MonkeyPatc
     assert begin_context("cpu") is None
 
 
+def test_nothing_is_asked_for_a_pytorch_without_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torch" / "lib").mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.py").touch()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(cuInit=lambda _flags: 1))
+    spec = SimpleNamespace(origin=str(tmp_path / "torch" / "__init__.py"))
+    monkeypatch.setattr("gpu_lipsync.early_context.find_spec", lambda _name: spec)
+    assert begin_context("auto") is None
+    (tmp_path / "torch" / "lib" / "libtorch_cuda.so").touch()
+    thread = begin_context("auto")
+    assert thread is not None
+    thread.join()
+
+
+@pytest.mark.usefixtures("cuda_build")
 @pytest.mark.parametrize("error", [OSError("no libcuda.so.1"), AttributeError("no cuDevicePrimaryCtxRetain")])
 def test_without_a_driver_it_says_nothing(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -73,8 +95,9 @@ def test_without_a_driver_it_says_nothing(
 
 def test_on_this_machine() -> None:
     thread = begin_context("auto")
-    assert thread is not None
-    thread.join(timeout=60)
-    assert not thread.is_alive()
+    assert (thread is not None) == (torch.version.cuda is not None)
+    if thread is not None:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
     if torch.cuda.is_available():
         assert torch.zeros(1, device="cuda").item() == 0

@@ -161,6 +161,17 @@ assert torch.get_default_dtype() == torch.bfloat16
         assert (tmp_path / f"beside_{i}.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes(), way
 
 
+def test_a_host_program_s_modes_are_its_own_affair(checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("alone", "beside"):
+        config = LipSyncConfig(**settings(tmp_path, checkpoint, outfile=tmp_path / f"{name}.mp4", device="cpu"))
+        if name == "alone":
+            run(config)
+        else:
+            with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
+                run(config)
+    assert (tmp_path / "beside.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes()
+
+
 def test_the_command_runs_in_any_thread_and_leaves_the_process_as_it_was(checkpoint: Path, tmp_path: Path) -> None:
     flags = [word for key, value in settings(tmp_path, checkpoint).items() for word in (f"--{key}", str(value))]
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

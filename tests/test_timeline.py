@@ -45,6 +45,11 @@ def test_late_start_shows_the_first_frame_early() -> None:
     assert timeline.source == (0, 0, 0, 1, 2)
 
 
+def test_a_late_start_is_waited_for_once() -> None:
+    timeline = align(even(4, Fraction(8, 100)), fps=FPS, constant_rate=False, n_outputs=12)
+    assert timeline.source == (0, 0, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1)
+
+
 def test_frames_before_the_start_are_never_shown() -> None:
     timeline = align(even(6, Fraction(-8, 100)), fps=FPS, constant_rate=False, n_outputs=5)
     assert timeline.source == (2, 3, 4, 5, 2)

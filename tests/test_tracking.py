@@ -187,17 +187,6 @@ def test_cuts_are_cut_even_among_repeated_frames() -> None:
     assert tracker.n_cuts == 1
 
 
-def test_of_several_faces_the_largest_then_the_same() -> None:
-    grow = np.linspace(0.6, 1.6, 61)
-    script = [[(340.0, 200.0, 90 * k, 110 * k), FACE] for k in grow]  # the other outgrows the followed one
-    boxes, _ = track(script)
-    assert (boxes == PLACE).all()
-    gone = [faces if i < 31 else faces[:1] for i, faces in enumerate(script)]  # then it leaves: over to the other
-    boxes, tracker = track(gone)
-    assert (boxes[:31] == PLACE).all() and tracker.frames_without_face == 0
-    assert np.abs(centres(boxes)[31:] - [340, 200]).max() <= 1
-
-
 def test_the_size_holds_still() -> None:
     breathing = [1 + 0.06 * np.sin(i / 3) for i in range(151)]
     boxes, _ = track([[(200.0, 220.0, 100 * k, 130 * k)] for k in breathing])

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -163,6 +164,13 @@ def half_of(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
+def deflated(path: Path) -> None:
+    """As archivers pack anew what PyTorch only stores."""
+    with ZipFile(io.BytesIO(path.read_bytes())) as stored, ZipFile(path, "w", ZIP_DEFLATED) as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+
+
 BAD_FILES: dict[str, Callable[[Path], Any]] = {
     "missing": lambda path: None,
     "empty": lambda path: path.touch(),
@@ -176,6 +184,7 @@ BAD_FILES: dict[str, Callable[[Path], Any]] = {
         trained_like().state_dict() | {"output_block.1.bias": torch.ones(4)}, path
     ),
     "truncated": lambda path: (torch.save(trained_like().state_dict(), path), half_of(path)),
+    "compressed": lambda path: (torch.save(training_checkpoint(trained_like()), path), deflated(path)),
     "truncated, before PyTorch 1.6": lambda path: (
         torch.save(trained_like().state_dict(), path, _use_new_zipfile_serialization=False),
         half_of(path),

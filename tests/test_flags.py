@@ -1,0 +1,70 @@
+"""Flags that no other test follows to what they do in a run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync import LipSyncConfig, Report, run
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.video import open_video
+from tests.clips import gradient, tone, write_clip, write_sound
+
+
+def shown(path: Path) -> Tensor:
+    with open_video(path, FrameConfig(decoder="pyav")) as video:
+        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 16)]).float()
+
+
+@pytest.fixture
+def config(tmp_path: Path, checkpoint: Path) -> dict[str, Any]:
+    """A clip that moves, and a second of speech of which the latter half is thirty times as quiet."""
+    face = write_clip(tmp_path / "face.mp4", n_frames=30, size=(96, 128), picture=gradient)
+    loudness = np.repeat([1.0, 0.033], 8000)
+    sound = write_sound(tmp_path / "a.wav", tone(1.0) * loudness)
+    given: dict[str, Any] = {"checkpoint_path": checkpoint, "face": face, "audio": sound, "box": (16, 80, 16, 80)}
+    return given | {"outfile": tmp_path / "out.mp4", "device": "cpu", "crf": 4}
+
+
+def test_static_shows_the_first_frame_only(config: dict[str, Any]) -> None:
+    for static in (False, True):
+        run(LipSyncConfig(**config, static=static))
+        outside = shown(config["outfile"])[:, :, :, 90:]
+        assert (float((outside - outside[:1]).abs().mean((1, 2, 3)).max()) < 1) == static  # levels, of the codec
+
+
+@pytest.mark.parametrize(("given", "used"), [(1, 1), (3, 3), (128, 16)])
+def test_batches_are_at_most_as_large_as_asked_for(
+    config: dict[str, Any], given: int, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    write = "gpu_lipsync.encode.Writer.write"
+
+    def counted(_writer: object, frames: Tensor) -> None:
+        sizes.append(len(frames))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write, counted)
+        patched.setattr("gpu_lipsync.encode.Writer.finish", lambda *_: None)
+        report = run(LipSyncConfig(**config, wav2lip_batch_size=given))
+    assert report.batch_size == max(sizes) == used
+
+
+def test_what_counts_as_silence_is_asked_for(config: dict[str, Any]) -> None:
+    """Of the speech's own loudness: a thirtieth lies below a tenth and above a hundredth."""
+
+    def rested(threshold: float) -> Report:
+        return run(LipSyncConfig(**config, silence_gating=True, silence_threshold=threshold))
+
+    assert rested(0.01).n_frames_in_silence == 0 < 5 < rested(0.1).n_frames_in_silence
+
+
+def test_half_precision_on_a_cpu_is_a_notice_and_no_more(config: dict[str, Any]) -> None:
+    plain = run(LipSyncConfig(**config))
+    before = Path(config["outfile"]).read_bytes()
+    asked = run(LipSyncConfig(**config, fp16=True))
+    assert ["fp16 is for CUDA devices" in note for note in asked.notes] == [True] and not plain.notes
+    assert Path(config["outfile"]).read_bytes() == before and asked.precision == plain.precision

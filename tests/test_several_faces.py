@@ -1,0 +1,83 @@
+"""Whose mouth moves where a picture shows several people."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.models import load_face_detector
+from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.video import open_video
+from tests.scripted_faces import Face, centres, track
+
+OWN: Face = (200.0, 220.0, 100.0, 130.0)
+PLACE = [150, 155, 250, 285]
+OTHER: Face = (340.0, 200.0, 90.0, 110.0)
+
+
+def test_of_several_faces_the_largest_then_the_same() -> None:
+    grow = np.linspace(0.6, 1.6, 61)
+    boxes, _ = track([[(340.0, 200.0, 90 * k, 110 * k), OWN] for k in grow])  # the other outgrows the followed one
+    assert (boxes == PLACE).all()
+
+
+def test_who_is_hidden_for_a_moment_comes_back() -> None:
+    """Longer than misses are bridged (6 frames at 25 a second): nobody is followed meanwhile, and nobody else after."""
+    boxes, tracker = track([[OWN, OTHER] if not 40 <= i < 55 else [OTHER] for i in range(101)])
+    assert (boxes[:40] == PLACE).all() and (boxes[55:] == PLACE).all()
+    assert not boxes[40:55].any() and tracker.frames_without_face == 15
+
+
+def test_where_the_other_walks_meanwhile_it_is_the_other_still() -> None:
+    walking = [(340.0 - 4 * i, 200.0, 90.0, 110.0) for i in range(25)]  # to where the followed one is hidden, nearly
+    script = [[OWN, OTHER]] * 40 + [[face] for face in walking[:20]] + [[OWN]] * 41
+    boxes, _ = track(script)
+    assert not boxes[40:60].any() and (boxes[60:] == PLACE).all()
+
+
+@pytest.mark.parametrize("left_at", [31, 33])
+def test_when_it_does_not_come_back_the_other_is_followed(left_at: int) -> None:
+    boxes, tracker = track([[OWN, OTHER] if i < left_at else [OTHER] for i in range(101)])
+    assert (boxes[:left_at] == PLACE).all()
+    assert tracker.frames_without_face == 25  # a second at 25 frames, from the last in which it was seen
+    assert np.abs(centres(boxes)[left_at + 25 :] - [340, 200]).max() <= 1
+
+
+def test_a_newcomer_elsewhere_is_followed_at_once() -> None:
+    """Nobody was beside the one that is gone: it has jumped."""
+    boxes, tracker = track([[OWN] if i < 33 else [OTHER] for i in range(61)])
+    assert tracker.frames_without_face == 0 and np.abs(centres(boxes)[33:] - [340, 200]).max() <= 1
+
+
+def test_nobody_else_speaks_in_the_last_frames_before_a_cut_or_the_end() -> None:
+    script = [[OWN, OTHER] if i < 57 else [OTHER] for i in range(61)]
+    boxes, _ = track(script)
+    assert not boxes[57:].any()
+    boxes, _ = track([*script, *[[(300.0, 240.0, 120.0, 150.0)]] * 40], cuts=[61])
+    assert not boxes[57:61].any() and np.abs(centres(boxes)[61:] - [300, 240]).max() <= 1
+
+
+@pytest.mark.parametrize(("width", "same"), [(104.0, True), (150.0, False)])
+def test_over_a_cut_faces_of_like_size_do_not_change_places(width: float, same: bool) -> None:
+    """As in interviews with jump cuts; where another is much larger it is another shot."""
+    script = [[OWN, OTHER]] * 40 + [[OWN, (360.0, 220.0, width, 1.3 * width)]] * 40
+    boxes, tracker = track(script, cuts=[40])
+    assert tracker.n_cuts == 1 and (boxes[:40] == PLACE).all()
+    assert (boxes[40:] == PLACE).all() == same and (np.abs(centres(boxes)[40:] - [360, 220]).max() <= 1) != same
+
+
+def test_a_hand_before_a_face_gives_nobody_else_its_words(media: Path) -> None:
+    """Nine frames of the left of two people, covered."""
+    with torch.inference_mode(), open_video(media / "video" / "two_faces_side_by_side.mp4", FrameConfig()) as video:
+        tracker = FaceTracker(load_face_detector(), FaceConfig(), fps=float(video.source_fps))
+        for indices, frames in video.batches(range(40), 8):
+            for i, frame in zip(indices, frames, strict=True):
+                if 20 <= i < 29:
+                    frame[:, 40:490, 130:440] = 120
+            tracker.push(frames)
+        tracker.finish()
+    boxes = tracker.boxes(0, 40)
+    assert not boxes[21:28].any()
+    assert int(boxes[:20, 2].max()) < 480 and 0 < int(boxes[30:, 2].min()) <= int(boxes[30:, 2].max()) < 480
