@@ -20,7 +20,7 @@ from gpu_lipsync.models import CenterFace, load_face_mesh
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video
 
-BATCH = 16
+BATCH, BATCH_PIXELS = 16, 16 << 20  # frames at a time, and theirs: each mode has a copy
 MARGIN = 0.12  # of the face's height: what a still shows around it
 
 
@@ -125,16 +125,17 @@ def _tracked(
     outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
     sources = range(timeline.source[outputs[0]], timeline.source[outputs[-1]] + 1)
     tracker = FaceTracker(detector, FaceConfig(), mesh=load_face_mesh(video.device), fps=float(video.source_fps))
-    for _, frames in video.batches(sources, BATCH):
+    size = max(1, min(BATCH, BATCH_PIXELS // (video.size[0] * video.size[1])))
+    for _, frames in video.batches(sources, size):
         tracker.push(frames)
     tracker.finish()
     boxes, shifts = tracker.boxes(0, len(sources)), tracker.shifts(0, len(sources))
-    for batch, frames in video.batches(sources, BATCH):  # again: boxes are final only at the end
+    for batch, frames in video.batches(sources, size):  # again: boxes are final only at the end
         shown = timeline.showing(outputs, batch)
         where = [timeline.source[i] - sources.start for i in shown]
         seen = [k for k, box in enumerate(boxes[where].tolist()) if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX_PX]
-        for first in range(0, len(seen), BATCH):  # a picture is one frame, shown as often as the sound is long
-            part = seen[first : first + BATCH]
+        for first in range(0, len(seen), size):  # a picture is one frame, shown as often as the sound is long
+            part = seen[first : first + size]
             picks = torch.tensor([where[k] + sources.start - batch.start for k in part], device=frames.device)
             known = [where[k] for k in part]
             yield [shown[k] for k in part], frames[picks], boxes[known], shifts[known]

@@ -37,15 +37,16 @@ def resolve_device(name: str) -> torch.device:
 def _require_kernels(capability: tuple[int, int], compiled: list[str]) -> None:
     """Raise ConfigError unless a GPU of this compute capability can run one of those that PyTorch was built for."""
     major, minor = capability
-    for name in compiled:
+    names = [name for name in compiled if name.startswith(("sm_", "compute_"))]  # ROCm's are others
+    for name in names:
         kind, _, number = name.rstrip("af").partition("_")
         built = int(number[:-1]), int(number[-1])
         same_major = built[0] == major and built[1] <= minor
         if same_major or (kind == "compute" and built <= capability):  # PTX is compiled there
             return
-    if compiled:
+    if names:
         raise ConfigError(
-            f"PyTorch has no kernels for a GPU of compute capability {major}.{minor} (but {' '.join(compiled)}); "
+            f"PyTorch has no kernels for a GPU of compute capability {major}.{minor} (but {' '.join(names)}); "
             "use --device cpu, or install a build that has"
         )
 

@@ -15,7 +15,7 @@ from gpu_lipsync.colours import UNSPECIFIED, guessed_matrix
 from gpu_lipsync.containers import open_container
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import MediaError
+from gpu_lipsync.errors import DeviceMemoryError, MediaError
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size, turned
@@ -60,9 +60,9 @@ class NvdecDecoder(PyavDecoder):
         if self._coded_width % 2 or self._coded_height % 2:
             raise DecoderUnavailableError(f"NVDEC through PyAV: no odd sides ({info.width}x{info.height})")
         try:
-            self._begun = self._frames(0, info.n_frames)
+            self._begun = super()._frames(0, info.n_frames)
             self._first = next(self._begun)  # whether NVDEC takes this stream is known only then
-        except (MediaError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration) as error:
+        except (*_refusals(), StopIteration) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             raise DecoderUnavailableError(f"NVDEC through PyAV on {device.type}: {reason}") from error
         self.name = f"NVDEC through PyAV {av.__version__} on {device.type}"
@@ -72,12 +72,28 @@ class NvdecDecoder(PyavDecoder):
         return "SLICE"
 
     def _frames(self, start: int, stop: int) -> Iterator[_Picture]:
-        if start or self._begun is None:
+        if start:
             return super()._frames(start, stop)
+        if self._begun is None:
+            return self._frames_again(stop)
         if stop == 1:  # a look at what it decodes
             return iter((self._first,))
         begun, self._begun = self._begun, None
         return islice(chain((self._first,), begun), stop)
+
+    def _frames_again(self, stop: int) -> Iterator[_Picture]:
+        """From the first frame, which was decoded before: what fails there now is no fault of the file."""
+        frames = super()._frames(0, stop)
+        try:
+            first = next(frames, None)
+        except _refusals() as error:
+            raise DeviceMemoryError(
+                f"NVDEC does not open {self._info.path} again ({str(error).strip()[:99]}); its memory or sessions "
+                "may be used up: try again with fewer runs at once, or pass --decoder decord"
+            ) from error
+        if first is not None:
+            yield first
+            yield from frames
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -126,3 +142,10 @@ class NvdecDecoder(PyavDecoder):
             for (matrix, full_range), run in groupby(kept, key=lambda picture: picture[1:])
         ]
         return turned(runs[0] if len(runs) == 1 else torch.cat(runs), self._info)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """How PyAV and PyTorch say that NVDEC will not."""
+    import av
+
+    return (MediaError, av.FFmpegError, NotImplementedError, RuntimeError)

@@ -15,12 +15,15 @@ _OPERATIONS = (
     "_convolution_transpose_pointwise",
     "_reorder_convolution_weight",
     "_reorder_convolution_transpose_weight",
+    "_is_mkldnn_bf16_supported",
 )
 
 
 def has_onednn() -> bool:
-    """Whether this PyTorch has what `OnednnConv` needs."""
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATIONS)
+    """Whether this PyTorch has what `OnednnConv` needs in bfloat16, and the CPU what that needs (AVX-512 at least)."""
+    ops = torch.ops.mkldnn
+    has_all = torch.backends.mkldnn.is_available() and all(hasattr(ops, name) for name in _OPERATIONS)
+    return has_all and bool(ops._is_mkldnn_bf16_supported())
 
 
 class OnednnConv(nn.Module):

@@ -36,6 +36,7 @@ def test_a_gpu_that_pytorch_was_not_built_for_is_refused() -> None:
     _require_kernels((11, 0), [*wheel, "compute_90"])
     _require_kernels((9, 0), ["sm_90a"])
     _require_kernels((7, 0), [])  # not known
+    _require_kernels((9, 0), ["gfx90a", "gfx1100"])  # ROCm's names
 
 
 @pytest.mark.parametrize("name", ["nonsense", "mps", "cuda:x", "meta", ""])
