@@ -22,7 +22,7 @@ from gpu_lipsync.own_process import (
     leave_folder_that_is_gone,
     threads_that_sleep,
 )
-from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
+from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream, one_line
 from gpu_lipsync.report import PROGRAM_START
 from gpu_lipsync.stopping import Stopped, Stops
 
@@ -60,7 +60,7 @@ def _answered(arguments: dict[str, Any], stops: Stops, *, own_process: bool) -> 
     try:
         _run(LipSyncConfig(**arguments), stops, own_process=own_process)
     except LipSyncError as error:
-        errors.write(f"error: {error}\n")
+        errors.write(f"error: {one_line(error)}\n")
         return error.exit_code
     except Stopped as stopped:
         errors.write(f"{stopped}: nothing was written\n")
@@ -198,7 +198,7 @@ class _Parser(argparse.ArgumentParser):
     """One that answers what it does not understand in one line, as all errors are."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; --help lists the flags\n")
+        self.exit(2, f"error: {one_line(message)}; --help lists the flags\n")
 
 
 _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")

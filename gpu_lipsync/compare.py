@@ -26,6 +26,7 @@ from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
 from gpu_lipsync.models import load_face_detector, load_wav2lip
+from gpu_lipsync.progress import one_line
 from gpu_lipsync.video import open_video
 
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(arguments)
     except LipSyncError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command
+        print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - a command
         return error.exit_code
     return 0
 

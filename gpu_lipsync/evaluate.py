@@ -29,6 +29,7 @@ from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
 from gpu_lipsync.config import DecoderName, require_apart, require_writable
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError, LipSyncError
+from gpu_lipsync.progress import one_line
 from gpu_lipsync.resync import OpeningMeter, resync
 from gpu_lipsync.talking_clip import Clip, read_clip
 
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with _written("out", arguments.out):
                 arguments.out.write_text(text)
     except LipSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {one_line(error)}\n")
         return error.exit_code
     return 0
 

@@ -11,6 +11,11 @@ from typing import Any, Protocol, TextIO
 _PLAIN_EVERY_S = 5.0
 
 
+def one_line(text: object) -> str:
+    """Text with ends of lines and other control characters escaped: a file's name may have them, a line may not."""
+    return "".join(c if c >= " " and c not in "\x7f\x85\u2028\u2029" else ascii(c)[1:-1] for c in str(text))
+
+
 class TolerantStream:
     """Takes text for people to read; that nobody reads it, any more or ever, is no reason for a run to fail."""
 
@@ -82,7 +87,7 @@ class Console:
     def note(self, line: str) -> None:
         if self._bar is not None:
             self._bar.clear()
-        self._stream.write(f"{line}\n")
+        self._stream.write(f"{one_line(line)}\n")
         self._stream.flush()
 
     def begin(self, n_frames: int) -> None:
