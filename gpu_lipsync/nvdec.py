@@ -62,7 +62,7 @@ class NvdecDecoder(PyavDecoder):
         try:
             self._begun = super()._frames(0, info.n_frames)
             self._first = next(self._begun)  # whether NVDEC takes this stream is known only then
-        except (*_refusals(), StopIteration) as error:
+        except _refusals() as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             raise DecoderUnavailableError(f"NVDEC through PyAV on {device.type}: {reason}") from error
         self.name = f"NVDEC through PyAV {av.__version__} on {device.type}"
@@ -145,7 +145,7 @@ class NvdecDecoder(PyavDecoder):
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """How PyAV and PyTorch say that NVDEC will not."""
+    """How PyAV and PyTorch say that NVDEC will not; a stream without a frame is none for it either."""
     import av
 
-    return (MediaError, av.FFmpegError, NotImplementedError, RuntimeError)
+    return (MediaError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration)
