@@ -116,7 +116,6 @@ class FaceFollower:
             here = _pairs(candidates, last, SAME_SCENE_SHIFT[2], SAME_FACE_ZOOM)[:, 0]
             if self._new_scene:
                 here &= candidates[:, 2:4].prod(axis=1) >= LIKE_THE_LARGEST * largest[2:4].prod()
-            self._new_scene = False
             away = np.where(here, _shifts(candidates, last)[:, 0], np.inf)
             return candidates[np.argmin(away)] if here.any() else largest
         self._new_scene = False
@@ -132,7 +131,7 @@ class FaceFollower:
         self._n_segments += 1
         self.boxes.append(box)
         self.segments.append(self._n_segments)
-        self._last = frame, box
+        self._last, self._new_scene = (frame, box), False
 
     def _extend(self, frame: int, box: Box) -> None:
         assert self._last is not None

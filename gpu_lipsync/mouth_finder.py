@@ -1,7 +1,7 @@
 """Where a followed face's mouth is: as the detector sees it in every frame, put right by landmarks seen in a few.
 
 The detector places the corners of mouths too high on small faces and under moustaches, by up to 0.07 of the box's
-height below the middle of the lips, and on each face by about the same: over a clip its standard deviation is 0.004 to
+height above the middle of the lips, and on each face by about the same: over a clip its standard deviation is 0.004 to
 0.013 (12 clips). A small mask would lie on the moustache. So the landmark network looks at a few frames of each track,
 and what it finds there holds for all of it.
 """

@@ -23,7 +23,7 @@ FOREHEAD, NOSE_BASE = 10, 2
 RIGHT_CHEEK, LEFT_CHEEK = 234, 454
 SURROUNDINGS = 1.5  # of a face's size: what the network was trained to see
 TALL = 1.6  # a face's height over that from its nose's base up
-AT_A_TIME = 16  # frames: as floats they take twelve times a picture's room
+AT_A_TIME = 16  # frames: as floats they take four times the room
 GENERATED_ROWS = 0.5  # from here down, as part of the face's height, a mouth is the generator's
 
 

@@ -1,6 +1,7 @@
 """Shared fixtures: the device under test and the real material, when it lies beside the checkout."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.pth"
     torch.save(trained_like().state_dict(), path)
     return path
+
+
+@pytest.fixture
+def three_threads() -> Iterator[int]:
+    """PyTorch's number, cores or no cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["cpu", "cuda"])

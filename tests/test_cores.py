@@ -2,22 +2,12 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from gpu_lipsync.cores import _cores, cores_given_back, map_on_cores, use_one_core
-
-
-@pytest.fixture
-def three_threads() -> Iterator[int]:
-    """As if there were three cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
 
 
 def of_new_thread() -> int:

@@ -37,15 +37,6 @@ def collector_off() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.fixture
-def three_threads() -> Iterator[int]:
-    """PyTorch's number, cores or no cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
-
-
 def settings(tmp_path: Path, checkpoint: Path, **others: object) -> dict[str, Any]:
     sound = write_sound(tmp_path / "speech.wav", tone(1.0))
     given = {"face": FACE, "audio": sound, "checkpoint_path": checkpoint, "outfile": tmp_path / "out.mp4"}

@@ -68,6 +68,13 @@ def test_over_a_cut_faces_of_like_size_do_not_change_places(width: float, same: 
     assert (boxes[40:] == PLACE).all() == same and (np.abs(centres(boxes)[40:] - [360, 220]).max() <= 1) != same
 
 
+def test_a_cut_to_nobody_is_long_past_when_somebody_is_hidden() -> None:
+    """What held at the cut does not hold at a later loss, where the others are no new scene's."""
+    script = [[OWN]] * 20 + [[]] * 40 + [[OWN, OTHER]] * 40 + [[(320.0, 210.0, 90.0, 110.0)]] * 15 + [[OWN, OTHER]] * 30
+    boxes, _ = track(script, cuts=[20])
+    assert not boxes[100:115].any() and (boxes[116:] == PLACE).all()
+
+
 def test_a_hand_before_a_face_gives_nobody_else_its_words(media: Path) -> None:
     """Nine frames of the left of two people, covered."""
     with torch.inference_mode(), open_video(media / "video" / "two_faces_side_by_side.mp4", FrameConfig()) as video:
