@@ -88,12 +88,14 @@ def usable_mouths(mouths: Tensor) -> tuple[Tensor, Tensor]:
     return usable, mouths.nan_to_num(0.0).clamp_(0.0, 1.0)
 
 
-def place_blend(height: int, width: int, config: BlendConfig, device: torch.device) -> Placement:
-    """The window of a height x width crop that the mode reads and writes, and the mask there."""
+def place_blend(
+    height: int, width: int, config: BlendConfig, device: torch.device, *, half_mouth: int = 0
+) -> Placement:
+    """The window of a height x width crop that the mode reads and writes, and the mask there, as `elliptical_mask`."""
     mode = BLENDS[config.method]
     if not mode.masked:
         return place_everywhere(height, width, device)
-    return place_mask(height, width, config, mode.margin, device)
+    return place_mask(height, width, config, mode.margin, device, half_mouth=half_mouth)
 
 
 def blend_bytes(faces: Callable[[], Tensor], mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:

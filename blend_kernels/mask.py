@@ -16,6 +16,8 @@ from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upl
 CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 SOFT_PEAK = 0.9  # where a mode spreads the mask: of the differences that are as wide as the mouth, all but a tenth
+COVER = 1.2  # times a mouth's width: less leaves corners of the old one beside the new
+WIDER_AT_MOST = 1.5  # times what is stated
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
 
 
@@ -72,18 +74,22 @@ class Placement:
         return float(rows @ self.values @ cols)
 
 
-def elliptical_mask(height: int, width: int, config: BlendConfig, device: torch.device | str = "cpu") -> Tensor:
+def elliptical_mask(
+    height: int, width: int, config: BlendConfig, device: torch.device | str = "cpu", *, half_mouth: int = 0
+) -> Tensor:
     """Feathered ellipse over the mouth of a height x width crop.
 
     The stated feather (`blur_intensity`) is used as it is where it leaves the ellipse opaque (peak >= 0.99) and ends
     inside the crop (border <= 1/255); elsewhere it shrinks as far as needed, and an ellipse that itself reaches the
-    border shrinks with it. Values below 1/255 are 0.
+    border shrinks with it. Values below 1/255 are 0. Over a mouth that is too wide for it, as a grin is for a small
+    `mouth_region_size`, the ellipse is wider than stated, and no taller.
 
     Args:
         height: of the crop, pixels, at least 16.
         width: of the crop, pixels, at least 16.
         config: its `mouth_region_size` and `blur_intensity` count.
         device: of the result.
+        half_mouth: half the width of the face's mouth, pixels; 0: not known, nothing is wider than stated.
 
     Returns:
         (1, 1, height, width) float32 in [0, 1]. Shared by all callers: not to be changed in place.
@@ -93,12 +99,23 @@ def elliptical_mask(height: int, width: int, config: BlendConfig, device: torch.
 
     Reference: cv2.ellipse, filled, then cv2.GaussianBlur(k, sigma=k // 3).
     """
-    return _device_mask(height, width, config.mouth_region_size, config.blur_intensity, torch.device(device))
+    axes = semi_axes(height, width, config.mouth_region_size, half_mouth)
+    return _device_mask(height, width, axes, config.blur_intensity, torch.device(device))
 
 
-def place_mask(height: int, width: int, config: BlendConfig, margin: int, device: torch.device) -> Placement:
-    """The mask of a crop, cut to where it is not 0 plus `margin` pixels of surroundings."""
-    return _placement(height, width, config.mouth_region_size, config.blur_intensity, margin, device)
+def place_mask(
+    height: int, width: int, config: BlendConfig, margin: int, device: torch.device, *, half_mouth: int = 0
+) -> Placement:
+    """The mask of a crop, as `elliptical_mask`, cut to where it is not 0 plus `margin` pixels of surroundings."""
+    axes = semi_axes(height, width, config.mouth_region_size, half_mouth)
+    return _placement(height, width, axes, config.blur_intensity, margin, device)
+
+
+def semi_axes(height: int, width: int, region: float, half_mouth: int = 0) -> tuple[int, int]:
+    """Of the ellipse that is stated, along x and y, pixels; along x as long as a wide mouth needs."""
+    stated = int(width * region / 2)
+    wide = min(round(COVER * half_mouth), int(WIDER_AT_MOST * stated))
+    return max(1, stated, wide), max(1, int(height * 0.35 * region))
 
 
 @remembered(SIZES_OF_A_BATCH)
@@ -109,13 +126,15 @@ def place_everywhere(height: int, width: int, device: torch.device) -> Placement
 
 
 @remembered(SIZES_OF_A_BATCH)
-def _device_mask(height: int, width: int, region: float, feather: int, device: torch.device) -> Tensor:
-    return upload(torch.tensor(_mask(height, width, region, feather)), device)[None, None]
+def _device_mask(height: int, width: int, axes: tuple[int, int], feather: int, device: torch.device) -> Tensor:
+    return upload(torch.tensor(_mask(height, width, axes, feather)), device)[None, None]
 
 
 @remembered(SIZES_OF_A_BATCH)
-def _placement(height: int, width: int, region: float, feather: int, margin: int, device: torch.device) -> Placement:
-    mask = _mask(height, width, region, feather)
+def _placement(
+    height: int, width: int, axes: tuple[int, int], feather: int, margin: int, device: torch.device
+) -> Placement:
+    mask = _mask(height, width, axes, feather)
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, bottom = max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)
     left, right = max(0, int(cols[0]) - margin), min(width, int(cols[-1]) + 1 + margin)
@@ -126,8 +145,8 @@ def _placement(height: int, width: int, region: float, feather: int, margin: int
 
 
 @lru_cache(maxsize=SIZES_OF_A_BATCH)
-def _mask(height: int, width: int, region: float, feather: int) -> NDArray[np.float32]:
-    ellipse = fit_ellipse(height, width, region, feather)
+def _mask(height: int, width: int, axes: tuple[int, int], feather: int) -> NDArray[np.float32]:
+    ellipse = fit_ellipse(height, width, axes, feather)
     reach = ellipse.kernel_size // 2
     inside = ellipse.filled(height, width)
     rows = slice(max(0, ellipse.center_y - ellipse.semi_y), ellipse.center_y + ellipse.semi_y + 1)
@@ -143,22 +162,21 @@ def _mask(height: int, width: int, region: float, feather: int) -> NDArray[np.fl
 
 
 @lru_cache(maxsize=256)
-def fit_ellipse(height: int, width: int, region: float, feather: int) -> Ellipse:
+def fit_ellipse(height: int, width: int, axes: tuple[int, int], feather: int) -> Ellipse:
     """The stated ellipse and feather, shrunk until the mask is opaque inside and gone at the crop's border."""
     if min(height, width) < 16:
         raise ValueError(f"a crop must be at least 16 x 16 pixels, got {width} x {height}")
     center_x, center_y = width // 2, int(CENTRE_DOWN * height)
-    stated_x, stated_y = int(width * region / 2), int(height * 0.35 * region)
     # A feather under an eighth of the crop shows as an edge: from there on, make room by shrinking the ellipse.
     floor = min(height, width) // 8
     for kernel_size in range(feather, 0, -2):
-        ellipse = Ellipse(center_x, center_y, max(1, stated_x), max(1, stated_y), kernel_size)
+        ellipse = Ellipse(center_x, center_y, *axes, kernel_size)
         if kernel_size <= floor or kernel_size == 1:
             ellipse = _inside_border(ellipse, height, width)
         peak, border = _peak_and_border(ellipse, height, width)
         if peak >= PEAK and border <= BORDER:
             return ellipse
-    raise AssertionError(f"an unfeathered ellipse fits any crop, got {height = }, {width = }, {region = }")
+    raise AssertionError(f"an unfeathered ellipse fits any crop, got {height = }, {width = }, {axes = }")
 
 
 def _inside_border(ellipse: Ellipse, height: int, width: int) -> Ellipse:

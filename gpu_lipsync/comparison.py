@@ -15,8 +15,9 @@ from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
-from gpu_lipsync.faces import crop_faces, mask_moves, paste_faces
+from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models import CenterFace, load_face_mesh
+from gpu_lipsync.mouth_fit import fitted_masks, in_crop
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video
 
@@ -93,19 +94,19 @@ def compare(
     figures: dict[str, ModeFigures] = {method: ModeFigures() for method in BLENDS}
     stills: list[Still] = []
     n_frames = 0
-    for outputs, frames, boxes, shifts in _tracked(video, len(mel), detector, max_seconds):
+    for outputs, frames, boxes, fits in _tracked(video, len(mel), detector, max_seconds):
         mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, boxes))
         n_frames += len(outputs)
         results: dict[str, Tensor] = {}
         for method, figure in figures.items():
             config = replace(settings, method=_method(method))
             if not figure.seconds:  # masks and filters are made once, at the first batch
-                paste_faces(frames, mouths, boxes, config, shifts=shifts)
+                paste_faces(frames, mouths, boxes, config, fits=fits)
             started = _clock(video.device)
-            results[method] = paste_faces(frames, mouths, boxes, config, shifts=shifts)
+            results[method] = paste_faces(frames, mouths, boxes, config, fits=fits)
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
-        face = boxes[middle], shifts[middle]
+        face = boxes[middle], fits[middle]
         stills.append(_still(outputs[middle], frames[middle], face, results, middle, figures, settings))
     if not stills:
         raise FaceNotFoundError(
@@ -119,7 +120,7 @@ def compare(
 def _tracked(
     video: Video, n_windows: int, detector: CenterFace, max_seconds: float
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
-    """Batches of output frames that show a face: their indices, frames, boxes and the shifts of their masks."""
+    """Batches of output frames that show a face: their indices, frames, boxes and the fits of their masks."""
     timeline = video.timeline(n_windows)
     outputs = next(timeline.passes())
     outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
@@ -129,7 +130,7 @@ def _tracked(
     for _, frames in video.batches(sources, size):
         tracker.push(frames)
     tracker.finish()
-    boxes, shifts = tracker.boxes(0, len(sources)), tracker.shifts(0, len(sources))
+    boxes, fits = tracker.boxes(0, len(sources)), tracker.fits(0, len(sources))
     for batch, frames in video.batches(sources, size):  # again: boxes are final only at the end
         shown = timeline.showing(outputs, batch)
         where = [timeline.source[i] - sources.start for i in shown]
@@ -138,7 +139,7 @@ def _tracked(
             part = seen[first : first + size]
             picks = torch.tensor([where[k] + sources.start - batch.start for k in part], device=frames.device)
             known = [where[k] for k in part]
-            yield [shown[k] for k in part], frames[picks], boxes[known], shifts[known]
+            yield [shown[k] for k in part], frames[picks], boxes[known], fits[known]
 
 
 def _method(name: str) -> BlendMethod:
@@ -160,10 +161,11 @@ def _still(
     figures: dict[str, ModeFigures],
     settings: BlendConfig,
 ) -> Still:
-    """Cut the face (its box, the shift of its mask) out of one frame in every mode, and measure it there."""
-    box, shift = face
+    """Cut the face (its box, the fit of its mask) out of one frame in every mode, and measure it there."""
+    box, fit = face
     x1, y1, x2, y2 = box.tolist()
-    ((_, (aside, down)),) = mask_moves(box[None], shift[None], replace(settings, method="ellipse"), frame.device)
+    ellipse = replace(settings, method="ellipse")
+    ((_, (_, (aside, down))),) = fitted_masks(box[None], fit[None], ellipse, frame.device)
     margin = round(MARGIN * (y2 - y1))
     left, top = max(0, x1 - margin), max(0, y1 - margin)
     right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)
@@ -171,7 +173,8 @@ def _still(
     source = frame[:, top:bottom, left:right]
     modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
     moved = (inner[0] + aside, inner[1] - aside, inner[2] + down, inner[3] - down)
-    mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device), moved)
+    half_mouth = in_crop(int(fit[2]), x2 - x1)
+    mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device, half_mouth=half_mouth), moved)
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
     for name, picture in modes.items():
         edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline

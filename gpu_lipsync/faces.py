@@ -1,15 +1,16 @@
 """Faces out of the frames and mouths back in: boxes of any size in one batch, by index, on the frames' device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, place_blend, usable_mouths
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
 from gpu_lipsync.cores import map_on_cores
 from gpu_lipsync.face_config import MIN_BOX_PX
-from gpu_lipsync.mouth_shift import NO_MOVE, Move, fitting_move
+from gpu_lipsync.mouth_fit import NO_MOVE, fitted_masks
 from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
@@ -19,22 +20,23 @@ CPU_PIECE_BYTES = 1 << 22  # where floats are done with block by block, and only
 
 @dataclass(frozen=True)
 class Crops:
-    """The boxes of one size: which frames of the batch, and where each crop begins in the frames' memory."""
+    """Boxes of one size and mask: which frames of the batch, and where each crop begins in the frames' memory."""
 
     height: int
     width: int
+    first: int  # of the frames
     frames: Tensor  # (n,) int64
     starts: Tensor  # (n,) int64, pixels from the batch's first one, counted within one colour plane
 
     def pieces(self, size: int) -> list["Crops"]:
         """The same crops, at most `size` at a time."""
         parts = zip(self.frames.split(size), self.starts.split(size), strict=True)
-        return [Crops(self.height, self.width, *part) for part in parts]
+        return [replace(self, frames=frames, starts=starts) for frames, starts in parts]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A batch's boxes, grouped by size."""
+    """A batch's boxes, grouped by size and mask."""
 
     crops: tuple[Crops, ...]
     inverse: Tensor  # (B,) int64: where in the concatenated groups each frame's crop is
@@ -57,7 +59,7 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
 
     Reference: cv2.resize(frame[y1:y2, x1:x2], (96, 96)), no antialias, as the generator was trained; within 1/255.
     """
-    layout = _layout_of(frames, boxes)
+    layout = _layout(_corners_of(frames, boxes), (0,) * len(boxes), frames.shape[2], frames.shape[3], frames.device)
     pixels = _Pixels(frames)
     faces = []
     for crops in layout.crops:
@@ -67,7 +69,7 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
 
 
 def paste_faces(
-    frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConfig, *, shifts: Tensor | None = None
+    frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConfig, *, fits: Tensor | None = None
 ) -> Tensor:
     """Blend each generated mouth into its frame.
 
@@ -76,8 +78,9 @@ def paste_faces(
         mouths: (B, 3, 96, 96) float RGB in [0, 1], as the generator made them.
         boxes: (B, 4) int64, as for `crop_faces`.
         config: the mode and its settings.
-        shifts: (B, 2) int64 on the host, as `FaceTracker.shifts` gives them: by how many of the mouth's 96 px the mask
-            moves to the right and down in each box, as far as there is room; none by default.
+        fits: (B, 3) int64 on the host, as `FaceTracker.fits` gives them: by how many of the mouth's 96 px the mask
+            moves to the right and down in each box, as far as there is room, and half of how many the mouth is wide
+            that it has to cover; by default it is as the config states.
 
     Returns:
         Like `frames`, which stay as they are; what lies outside the mask (for `original`, which has none, outside the
@@ -86,7 +89,9 @@ def paste_faces(
     Raises:
         TypeError, ValueError: as `crop_faces`; mouths of the wrong type, shape or device.
     """
-    layout, moves = _layout_of(frames, boxes), mask_moves(boxes, shifts, config, frames.device)
+    corners = _corners_of(frames, boxes)
+    places, moves = zip(*fitted_masks(boxes, fits, config, frames.device), strict=True)
+    layout = _layout(corners, _kinds(places), frames.shape[2], frames.shape[3], frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
         raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
     if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
@@ -98,7 +103,7 @@ def paste_faces(
     pixels = _Pixels(frames, copy=True)
     moved = upload(torch.tensor(moves), frames.device).unbind(1) if any(move != NO_MOVE for move in moves) else None
     for crops in layout.crops:
-        place = place_blend(crops.height, crops.width, config, frames.device)
+        place = places[crops.first]
         chosen = mouths if len(layout.crops) == 1 else mouths[crops.frames]
         if moved is not None:
             patch_px, crop_px = (part[crops.frames] for part in moved)
@@ -115,24 +120,13 @@ def paste_faces(
     return pixels.frames
 
 
-def mask_moves(boxes: Tensor, shifts: Tensor | None, config: BlendConfig, device: torch.device) -> list[Move]:
-    """How far the mask goes in each box: as far as `shifts` say, or there is room.
-
-    Raises:
-        TypeError: `shifts` is not int64.
-        ValueError: `shifts` is not one for each box, or not on the host.
-    """
-    if shifts is None:
-        return [NO_MOVE] * len(boxes)
-    if not isinstance(shifts, Tensor) or shifts.dtype != torch.int64:
-        raise TypeError(f"shifts must be an int64 tensor, got {getattr(shifts, 'dtype', type(shifts).__name__)}")
-    if shifts.device.type != "cpu" or shifts.shape != (len(boxes), 2):
-        raise ValueError(f"shifts must be ({len(boxes)}, 2) on the host, got {tuple(shifts.shape)} on {shifts.device}")
-    wanted = zip(boxes.tolist(), shifts.tolist(), strict=True)
-    return [
-        fitting_move((right, down), place_blend(y2 - y1, x2 - x1, config, device)) if right or down else NO_MOVE
-        for (x1, y1, x2, y2), (right, down) in wanted
-    ]
+def _kinds(places: Sequence[Placement]) -> tuple[int, ...]:
+    """Numbers of places among those of their size: as a rule all 0, and the layout is the one that cropping made."""
+    of_size: dict[tuple[int, int], dict[Placement, int]] = {}
+    for place in places:
+        known = of_size.setdefault((place.height, place.width), {})
+        known.setdefault(place, len(known))
+    return tuple(of_size[place.height, place.width][place] for place in places)
 
 
 def _shifted(mouths: Tensor, shifts: Tensor) -> Tensor:
@@ -210,7 +204,7 @@ def _row_starts(planes: int, height: int, width: int, y1: int, y2: int, x1: int,
     return upload((plane[:, None] + row + x1).flatten(), device)
 
 
-def _layout_of(frames: Tensor, boxes: Tensor) -> Layout:
+def _corners_of(frames: Tensor, boxes: Tensor) -> tuple[tuple[int, int, int, int], ...]:
     if not isinstance(frames, Tensor) or frames.dtype != torch.uint8:
         raise TypeError(f"frames must be a uint8 tensor, got {getattr(frames, 'dtype', type(frames).__name__)}")
     if frames.ndim != 4 or frames.shape[1] != 3 or len(frames) == 0:
@@ -219,25 +213,30 @@ def _layout_of(frames: Tensor, boxes: Tensor) -> Layout:
         raise TypeError(f"boxes must be an int64 tensor, got {getattr(boxes, 'dtype', type(boxes).__name__)}")
     if boxes.device.type != "cpu" or boxes.shape != (len(frames), 4):
         raise ValueError(f"boxes must be ({len(frames)}, 4) on the host, got {tuple(boxes.shape)} on {boxes.device}")
-    corners = tuple(map(tuple, boxes.tolist()))
-    return _layout(corners, frames.shape[2], frames.shape[3], frames.device)
-
-
-@device_constant
-def _layout(boxes: tuple[tuple[int, int, int, int], ...], height: int, width: int, device: torch.device) -> Layout:
-    """Group boxes by size; one upload holds all that the device has to know about them."""
-    sizes: dict[tuple[int, int], list[int]] = {}
-    for i, (x1, y1, x2, y2) in enumerate(boxes):
+    height, width = frames.shape[2:]
+    corners = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist())
+    for i, (x1, y1, x2, y2) in enumerate(corners):
         if not (x1 >= 0 and x1 + MIN_BOX_PX <= x2 <= width and y1 >= 0 and y1 + MIN_BOX_PX <= y2 <= height):
             raise ValueError(
                 f"box {i} must be at least {MIN_BOX_PX} x {MIN_BOX_PX} and inside the {width} x {height} frame, "
                 f"got {(x1, y1, x2, y2) = }"
             )
-        sizes.setdefault((y2 - y1, x2 - x1), []).append(i)
-    order = [i for members in sizes.values() for i in members]
+    return corners
+
+
+@device_constant
+def _layout(
+    boxes: tuple[tuple[int, int, int, int], ...], kinds: tuple[int, ...], height: int, width: int, device: torch.device
+) -> Layout:
+    """Group boxes by size and the kind of their mask; one upload holds all that the device has to know about them."""
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
+        groups.setdefault((y2 - y1, x2 - x1, kinds[i]), []).append(i)
+    order = [i for members in groups.values() for i in members]
     starts = [i * height * width + boxes[i][1] * width + boxes[i][0] for i in order]
     inverse = sorted(range(len(order)), key=order.__getitem__)
     frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
-    lengths = [len(members) for members in sizes.values()]
-    groups = zip(sizes, frames.split(lengths), begins.split(lengths), strict=True)
-    return Layout(tuple(Crops(*size, *group) for size, *group in groups), back)
+    lengths = [len(members) for members in groups.values()]
+    parts = zip(groups.items(), frames.split(lengths), begins.split(lengths), strict=True)
+    crops = (Crops(high, wide, members[0], *part) for ((high, wide, _), members), *part in parts)
+    return Layout(tuple(crops), back)

@@ -53,7 +53,7 @@ class MouthRenderer:
         frames: Tensor,
         mel: Tensor,
         boxes: Tensor,
-        shifts: Tensor | None = None,
+        fits: Tensor | None = None,
         scenes: Sequence[Hashable] | None = None,
         poses: Sequence[Pose | None] | None = None,
     ) -> Tensor:
@@ -63,7 +63,7 @@ class MouthRenderer:
             frames: (B, ...) uint8, in the layout given; nobody else's, for they may be changed.
             mel: (B, 1, 80, 16).
             boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
-            shifts: (B, 2) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
+            fits: (B, 3) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
             scenes: what tells which scene each frame belongs to, for silence gating; by default all are one.
             poses: how each frame's head is held, likewise.
 
@@ -73,7 +73,7 @@ class MouthRenderer:
         Raises:
             torch.OutOfMemoryError: not even one frame fits beside those that wait; smaller batches of these may help.
         """
-        shifts = torch.zeros((len(boxes), 2), dtype=torch.int64) if shifts is None else shifts
+        fits = torch.zeros((len(boxes), 3), dtype=torch.int64) if fits is None else fits
         n_frames, first = len(frames), self._report.n_frames
         self._report.n_frames += n_frames
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -84,11 +84,11 @@ class MouthRenderer:
         held = [poses[i] for i in with_face] if poses is not None else [Pose(0.0, 0.0)] * len(with_face)
         pauses = list(zip(weights, seen, held, strict=True))
         if len(with_face) == n_frames:
-            return self._within_memory(frames, mel, boxes, shifts, pauses)
+            return self._within_memory(frames, mel, boxes, fits, pauses)
         if not with_face:
             return frames
         chosen = upload(torch.tensor(with_face), frames.device)
-        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], shifts[with_face], pauses)
+        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], fits[with_face], pauses)
         return frames.index_copy(0, chosen, synced)
 
     def count_spoiled(self) -> None:
@@ -101,13 +101,13 @@ class MouthRenderer:
                 self._observer,
             )
 
-    def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[Pause]) -> Tensor:
+    def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor, fits: Tensor, pauses: list[Pause]) -> Tensor:
         synced: list[Tensor] = []
         done = 0
         while done < len(frames):
             part = slice(done, done + self._report.batch_size)
             try:
-                synced.append(self._sync(frames[part], mel[part], boxes[part], shifts[part], pauses[part]))
+                synced.append(self._sync(frames[part], mel[part], boxes[part], fits[part], pauses[part]))
                 done += len(synced[-1])
                 continue
             except RuntimeError as error:
@@ -125,14 +125,14 @@ class MouthRenderer:
         self._report.batch_size = size // 2
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
-    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, shifts: Tensor, pauses: list[Pause]) -> Tensor:
+    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, fits: Tensor, pauses: list[Pause]) -> Tensor:
         weights, scenes, poses = zip(*pauses, strict=True)
         with self._report.timed("generate"):
             part = self._layout.part(frames, boxes)
-            changed, boxes = blended_boxes(boxes, self._blend, frames.device, shifts=shifts), part.within(boxes)
+            changed, boxes = blended_boxes(boxes, self._blend, frames.device, fits=fits), part.within(boxes)
             # Both are kept once the batch is done: memory may run out, and it is done again.
             resting = copy(self._resting)
-            window = mouth_window(boxes, self._blend, frames.device, shifts=shifts)
+            window = mouth_window(boxes, self._blend, frames.device, fits=fits)
             if self._rest_weights is not None:
                 # Resting mouths serve later frames too: the window only grows, and what was made in a smaller one is
                 # made anew.
@@ -142,7 +142,7 @@ class MouthRenderer:
             generator = partial(self._generator, window=window)
             mouths, n_generated = resting.mouths(generator, mel, crop_faces(part.rgb, boxes), weights, scenes, poses)
         with self._report.timed("blend"):
-            synced = paste_faces(part.rgb, mouths, boxes, self._blend, shifts=shifts)
+            synced = paste_faces(part.rgb, mouths, boxes, self._blend, fits=fits)
             n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
             synced = part.replaced(synced, changed)
         # From here on nothing asks for memory: a batch is counted once.

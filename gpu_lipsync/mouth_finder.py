@@ -3,7 +3,7 @@
 The detector places the corners of mouths too high on small faces and under moustaches, by up to 0.07 of the box's
 height above the middle of the lips, and on each face by about the same: over a clip its standard deviation is 0.004 to
 0.013 (12 clips). A small mask would lie on the moustache. So the landmark network looks at a few frames of each track,
-and what it finds there holds for all of it.
+and what it finds there holds for all of it, the mouth's width with it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ AT_MOST = 0.12  # of the box's sides: landmarks farther from the detector's mout
 
 
 class MouthFinder:
-    """Corrections of the mouth's place for each segment of a track."""
+    """Corrections of the mouth's place, and its width, for each segment of a track."""
 
     def __init__(self, mesh: FaceMesh | None, layout: FrameLayout = RGB) -> None:
         """Without a network mouths are where the detector has them."""
         self._mesh, self._layout = mesh, layout
         self._n_looks: Counter[int] = Counter()
-        self._found: dict[int, list[tuple[float, float]]] = {}
+        self._found: dict[int, list[tuple[float, float, float]]] = {}  # off to the right and down, half as wide
 
     def look(self, frame: Tensor, segment: int, box: Box) -> None:
         """Find the mouth of the face at `box` in a frame (1, ...) uint8 in the layout given, unless enough is known."""
@@ -51,17 +51,21 @@ class MouthFinder:
         corner = np.array([cx - width / 2 - x1, cy - height / 2 - y1])
         face = torch.tensor(np.concatenate((corner, corner + (width, height)))[None], dtype=torch.float32)
         points = find_landmarks(part.rgb[:, :, top:bottom, left:right], face, self._mesh)[0]
-        (left_corner, right_corner), edges = MOUTH_CORNERS, points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1]
-        twice = torch.stack((points[left_corner, 0] + points[right_corner, 0], edges))
-        found = np.array(HostCopy(twice).wait().tolist()) / 2
-        off = found + box[:2] / box[2:4] - 0.5 - mouth / box[2:4]
+        corners, edges = points[MOUTH_CORNERS, 0], points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1]
+        twice = torch.stack((corners[0] + corners[1], edges, corners[1] - corners[0]))
+        x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
+        off = (x, y) + box[:2] / box[2:4] - 0.5 - mouth / box[2:4]
         if np.abs(off).max() <= AT_MOST:
-            self._found.setdefault(segment, []).append((float(off[0]), float(off[1])))
+            self._found.setdefault(segment, []).append((float(off[0]), float(off[1]), float(half)))
 
     def corrected(self, mouth: Point, size: tuple[int, int], segment: int) -> Point:
         """A mouth x y, in pixels, of a face of `size`, width and height, put where the segment's looks have it."""
         found = self._found.get(segment)
         if not found:
             return mouth
-        right, down = np.mean(found, axis=0)
+        right, down, _ = np.mean(found, axis=0)
         return mouth[0] + float(right) * size[0], mouth[1] + float(down) * size[1]
+
+    def half_width(self, segment: int) -> float:
+        """Half the width of the segment's mouth at its widest, as part of the box's; 0 where nothing was found."""
+        return max((half for *_, half in self._found.get(segment, ())), default=0.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BlendConfig, place_blend
+from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
-from gpu_lipsync.faces import mask_moves
 from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
+from gpu_lipsync.mouth_fit import fitted_masks
 
 # They enhance or show the whole patch.
 WHOLE_PATCH = ("hd", "original")
@@ -17,7 +17,7 @@ BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a
 
 
 def mouth_window(
-    boxes: Tensor, config: BlendConfig, device: torch.device, *, shifts: Tensor | None = None
+    boxes: Tensor, config: BlendConfig, device: torch.device, *, fits: Tensor | None = None
 ) -> Window | None:
     """The part of 96 x 96 mouths that blending them into these boxes reads.
 
@@ -25,7 +25,7 @@ def mouth_window(
         boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
         config: mode and mask.
         device: where the masks are.
-        shifts: of the masks, as `paste_faces` takes them.
+        fits: of the masks, as `paste_faces` takes them.
 
     Returns:
         One window for all of them; None: everything.
@@ -34,28 +34,24 @@ def mouth_window(
         return None
     reach = SHARPEN_REACH if config.sharpen_mouth else 0
     windows: list[Window] = []
-    moves = mask_moves(boxes, shifts, config, device)
-    sizes = ((x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist())
-    for (width, height), (aside, down) in {(size, shift) for size, (shift, _) in zip(sizes, moves, strict=True)}:
-        place = place_blend(height, width, config, device)
-        top, bottom = _seen(place.top - reach, place.bottom + reach, height)
-        left, right = _seen(place.left - reach, place.right + reach, width)
+    for place, (aside, down) in {(place, shift) for place, (shift, _) in fitted_masks(boxes, fits, config, device)}:
+        top, bottom = _seen(place.top - reach, place.bottom + reach, place.height)
+        left, right = _seen(place.left - reach, place.right + reach, place.width)
         rows = max(0, top + down), min(FACE_SIZE, bottom + down)
         windows.append((*rows, max(0, left + aside), min(FACE_SIZE, right + aside)))
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
     return min(tops), max(bottoms), min(lefts), max(rights)
 
 
-def blended_boxes(boxes: Tensor, config: BlendConfig, device: torch.device, *, shifts: Tensor | None = None) -> Tensor:
+def blended_boxes(boxes: Tensor, config: BlendConfig, device: torch.device, *, fits: Tensor | None = None) -> Tensor:
     """Where blending mouths changes the frames, of the same arguments as `mouth_window`.
 
     Returns:
         (B, 4) int64 on the host: the part of each box outside of which nothing changes.
     """
     corners = []
-    moves = mask_moves(boxes, shifts, config, device)
-    for (x1, y1, x2, y2), (_, (right, down)) in zip(boxes.tolist(), moves, strict=True):
-        place = place_blend(y2 - y1, x2 - x1, config, device)
+    fitted = fitted_masks(boxes, fits, config, device)
+    for (x1, y1, _, _), (place, (_, (right, down))) in zip(boxes.tolist(), fitted, strict=True):
         x, y = x1 + right, y1 + down
         corners.append([x + place.left, y + place.top, x + place.right, y + place.bottom])
     return torch.tensor(corners)

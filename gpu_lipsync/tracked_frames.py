@@ -32,7 +32,7 @@ def tracked_frames(
 
     Yields:
         Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
-        change, boxes (n, 4), all zeros where there is no face, the shifts (n, 2) of their masks, in which scene of
+        change, boxes (n, 4), all zeros where there is no face, the fits (n, 3) of their masks, in which scene of
         which pass each of them is, and the poses of their heads.
     """
     first, size = timeline.source[0], report.batch_size
@@ -42,7 +42,7 @@ def tracked_frames(
         for (i, batch), frames in arrived(_timed(coming, "waiting for frames", report)):
             report.n_source_frames = max(report.n_source_frames, batch.stop - first)
             tracked = batch.start - first, batch.stop - first
-            boxes, shifts = tracker.boxes(*tracked), tracker.shifts(*tracked)
+            boxes, fits = tracker.boxes(*tracked), tracker.fits(*tracked)
             scenes, poses = tracker.scenes(*tracked), tracker.poses(*tracked)
             shown = timeline.showing(passes[i], batch)
             for start in range(shown.start, shown.stop, size):
@@ -50,7 +50,7 @@ def tracked_frames(
                 picks = [timeline.source[k] - batch.start for k in part]
                 picked = _pick(frames, picks, shared=len(shown) != len(batch))
                 known = [(i, scenes[k]) for k in picks], [poses[k] for k in picks]
-                yield part, picked, boxes[picks], shifts[picks], *known
+                yield part, picked, boxes[picks], fits[picks], *known
 
 
 def _decoded(

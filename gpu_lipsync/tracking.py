@@ -21,7 +21,7 @@ from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_finder import MouthFinder
-from gpu_lipsync.mouth_shift import MouthShifts, Shift
+from gpu_lipsync.mouth_fit import NO_FIT, Fit, MouthFits
 from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
 from gpu_lipsync.silence import Pose
 from gpu_lipsync.smoothing import BoxSmoother, Corners
@@ -37,10 +37,10 @@ NO_FACE: Corners = (0, 0, 0, 0)
 
 
 class _Track(NamedTuple):
-    """What is final about the face of a frame: its box, and as `shifts`, `poses` and `scenes` say."""
+    """What is final about the face of a frame: its box, and as `fits`, `poses` and `scenes` say."""
 
     box: Corners
-    shift: Shift = (0, 0)
+    fit: Fit = NO_FIT
     pose: Pose | None = None
     scene: int = 0
 
@@ -57,7 +57,7 @@ class FaceTracker:
     than one does. `n_ready` trails that by 0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a
     face is missed.
 
-    `boxes`, `shifts`, `poses` and `scenes` raise IndexError unless all that is asked for is ready.
+    `boxes`, `fits`, `poses` and `scenes` raise IndexError unless all that is asked for is ready.
 
     Attributes:
         frames_without_face: ready frames that have none.
@@ -86,7 +86,7 @@ class FaceTracker:
         self._frame_size = (0, 0)
         self._finished = False
         self._tracks: list[_Track] = []
-        self._mouths, self._mouth_shifts = MouthFinder(mesh, layout), MouthShifts()
+        self._mouths, self._mouth_fits = MouthFinder(mesh, layout), MouthFits()
         self._changed = 0.0  # the picture, up to the last frame that is ready
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
@@ -148,12 +148,12 @@ class FaceTracker:
         boxes = [track.box for track in self._ready(start, stop)]
         return torch.tensor(boxes, dtype=torch.int64).reshape(-1, 4)
 
-    def shifts(self, start: int, stop: int) -> Tensor:
-        """How far the mask has to go to lie on the mouth in source frames [start, stop): (stop - start, 2) int64 on
-        the host, to the right and down, in pixels of a 96 px face; 0 where there is no face, or the box is given.
+    def fits(self, start: int, stop: int) -> Tensor:
+        """How the mask is to lie on the mouth in source frames [start, stop): (stop - start, 3) int64 on the host,
+        right, down, half the mouth's width, in pixels of a 96 px face; 0 where no face is, or the box is given.
         """
-        shifts = [track.shift for track in self._ready(start, stop)]
-        return torch.tensor(shifts, dtype=torch.int64).reshape(-1, 2)
+        fits = [track.fit for track in self._ready(start, stop)]
+        return torch.tensor(fits, dtype=torch.int64).reshape(-1, 3)
 
     def poses(self, start: int, stop: int) -> list[Pose | None]:
         """How the head is held in source frames [start, stop); None where there is no face, or the box is given."""
@@ -218,7 +218,8 @@ class FaceTracker:
                 self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
             return _Track(NO_FACE)
         x, y = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
-        return _Track(box, self._mouth_shifts.place(box, mouth, segment), Pose(x, y, self._changed), segment)
+        fit = self._mouth_fits.place(box, mouth, self._mouths.half_width(segment) * (x2 - x1), segment)
+        return _Track(box, fit, Pose(x, y, self._changed), segment)
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box

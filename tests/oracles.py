@@ -68,8 +68,11 @@ def ellipse(height: int, width: int, center: tuple[int, int], axes: tuple[int, i
 def elliptical_mask(height: int, width: int, region: float, feather: int) -> Plane:
     """The predecessor's mask: no care taken for small crops."""
     axes = (int(width * region / 2), int(height * 0.35 * region))
-    mask = ellipse(height, width, (width // 2, int(height * 0.65)), axes).astype(np.float32)
-    return gaussian_blur(mask, feather, feather // 3)
+    return feathered(ellipse(height, width, (width // 2, int(height * 0.65)), axes), feather)
+
+
+def feathered(inside: NDArray[np.bool_], feather: int) -> Plane:
+    return gaussian_blur(inside.astype(np.float32), feather, feather // 3)
 
 
 def pyramid_down(image: Plane) -> Plane:

@@ -68,6 +68,33 @@ def test_work_is_done_inside_the_mask_s_bounding_box_only(size: tuple[int, int],
     assert (place.left, place.right) == (max(0, cols.min() - margin), min(width, cols.max() + 1 + margin))
 
 
+@pytest.mark.parametrize("size", [(100, 80), (200, 160), (360, 300), (620, 512)], ids=str)
+def test_over_a_grin_it_is_wider_and_no_taller(size: tuple[int, int]) -> None:
+    height, width = size
+    half = round(0.23 * width)  # as wide as a grin's
+    config = BlendConfig(mouth_region_size=0.4)
+    mask = elliptical_mask(*size, config, half_mouth=half)[0, 0].numpy()
+    assert mask.max() >= 0.99 and border(mask) <= 1 / 255
+    row = mask[int(0.65 * height)]
+    assert row[width // 2 + half] > 0.5 > mask_of(*size, 0.4, 51)[int(0.65 * height), width // 2 + half]
+    if width >= 300:  # where the feather is as stated
+        axes = (round(1.2 * half), int(height * 0.35 * 0.4))
+        expected = oracles.feathered(oracles.ellipse(*size, (width // 2, int(0.65 * height)), axes), 51)
+        assert np.abs(mask - expected).max() <= 2 * gaussian_taps(51, 17).max() ** 2 + 1 / 255  # as above
+
+
+def test_where_the_mouth_fits_it_is_as_stated() -> None:
+    for region, share in ((0.4, 0.16), (0.6, 0.23), (1.0, 0.25), (0.4, 0.0)):
+        config = BlendConfig(mouth_region_size=region)
+        assert elliptical_mask(360, 300, config, half_mouth=round(300 * share)) is elliptical_mask(360, 300, config)
+    tiny = BlendConfig(mouth_region_size=0.1)
+    columns = (
+        elliptical_mask(360, 300, tiny, half_mouth=75)[0, 0].any(0).sum()
+        - elliptical_mask(360, 300, tiny)[0, 0].any(0).sum()
+    )
+    assert 0 < columns <= 2 * 8, "half as wide again at most"
+
+
 @pytest.mark.parametrize("size", SIZES + LARGE, ids=str)
 def test_the_ellipse_is_drawn_as_opencv_draws_it(size: tuple[int, int]) -> None:
     height, width = size

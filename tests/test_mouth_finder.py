@@ -66,7 +66,7 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
         assert frames.shape[2:] == (300, 300) and boxes.tolist() == [[50, 100, 150, 300]]
         x, y = next(places)
         points = torch.zeros(1, 468, 3)
-        points[0, MOUTH_CORNERS, 0] = torch.tensor([x - 0.2, x + 0.2])
+        points[0, MOUTH_CORNERS, 0] = torch.tensor([x - x / 3, x + x / 3])
         points[0, (0, 17), 1] = torch.tensor([y - 0.05, y + 0.05])
         return points
 
@@ -78,6 +78,7 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
     assert len(list(places)) == 1, "no more than needed"
     assert finder.corrected((10.0, 20.0), (100, 200), 1) == pytest.approx((13.0, 28.0))  # not what is too far off
     assert finder.corrected((10.0, 20.0), (100, 200), 2) == (10.0, 20.0)
+    assert finder.half_width(1) == pytest.approx(0.18) and finder.half_width(2) == 0, "the widest"
 
 
 def test_without_landmarks_mouths_are_the_detector_s() -> None:

@@ -14,21 +14,21 @@ from tests.generators import speech_and_faces, trained_like
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("shifts", [[(0, 0)] * 3, [(-9, 5), (4, -7), (24, 12)]])
+@pytest.mark.parametrize("fits", [[(0, 0, 0)] * 3, [(-9, 5, 24), (4, -7, 20), (24, 12, 0)]])
 @pytest.mark.parametrize("sharpen_mouth", [False, True])
 @pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
 @pytest.mark.parametrize("method", get_args(BlendMethod))
 def test_no_mode_looks_outside(
-    method: BlendMethod, region: float, sharpen_mouth: bool, shifts: list[tuple[int, int]]
+    method: BlendMethod, region: float, sharpen_mouth: bool, fits: list[tuple[int, int, int]]
 ) -> None:
     config = BlendConfig(method=method, mouth_region_size=region, sharpen_mouth=sharpen_mouth)
     seed = torch.Generator().manual_seed(3)
     frames = torch.randint(0, 256, (3, 3, 400, 420), dtype=torch.uint8, generator=seed)
     mouths = torch.rand(3, 3, 96, 96, generator=seed)
     boxes = torch.tensor([[10, 10, 70, 90], [20, 5, 321, 390], [0, 0, 96, 96]])
-    aside = torch.tensor(shifts)
-    window = mouth_window(boxes, config, CPU, shifts=aside)
-    expected = paste_faces(frames, mouths, boxes, config, shifts=aside)
+    fitted = torch.tensor(fits)
+    window = mouth_window(boxes, config, CPU, fits=fitted)
+    expected = paste_faces(frames, mouths, boxes, config, fits=fitted)
     if window is None:
         assert method in ("hd", "original")
         return
@@ -36,20 +36,20 @@ def test_no_mode_looks_outside(
     for outside in (0.0, 1.0):
         generated = torch.full_like(mouths, outside)
         generated[:, :, top:bottom, left:right] = mouths[:, :, top:bottom, left:right]
-        assert torch.equal(paste_faces(frames, generated, boxes, config, shifts=aside), expected)
+        assert torch.equal(paste_faces(frames, generated, boxes, config, fits=fitted), expected)
 
 
-@pytest.mark.parametrize("shifts", [[(0, 0)] * 2, [(-9, 6), (24, -12)]])
+@pytest.mark.parametrize("fits", [[(0, 0, 0)] * 2, [(-9, 6, 20), (24, -12, 24)]])
 @pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
 @pytest.mark.parametrize("method", get_args(BlendMethod))
 def test_nothing_changes_outside_of_the_blended_boxes(
-    method: BlendMethod, region: float, shifts: list[tuple[int, int]]
+    method: BlendMethod, region: float, fits: list[tuple[int, int, int]]
 ) -> None:
-    config, aside = BlendConfig(method=method, mouth_region_size=region), torch.tensor(shifts)
+    config, fitted = BlendConfig(method=method, mouth_region_size=region), torch.tensor(fits)
     boxes = torch.tensor([[10, 10, 70, 90], [21, 5, 322, 391]])
     frames = torch.full((2, 3, 400, 420), 60, dtype=torch.uint8)
-    pasted = paste_faces(frames, torch.ones(2, 3, 96, 96), boxes, config, shifts=aside)
-    around = blended_boxes(boxes, config, CPU, shifts=aside)
+    pasted = paste_faces(frames, torch.ones(2, 3, 96, 96), boxes, config, fits=fitted)
+    around = blended_boxes(boxes, config, CPU, fits=fitted)
     assert around.dtype == torch.int64
     for before, after, (x1, y1, x2, y2) in zip(frames, pasted, around.tolist(), strict=True):
         rows, columns = (before != after).any(0).nonzero().unbind(1)

@@ -87,9 +87,9 @@ def test_what_is_known_of_faces_reaches_the_renderer(
     sound = write_sound(tmp_path / "a.wav", tone(1.0))
     run(LipSyncConfig(checkpoint_path=checkpoint, face=slow, audio=sound, outfile=tmp_path / "out.mp4"))
     assert rates == [2.0] and isinstance(meshes[0], FaceMesh)
-    for boxes, shifts, scenes, poses in given:
-        assert len(boxes) == len(shifts) == len(scenes) == len(poses)
-        assert shifts.any() and all(scene == (0, 1) for scene in scenes) and all(poses)
+    for boxes, fits, scenes, poses in given:
+        assert len(boxes) == len(fits) == len(scenes) == len(poses)
+        assert fits.any() and all(scene == (0, 1) for scene in scenes) and all(poses)
 
 
 def test_pixels_that_are_not_square_stay_so(tmp_path: Path, checkpoint: Path) -> None:

@@ -29,8 +29,8 @@ class Numbered:
     def boxes(self, start: int, stop: int) -> Tensor:
         return torch.arange(start, stop)[:, None].expand(-1, 4)
 
-    def shifts(self, start: int, stop: int) -> Tensor:
-        return torch.arange(start, stop)[:, None].expand(-1, 2)
+    def fits(self, start: int, stop: int) -> Tensor:
+        return torch.arange(start, stop)[:, None].expand(-1, 3)
 
     def scenes(self, start: int, stop: int) -> list[int]:
         return list(range(start, stop))
@@ -46,9 +46,9 @@ def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
     with open_video(path, FrameConfig()) as video:
         timeline = video.timeline(30)
         tracker = cast(FaceTracker, Numbered())
-        for outputs, frames, boxes, shifts, scenes, poses in tracked_frames(video, timeline, tracker, fresh_report(4)):
+        for outputs, frames, boxes, fits, scenes, poses in tracked_frames(video, timeline, tracker, fresh_report(4)):
             source = list(timeline.source[outputs.start : outputs.stop])
-            known: list[Any] = [boxes[:, 0].tolist(), shifts[:, 1].tolist(), [scene for _, scene in scenes]]
+            known: list[Any] = [boxes[:, 0].tolist(), fits[:, 1].tolist(), [scene for _, scene in scenes]]
             assert known == [source] * 3 and [pose and int(pose.x) for pose in poses] == source
             assert len(frames) == len(source)
             passes += [number for number, _ in scenes]

@@ -1,4 +1,4 @@
-"""The mask goes along with the mouth of a turned head: where to, and what is pasted there."""
+"""The mask goes along with the mouth of a turned head, and is as wide as a grin: where to, and what is pasted there."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask, place_blend
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.faces import mask_moves, paste_faces
+from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_shift import MouthShifts, fitting_move
+from gpu_lipsync.mouth_fit import MouthFits, fitted_masks, fitting_move
 from gpu_lipsync.tracking import FaceConfig, FaceTracker
 from gpu_lipsync.video import open_video
 from tests import pictures
@@ -26,29 +26,36 @@ MASKED = [name for name in BLENDS if name != "original"]
 MIDDLE = (196.0, 206.0)  # where the mask is by itself: 0.65 down
 
 
-def shift_of(aside: float = 0.0, below: float = 0.0) -> tuple[int, int]:
-    """Of a mouth so much of the box's sides beside the mask's middle."""
-    return MouthShifts().place(BOX, (MIDDLE[0] + 192 * aside, MIDDLE[1] + 240 * below), 1)
+def fit_of(aside: float = 0.0, below: float = 0.0, half: float = 0.0) -> tuple[int, int, int]:
+    """Of a mouth so much of the box's sides beside the mask's middle, and half of it so wide."""
+    return MouthFits().place(BOX, (MIDDLE[0] + 192 * aside, MIDDLE[1] + 240 * below), 192 * half, 1)
 
 
 def test_a_mouth_beside_it_takes_the_mask_along_on_its_side() -> None:
     asides = (-0.19, -0.07, -0.02, 0.0, 0.004, 0.04, 0.19)
-    assert [shift_of(aside) for aside in asides] == [(shift, 0) for shift in (-18, -7, -2, 0, 0, 4, 18)]
-    assert shift_of(9) == (24, 0) and shift_of(-9) == (-24, 0), "a quarter of the box at most"
+    assert [fit_of(aside) for aside in asides] == [(shift, 0, 0) for shift in (-18, -7, -2, 0, 0, 4, 18)]
+    assert fit_of(9) == (24, 0, 0) and fit_of(-9) == (-24, 0, 0), "a quarter of the box at most"
 
 
 def test_a_mouth_below_it_takes_the_mask_down() -> None:
-    assert [shift_of(below=below) for below in (-0.03, 0.01, 0.06, 0.1)] == [(0, -3), (0, 1), (0, 6), (0, 10)]
-    assert shift_of(below=0.5) == (0, 14) and shift_of(below=-0.5) == (0, -14), "a seventh of the box at most"
+    belows = {-0.03: -3, 0.01: 1, 0.06: 6, 0.1: 10}
+    assert [fit_of(below=below) for below in belows] == [(0, shift, 0) for shift in belows.values()]
+    assert fit_of(below=0.5) == (0, 14, 0) and fit_of(below=-0.5) == (0, -14, 0), "a seventh of the box at most"
+
+
+def test_a_mouth_s_width_is_told_with_it() -> None:
+    assert [fit_of(half=half) for half in (0.0, 0.13, 0.227, 0.9)] == [(0, 0, half) for half in (0, 12, 22, 24)]
 
 
 def test_small_changes_do_not_move_it_and_another_scene_does() -> None:
-    shifts = MouthShifts()
+    fits = MouthFits()
     mouths = [226.0, 226.8, 227.2, 228.0, 227.2, 226.4]  # two pixels here are one of the generated face
-    assert [shifts.place(BOX, (x, 206.0), 1) for x in mouths] == [(x, 0) for x in (15, 15, 15, 16, 16, 15)]
+    assert [fits.place(BOX, (x, 206.0), 0, 1) for x in mouths] == [(x, 0, 0) for x in (15, 15, 15, 16, 16, 15)]
     heights = [216.0, 217.5, 218.1, 216.8]  # two and a half
-    assert [shifts.place(BOX, (196.0, y), 2) for y in heights] == [(0, y) for y in (4, 4, 5, 5)]
-    assert shifts.place(BOX, (224.8, 206.0), 3) == (14, 0), "nothing is held over a cut"
+    assert [fits.place(BOX, (196.0, y), 0, 2) for y in heights] == [(0, y, 0) for y in (4, 4, 5, 5)]
+    halves = [40.0, 41.2, 42.0, 41.0]
+    assert [fits.place(BOX, (196.0, 206.0), half, 3)[2] for half in halves] == [20, 20, 21, 21]
+    assert fits.place(BOX, (224.8, 206.0), 42.4, 4) == (14, 0, 21), "nothing is held over a cut"
 
 
 @pytest.mark.parametrize("region", [0.1, 0.4, 0.6, 1.0])
@@ -74,15 +81,15 @@ def frames_and_mouths(device: str) -> tuple[Tensor, Tensor]:
 def test_what_is_pasted_lies_where_it_would_have_under_another_mask(device: str) -> None:
     """OpenCV: the mouth enlarged in its place, the mask moved over it."""
     frames, mouths = frames_and_mouths(device)
-    config, shifts = BlendConfig(mouth_region_size=0.4), [(-9, 0), (0, 0), (4, 6), (24, -12)]
+    config, fits = BlendConfig(mouth_region_size=0.4), [(-9, 0, 0), (0, 0, 0), (4, 6, 22), (24, -12, 18)]
     boxes = torch.tensor([BOX] * 4)
-    result = paste_faces(frames, mouths, boxes, config, shifts=torch.tensor(shifts))
+    result = paste_faces(frames, mouths, boxes, config, fits=torch.tensor(fits))
     x1, y1, x2, y2 = BOX
-    mask = elliptical_mask(y2 - y1, x2 - x1, config)[0, 0].numpy()
     enlarged = cv2.resize(pictures.levels(mouths), (x2 - x1, y2 - y1), interpolation=cv2.INTER_CUBIC).clip(0, 255)
-    moves = mask_moves(boxes, torch.tensor(shifts), config, CPU)
+    moves = [move for _, move in fitted_masks(boxes, torch.tensor(fits), config, CPU)]
     assert moves[:3] == [((-9, 0), (-18, 0)), ((0, 0), (0, 0)), ((4, 6), (8, 15))] and 8 < moves[3][0][0] < 24
     for i, (_, move) in enumerate(moves):
+        mask = elliptical_mask(y2 - y1, x2 - x1, config, half_mouth=2 * fits[i][2])[0, 0].numpy()
         moved = np.roll(mask, move, axis=(1, 0))[..., None]
         expected = frames[i].permute(1, 2, 0).cpu().numpy().astype(np.float32)
         expected[y1:y2, x1:x2] = moved * enlarged + (1 - moved) * expected[y1:y2, x1:x2]
@@ -95,12 +102,13 @@ def test_nothing_outside_the_moved_mask_changes(method: str, device: str) -> Non
     frames, mouths = frames_and_mouths(device)
     config = BlendConfig(method=method, mouth_region_size=0.4)  # type: ignore[arg-type]
     boxes = torch.tensor([BOX, (10, 20, 110, 140), (0, 0, 61, 77), BOX])
-    shifts = torch.tensor([(-13, 7), (11, -9), (-24, 12), (0, 0)])
-    result = paste_faces(frames, mouths, boxes, config, shifts=shifts)
-    for i, (_, move) in enumerate(mask_moves(boxes, shifts, config, CPU)):
+    fits = torch.tensor([(-13, 7, 20), (11, -9, 0), (-24, 12, 24), (0, 0, 24)])
+    result = paste_faces(frames, mouths, boxes, config, fits=fits)
+    for i, (_, (_, move)) in enumerate(fitted_masks(boxes, fits, config, CPU)):
         x1, y1, x2, y2 = boxes[i].tolist()
         may_change = torch.zeros(SIZE, dtype=torch.bool, device=device)
-        mask = elliptical_mask(y2 - y1, x2 - x1, config, device)[0, 0]
+        half_mouth = round(int(fits[i, 2]) * (x2 - x1) / 96)
+        mask = elliptical_mask(y2 - y1, x2 - x1, config, device, half_mouth=half_mouth)[0, 0]
         may_change[y1:y2, x1:x2] = mask.roll(move, dims=(1, 0)) > 0
         changed = (result[i] != frames[i]).any(0)
         assert changed.any() and not (changed & ~may_change).any()
@@ -109,22 +117,24 @@ def test_nothing_outside_the_moved_mask_changes(method: str, device: str) -> Non
 def test_a_paste_without_a_mask_has_nothing_to_move(device: str) -> None:
     frames, mouths = frames_and_mouths(device)
     config, boxes = BlendConfig(method="original"), torch.tensor([BOX] * 4)
-    moved = paste_faces(frames, mouths, boxes, config, shifts=torch.tensor([(5, 3), (-5, -3), (24, 12), (0, 0)]))
+    moved = paste_faces(
+        frames, mouths, boxes, config, fits=torch.tensor([(5, 3, 0), (-5, -3, 20), (24, 12, 24), (0, 0, 0)])
+    )
     assert torch.equal(moved, paste_faces(frames, mouths, boxes, config))
 
 
 @pytest.mark.parametrize(
-    ("shifts", "error", "message"),
+    ("fits", "error", "message"),
     [
-        (torch.zeros(4, 2), TypeError, "shifts must be an int64 tensor, got torch.float32"),
-        (torch.zeros(4, dtype=torch.int64), ValueError, r"shifts must be \(4, 2\) on the host, got \(4,\)"),
+        (torch.zeros(4, 3), TypeError, "fits must be an int64 tensor, got torch.float32"),
+        (torch.zeros(4, dtype=torch.int64), ValueError, r"fits must be \(4, 3\) on the host, got \(4,\)"),
         ([0, 0, 0, 0], TypeError, "got list"),
     ],
 )
-def test_shifts_that_do_not_fit(shifts: Tensor, error: type[Exception], message: str) -> None:
+def test_fits_that_do_not_fit(fits: Tensor, error: type[Exception], message: str) -> None:
     frames, mouths = frames_and_mouths("cpu")
     with pytest.raises(error, match=message):
-        paste_faces(frames, mouths, torch.tensor([BOX] * 4), BlendConfig(), shifts=shifts)
+        paste_faces(frames, mouths, torch.tensor([BOX] * 4), BlendConfig(), fits=fits)
 
 
 def tracked(path: Path, *, n_frames: int, config: FaceConfig | None = None) -> FaceTracker:
@@ -139,14 +149,27 @@ def tracked(path: Path, *, n_frames: int, config: FaceConfig | None = None) -> F
 
 def test_a_head_that_turns_takes_its_mask_along(media: Path) -> None:
     """Looked at: into the camera until frame 30, turned to the picture's left with the mouth at its cheek at 37."""
-    shifts = tracked(media / "video" / "sadtalker_woman_headmotion_mpeg4.mp4", n_frames=60).shifts(0, 60)
-    assert int(shifts[:30, 0].abs().max()) <= 3 and -19 <= int(shifts[37, 0]) <= -13
-    assert int(shifts.diff(dim=0).abs().max()) <= 5, "it goes there in steps of a few pixels"
+    fits = tracked(media / "video" / "sadtalker_woman_headmotion_mpeg4.mp4", n_frames=60).fits(0, 60)
+    assert int(fits[:30, 0].abs().max()) <= 3 and -19 <= int(fits[37, 0]) <= -13
+    assert int(fits.diff(dim=0).abs().max()) <= 5, "it goes there in steps of a few pixels"
+
+
+def test_the_corners_of_a_grin_are_covered_and_a_moustache_is_left_alone(media: Path) -> None:
+    """Looked at: teeth from 0.23 of the box left of the middle to as much right of it; 0.4 left them there."""
+    config = BlendConfig(mouth_region_size=0.4)
+    found = {}
+    for name in ("obama_official_portrait.jpg", "einstein_moustache_portrait.jpg"):
+        tracker = tracked(media / "image" / name, n_frames=1)
+        box, fit = tracker.boxes(0, 1), tracker.fits(0, 1)
+        ((place, _),) = fitted_masks(box, fit, config, CPU)
+        found[name] = int(fit[0, 2]) / 96, place is place_blend(place.height, place.width, config, CPU)
+    assert found["obama_official_portrait.jpg"] == (pytest.approx(0.23, abs=0.015), False)
+    assert found["einstein_moustache_portrait.jpg"] == (pytest.approx(0.145, abs=0.02), True)
 
 
 def test_a_given_box_has_no_mouth_to_follow() -> None:
     sample = Path(__file__).parent.parent / "samples" / "face.mp4"
     tracker = tracked(sample, n_frames=8, config=FaceConfig(box=(100, 400, 100, 400)))
-    assert not tracker.shifts(0, 8).any()
+    assert not tracker.fits(0, 8).any()
     with pytest.raises(IndexError):
-        tracker.shifts(0, 9)
+        tracker.fits(0, 9)
