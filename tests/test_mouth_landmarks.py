@@ -78,3 +78,13 @@ def test_another_shape_or_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(face_mesh, "WEIGHTS_SHA256", "0")
     with pytest.raises(CheckpointError, match="damaged"):
         load_face_mesh()
+
+
+def test_a_file_that_may_not_be_read_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    for load in (load_face_mesh, load_face_detector):
+        with pytest.raises(CheckpointError, match=r"cannot read .*\.safetensors \(Permission denied\); reinstall"):
+            load()

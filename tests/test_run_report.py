@@ -62,7 +62,7 @@ def test_mouths_that_are_not_numbers_are_counted_and_told(tmp_path: Path, spoile
 
 def test_counting_them_does_not_make_the_host_wait() -> None:
     here = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)])
-    there, straight, speaking = here + 30, torch.zeros((4, 2), dtype=torch.int64), [(0.0, 0, (0.0, 0.0))] * 4
+    there, straight, speaking = here + 30, torch.zeros((4, 3), dtype=torch.int64), [(0.0, 0, (0.0, 0.0))] * 4
     facts = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
     with fake_cuda():
         with torch.device("cuda"):

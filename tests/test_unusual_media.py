@@ -119,6 +119,12 @@ def test_the_rate_of_a_single_frame_is_asked_for_unless_it_says(tmp_path: Path) 
         assert (video.n_frames, video.fps) == (1, 50)
 
 
+def test_slides_an_hour_apart_are_shown_at_the_rate_asked_for(tmp_path: Path) -> None:
+    slides = write_clip(tmp_path / "a.mkv", n_frames=3, pts=[0, 2_500_000, 5_000_000])
+    with open_video(slides, FrameConfig(fps=30.0)) as video:
+        assert (video.fps, video.n_frames) == (30, 3) and video.source_fps == pytest.approx(1 / 2500)
+
+
 @pytest.mark.parametrize(("curve", "name"), [(18, "HLG"), (16, "PQ"), (1, None)])
 def test_hdr_is_said(tmp_path: Path, curve: int, name: str | None) -> None:
     names = {18: "arib-std-b67", 16: "smpte2084", 1: "bt709"}
