@@ -10,6 +10,7 @@ rotation metadata, or are found out (`require_same_picture`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -131,6 +132,7 @@ class TorchcodecDecoder:
 
     def __init__(self, info: VideoInfo, *, device: torch.device, on_host: bool = True) -> None:
         try:
+            import_module("torch._meta_registrations")  # torchcodec wants torch._dynamo: a lean PyTorch has it after this
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:  # its libraries want the system's FFmpeg
             raise DecoderUnavailableError(f"torchcodec: {_first_line(error)}") from error

@@ -83,7 +83,7 @@ class DetectionStream:
         self.n_pushed = 0
         self._detector = detector
         self._stride = min(stride, _LONGEST_STRIDE)
-        self._batch_size = batch_size
+        self._batch_size = self._at_once = batch_size
         self._layout = layout
         self._fine = False  # the face is small: look at FINE_SIDE_PX from the start
         self._size = (0, 0)
@@ -99,7 +99,7 @@ class DetectionStream:
         self._size = self._layout.size(frames)
         self._held.append((first, frames))
         self._new_changes.append(self._scenes.update(self._layout.sampled(frames, SAMPLES)))
-        batch_size = min(self._batch_size, self._most_at_once(frames))
+        batch_size = self._at_once = min(self._batch_size, self._most_at_once(frames))
         # A frame is due when the changes that tell whether a scene begins there can come over with its faces.
         while self._next_sample + self._stride * (batch_size - 1) + LOOK_AHEAD < self.n_pushed:
             self._submit(range(self._next_sample, self._next_sample + self._stride * batch_size, self._stride))
@@ -114,8 +114,8 @@ class DetectionStream:
     def finish(self) -> None:
         """Detect what is left, the very last frame included."""
         left = range(self._next_sample, self.n_pushed, self._stride)
-        for first in range(0, len(left), self._batch_size):
-            self._submit(left[first : first + self._batch_size])
+        for first in range(0, len(left), self._at_once):
+            self._submit(left[first : first + self._at_once])
         last = self.n_pushed - 1
         if last % self._stride:
             self._submit(range(last, last + 1))
@@ -135,8 +135,8 @@ class DetectionStream:
     def look(self, frames: range) -> list[Array]:
         """Faces of the given frames, now, in batches; each must still be held."""
         seen: list[Array] = []
-        for start in range(frames.start, frames.stop, self._batch_size):
-            part = range(start, min(start + self._batch_size, frames.stop))
+        for start in range(frames.start, frames.stop, self._at_once):
+            part = range(start, min(start + self._at_once, frames.stop))
             fine = self._fine
             faces = _vote(HostCopy(self._candidates(part, fine=fine)).wait())
             seen += self._look_closer(part, faces, fine=fine)

@@ -94,6 +94,17 @@ def _is_intel() -> bool:
     return str(capabilities.get("cpu_name", "")).startswith("Intel")
 
 
+LACK_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",  # cuBLAS's, and cuDNN 8's
+    "ALLOCATION_FAILED",  # cuDNN 9's
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # a full card has no room for its handle
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "unable to find an engine",  # what PyTorch makes of it when each of cuDNN's has asked for workspace in vain
+)
+
+
 @contextmanager
 def lack_of_memory_named(device: torch.device) -> Iterator[None]:
     """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind; of
@@ -114,9 +125,10 @@ def lack_of_memory_named(device: torch.device) -> Iterator[None]:
                 "out of memory on the host; pass --resize_factor 2, a smaller --wav2lip_batch_size or a shorter sound, "
                 "or free memory"
             ) from error
+        told = "" if str(error).startswith("CUDA out of memory") else f" ({(str(error).splitlines() or [''])[0][:160]})"
         raise DeviceMemoryError(
-            f"out of memory on {device}, and no smaller batch helps; pass --resize_factor 2 or --device cpu, or free "
-            "memory on the device"
+            f"out of memory on {device}{told}, and no smaller batch helps; pass --resize_factor 2 or --device cpu, or "
+            "free memory on the device"
         ) from error
 
 
@@ -125,7 +137,7 @@ def is_lack_of_memory(error: Exception) -> bool:
     words.
     """
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+        words in str(error) for words in LACK_OF_MEMORY
     )
 
 

@@ -14,7 +14,7 @@ def import_torch() -> None:
     """Import torch without the parts that torch.compile, torch.export and fake tensors alone make use of.
 
     For a process that computes and does nothing else: a host program might want them. `import` by their names still
-    brings them in afterwards.
+    brings them in afterwards, and torch._dynamo once torch._meta_registrations is there.
     """
     if "torch" in sys.modules:
         return

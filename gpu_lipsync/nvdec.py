@@ -15,7 +15,7 @@ from gpu_lipsync.colours import UNSPECIFIED, guessed_matrix
 from gpu_lipsync.containers import open_container
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import DeviceMemoryError, MediaError
+from gpu_lipsync.errors import MediaError
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size, turned
@@ -72,24 +72,24 @@ class NvdecDecoder(PyavDecoder):
         return "SLICE"
 
     def _frames(self, start: int, stop: int) -> Iterator[_Picture]:
-        if start:
-            return super()._frames(start, stop)
-        if self._begun is None:
-            return self._frames_again(stop)
+        if start or self._begun is None:
+            return self._frames_again(start, stop)
         if stop == 1:  # a look at what it decodes
             return iter((self._first,))
         begun, self._begun = self._begun, None
         return islice(chain((self._first,), begun), stop)
 
-    def _frames_again(self, stop: int) -> Iterator[_Picture]:
-        """From the first frame, which was decoded before: what fails there now is no fault of the file."""
-        frames = super()._frames(0, stop)
+    def _frames_again(self, start: int, stop: int) -> Iterator[_Picture]:
+        """In a file that was decoded before: what fails at the first frame now is no fault of the file. FFmpeg's
+        memory is none of PyTorch's, which may hold what it lacks until a run begins again.
+        """
+        frames = super()._frames(start, stop)
         try:
             first = next(frames, None)
         except _refusals() as error:
-            raise DeviceMemoryError(
-                f"NVDEC does not open {self._info.path} again ({str(error).strip()[:99]}); its memory or sessions "
-                "may be used up: try again with fewer runs at once, or pass --decoder decord"
+            raise torch.OutOfMemoryError(
+                f"NVDEC does not open {self._info.path} again: {str(error).strip()[:99]}; with fewer runs at once, or "
+                "--decoder decord, it may"
             ) from error
         if first is not None:
             yield first

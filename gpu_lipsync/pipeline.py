@@ -206,7 +206,7 @@ def batch_size(config: LipSyncConfig, video: Video) -> int:
     """Frames in one batch: the flag is an upper bound; memory, a CPU's caches and a GPU's speed set lower ones."""
     on_cuda = video.device.type == "cuda"
     most, most_pixels = (_CUDA_BATCH, _CUDA_BATCH_PIXELS) if on_cuda else (_CPU_BATCH, _CPU_BATCH_PIXELS)
-    return max(1, min(config.wav2lip_batch_size, most, most_pixels // (video.size[0] * video.size[1])))
+    return max(1, min(config.wav2lip_batch_size, most, most_pixels // video.decoded_pixels))
 
 
 def _require_faces(report: Report, config: LipSyncConfig) -> None:

@@ -43,6 +43,7 @@ class Video:
         path: the file.
         device: where frames come out.
         size: height and width of the frames, pixels.
+        decoded_pixels: of a frame as it is decoded, before it is resized and cropped.
         fps: of the result, exact; the source's own, but for slides.
         source_fps: the source's own.
         n_frames: number of source frames; 1 for a still.
@@ -57,8 +58,7 @@ class Video:
     def __init__(self, path: Path, config: FrameConfig, device: torch.device, *, as_decoded: bool) -> None:
         self.path = path
         self.notes: list[str] = []
-        self._config = config
-        self.device = device
+        self._config, self.device = config, device
         self.layout: FrameLayout = RGB
         self.colours = BT709
         self._decoder: Decoder | None = None
@@ -98,7 +98,7 @@ class Video:
             self.decoder, self.layout = self._decoder.name, self._decoder.layout
             if isinstance(self._decoder, PlanarDecoder):
                 self.colours = self._decoder.colours
-        self.n_frames = len(self._shown_at)
+        self.n_frames, self.decoded_pixels = len(self._shown_at), height * width
         self._window = _crop_window(path, height, width, config)
         self.size = (self._window[1] - self._window[0], self._window[3] - self._window[2])
         if config.rotate and self.pixel_aspect:

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from gpu_lipsync.lean_torch import ONLY_FOR_COMPILERS
 
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 LEAN = "import sys; from gpu_lipsync.lean_torch import import_torch; import_torch(); import torch; "
 
 
@@ -30,6 +32,25 @@ with FakeTensorMode():
 print(torch.export.export(torch.nn.Linear(2, 3), (torch.zeros(1, 2),)).module()(torch.zeros(1, 2)).shape == (1, 3))
 """
     assert python(LEAN + program).split("\n") == ["(2, 3, 5)", "True"]
+
+
+def test_torchcodec_can_be_loaded(tmp_path: Path) -> None:
+    """A stand-in that asks for torch._dynamo while it is imported, as torchcodec 0.17 does, and finds no GPU."""
+    package = tmp_path / "torchcodec"
+    package.mkdir()
+    (package / "__init__.py").write_text("import torch\ntorch._dynamo.disallow_in_graph\n")
+    (package / "decoders.py").write_text("def VideoDecoder(*_, **__):\n    raise RuntimeError('no GPU')\n")
+    program = f"""
+sys.path.insert(0, {str(tmp_path)!r})
+from pathlib import Path
+from gpu_lipsync.decoders import DecoderUnavailableError, TorchcodecDecoder
+from gpu_lipsync.video_info import probe_video
+try:
+    TorchcodecDecoder(probe_video(Path({str(SAMPLE)!r})), device=torch.device("cuda"))
+except DecoderUnavailableError as error:
+    print(error)
+"""
+    assert python(LEAN + program) == "torchcodec on cuda: no GPU"
 
 
 def test_a_torch_that_is_there_is_left_alone() -> None:

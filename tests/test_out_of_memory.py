@@ -1,6 +1,7 @@
 """A device that runs out of memory anywhere but in the generator (test_generate.py): the run begins again, smaller."""
 
 import errno
+import re
 import threading
 from dataclasses import replace
 from itertools import count
@@ -218,9 +219,19 @@ def test_threads_that_the_host_has_not_are_no_bug(
     assert config.outfile.stat() == before and len(list(config.outfile.parent.iterdir())) == 1
 
 
-@pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
 def test_what_cuda_s_libraries_lack_is_named(words: str) -> None:
-    with pytest.raises(DeviceMemoryError, match="--device cpu"), lack_of_memory_named(torch.device("cuda")):
+    told = rf"{re.escape(words)}\), and no smaller batch.*--device cpu"
+    with pytest.raises(DeviceMemoryError, match=told), lack_of_memory_named(torch.device("cuda")):
         raise RuntimeError(words)
     with pytest.raises(RuntimeError, match="a bug"), lack_of_memory_named(torch.device("cuda")):
         raise RuntimeError("a bug")

@@ -4,6 +4,7 @@ import errno
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.pipeline import batch_size
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.sound_file import read_sound
-from tests.clips import tone, write_sound
+from gpu_lipsync.video import open_video
+from tests.clips import tone, write_clip, write_sound
 from tests.residency import fake_cuda, watched
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -58,6 +61,15 @@ def test_mouths_that_are_not_numbers_are_counted_and_told(tmp_path: Path, spoile
     report = run(config_of(tmp_path, spoiled=spoiled))
     assert (report.n_frames, report.as_dict()["n_spoiled"]) == (5, 5 if spoiled else 0)
     assert any(note.startswith("5 mouths were not numbers") for note in report.notes) is spoiled
+
+
+def test_batches_are_bounded_by_what_is_decoded_not_by_what_is_left_of_it(tmp_path: Path) -> None:
+    """Asked for when memory is short, --resize_factor made batches larger and the frames in them as large as before."""
+    clip = write_clip(tmp_path / "large.mp4", n_frames=2, size=(1080, 1920))
+    given: dict[str, Any] = {"checkpoint_path": "c", "face": clip, "audio": "a", "outfile": tmp_path / "o.mp4"}
+    for config in (LipSyncConfig(**given), LipSyncConfig(**given, resize_factor=4)):
+        with open_video(clip, config.frames) as video:
+            assert batch_size(config, video) == 8  # 16 Mi pixels
 
 
 def test_counting_them_does_not_make_the_host_wait() -> None:
