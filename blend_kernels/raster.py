@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-SIZES_OF_A_BATCH = 40  # to remember: without smoothing each face may have its own, and CUDA's batches are 32 frames
+SIZES_OF_A_BATCH = 40  # to remember, with their masks: without smoothing each of CUDA's 32 frames may have its own
 Floats = NDArray[np.float64]
 
 

@@ -132,7 +132,8 @@ class TorchcodecDecoder:
 
     def __init__(self, info: VideoInfo, *, device: torch.device, on_host: bool = True) -> None:
         try:
-            import_module("torch._meta_registrations")  # torchcodec wants torch._dynamo: a lean PyTorch has it after this
+            # torchcodec wants torch._dynamo, which a lean PyTorch (lean_torch.py) has after this only.
+            import_module("torch._meta_registrations")
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:  # its libraries want the system's FFmpeg
             raise DecoderUnavailableError(f"torchcodec: {_first_line(error)}") from error

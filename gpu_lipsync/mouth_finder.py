@@ -21,7 +21,7 @@ from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.mouth_landmarks import LOWER_EDGE, MOUTH_CORNERS, UPPER_EDGE, find_landmarks
 from gpu_lipsync.smoothing import Point
 
-LOOKS = 3  # per segment: what the first samples show is known before the first of its boxes is final
+LOOKS = 3  # per segment: smoothing waits half a second, by which time a sample every fifth frame has shown as many
 ROOM = 2.2  # of the box's longer side: what the network sees of a face that is tilted
 AT_MOST = 0.12  # of the box's sides: landmarks farther from the detector's mouth are of something else
 

@@ -95,7 +95,11 @@ def in_crop(pixels: int, length: int) -> int:
 
 
 def fitting_move(shift: Shift, place: Placement) -> Move:
-    """A shift cut down to what keeps the mask's window in its crop, whole pixels in both."""
+    """A shift cut down to what keeps the mask's window in its crop, whole pixels in both.
+
+    So what lies under a moved mask may be beside its place by half a pixel of the crop, as boxes are by their own
+    rounding.
+    """
     right = _fitting(shift[0], place.left, place.width - place.right, place.width)
     down = _fitting(shift[1], place.top, place.height - place.bottom, place.height)
     return (right[0], down[0]), (right[1], down[1])
