@@ -115,13 +115,14 @@ class NvencBackend(PyavBackend):
         import av
 
         self._memory: Any = None
+        self._tried: Any = None  # an encoder with a session, of which consumers' cards have a few
         options = self._options(config.crf)
         if device.type == "cuda":
             with current_context(device) as index:  # which FFmpeg asks for with the first picture
                 self._memory = av.video.frame.CudaContext(device_id=index, primary_ctx=False, current_ctx=True)
-                self._try(shape, options, device)
+                self._tried = self._try(shape, options, device)
         else:
-            self._try(shape, options, device)
+            self._tried = self._try(shape, options, device)
         name = f"{self.codec} cq {config.crf}" if config.crf else f"{self.codec} lossless"
         super().__init__(path, shape, name, options)
 
@@ -129,8 +130,15 @@ class NvencBackend(PyavBackend):
         # Its cq 0 means "choose yourself"; crf 0 means lossless.
         return {"rc": "vbr", "cq": str(crf), "b": "0"} if crf else {"tune": "lossless"}
 
-    def _try(self, shape: StreamShape, options: dict[str, str], device: torch.device) -> None:
-        """Encode one black frame: whether NVENC opens is known only with the first, and then it is too late."""
+    def write(self, frames: Tensor) -> None:
+        self._tried = None  # its session is this run's own, which begins with the first picture
+        super().write(frames)
+
+    def _try(self, shape: StreamShape, options: dict[str, str], device: torch.device) -> Any:
+        """Encode one black frame: whether NVENC opens is known only with the first, and then it is too late.
+
+        Returns the encoder, whose session no other run takes while it is kept.
+        """
         import av
 
         context: Any = av.CodecContext.create(self.codec, "w")
@@ -141,6 +149,7 @@ class NvencBackend(PyavBackend):
             picture.pts = 0
             context.encode(picture)
         context.encode(None)
+        return context
 
     def _pictures(self, frames: Tensor) -> Iterator[Any]:
         import av

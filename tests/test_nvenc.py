@@ -49,6 +49,30 @@ class NvencOnTheHost(NvencBackend):
         return {"crf": str(crf), "preset": "veryfast"}
 
 
+def test_a_session_is_held_from_the_start_to_the_first_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else runs that begin together all find one of a consumer's card's few, and fail when they come to encode."""
+    held: list[int] = []
+
+    class Session:
+        def __init__(self, context: object) -> None:
+            self._context = context
+            held.append(1)
+
+        def __del__(self) -> None:
+            held.pop()
+
+    tried = NvencBackend._try
+    monkeypatch.setattr(NvencBackend, "_try", lambda *arguments: Session(tried(*arguments)))
+    shape, frames = shape_of(72, 102, n_frames=4), pictures(4, 72, 102)
+    backend = NvencOnTheHost(tmp_path / "out.mp4", shape, EncodeConfig(), torch.device("cpu"))
+    assert held
+    at_the_first: list[bool] = []
+    monkeypatch.setattr(backend, "_pictures", lambda _: iter([at_the_first.append(bool(held))][:0]))
+    backend.write(frames)
+    assert at_the_first == [False]
+    backend.abandon()
+
+
 @pytest.mark.parametrize("crf", [0, 18])
 def test_what_nvenc_is_given_is_what_libx264_is_given(tmp_path: Path, crf: int) -> None:
     """The same pictures, tags, pixel aspect, sound and index, whichever encoder there is."""
