@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
@@ -11,6 +11,7 @@ UNSPECIFIED = 2
 HD_LINES = 720  # from here on Chromium takes what is not tagged for BT.709, below for BT.601 (mpv draws other lines)
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601"}
 _FULL_RANGE = 2  # of AVColorRange
+_WIDE_PRIMARIES = {9, 11, 12}  # BT.2020's and P3's; others are BT.709's but for a shade
 _HDR_CURVES = {16: "PQ", 18: "HLG"}
 
 
@@ -48,6 +49,13 @@ def plain_colours(frame: Any) -> Colours | None:
     matrix = guessed_matrix(frame.height) if number == UNSPECIFIED else _MATRICES.get(number)
     plain = frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and not hdr_curve(frame.color_trc)
     return Colours(matrix, number, int(frame.color_primaries), int(frame.color_trc)) if matrix and plain else None
+
+
+def rgb_colours(frame: Any) -> Colours:
+    """What RGB made of an av.VideoFrame is written as: only the matrix has been changed, not what its colours mean."""
+    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
+    wide = primaries in _WIDE_PRIMARIES and not hdr_curve(transfer)
+    return replace(BT709, primaries=primaries, transfer=transfer) if wide else BT709
 
 
 def is_untagged_hd(frame: Any) -> bool:

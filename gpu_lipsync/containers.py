@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
+_LISTS = {"concat", "hls", "dash", "imf"}  # which name other files, and not only whoever sent the list may own those
 _PHOTO_BRANDS = {"heic", "heix", "mif1", "msf1", "avif"}
 _WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
 _STREAMED_BYTES = 0x7FF00000  # or more: what writers of WAV promise who do not know, espeak-ng and SoX among them
@@ -57,6 +58,9 @@ def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]
     # Absolute: FFmpeg takes what stands before the colon of `12:30.mp4` for a protocol.
     try:
         with av.open(str(path.absolute()), metadata_errors="replace", hwaccel=hardware) as container:
+            if container.format.name in _LISTS:
+                kind = container.format.name
+                raise MediaError(f"{role} file {path} is a list of other files ({kind}); give the clip itself")
             yield container
     except av.FFmpegError as error:
         if is_shortage(error):

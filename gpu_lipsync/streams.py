@@ -26,7 +26,7 @@ class StreamShape:
     n_frames: int
     pixel_aspect: Fraction
     sound: Sound
-    colours: Colours = BT709  # other than these only of frames that come as 4:2:0
+    colours: Colours = BT709  # another matrix only of frames that come as 4:2:0
 
     @property
     def n_samples(self) -> int:

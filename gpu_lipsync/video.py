@@ -48,7 +48,7 @@ class Video:
         source_fps: the source's own.
         n_frames: number of source frames; 1 for a still.
         layout: how frames lie in memory: RGB, unless what was decoded may stay and there is nothing to do to it.
-        colours: what the numbers of 4:2:0 frames mean; RGB is written as BT.709.
+        colours: what the numbers of 4:2:0 frames mean; of RGB, those that will be written.
         decoder: what decodes, in words, for the report.
         notes: what a user should know about how the file was read.
         pixel_aspect: width of a pixel over its height.
@@ -96,8 +96,7 @@ class Video:
             as_decoded = as_decoded and whole and device.type == "cpu"
             self._decoder = _choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
             self.decoder, self.layout = self._decoder.name, self._decoder.layout
-            if isinstance(self._decoder, PlanarDecoder):
-                self.colours = self._decoder.colours
+            self.colours = self._decoder.colours if isinstance(self._decoder, PlanarDecoder) else info.rgb_colours
         self.n_frames, self.decoded_pixels = len(self._shown_at), height * width
         self._window = _crop_window(path, height, width, config)
         self.size = (self._window[1] - self._window[0], self._window[3] - self._window[2])

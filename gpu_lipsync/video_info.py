@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_lipsync.colours import Colours, hdr_curve, is_untagged_hd, plain_colours
+from gpu_lipsync.colours import Colours, hdr_curve, is_untagged_hd, plain_colours, rgb_colours
 from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_container, refuse_truncated
 from gpu_lipsync.errors import MediaError
 
@@ -41,6 +41,7 @@ class VideoInfo:
         interlaced: its first frame is two half pictures, of two moments.
         untagged_hd: says nothing of its colours, and is taken for BT.709 by its size.
         colours: of 8-bit 4:2:0 that can be written as it is read; None: frames have to be converted.
+        rgb_colours: of what is written of RGB.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class VideoInfo:
     interlaced: bool
     untagged_hd: bool
     colours: Colours | None
+    rgb_colours: Colours
 
     @property
     def n_frames(self) -> int:
@@ -115,6 +117,7 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             interlaced=bool(frame.interlaced_frame),
             untagged_hd=is_untagged_hd(frame),
             colours=plain_colours(frame),
+            rgb_colours=rgb_colours(frame),
         )
 
 
@@ -179,12 +182,17 @@ def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
     steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
     usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
+    if usual < 1 / (_MAX_FPS * 1.01):  # stamped as they came over a network, in bunches
+        usual = statistics.fmean(steps) if steps else usual
     measured = Fraction(1 / usual).limit_denominator(1001)  # 0 of slides that are half an hour apart
     best = min([*guesses, measured or Fraction(1 / usual)], key=lambda rate: abs(float(1 / rate) - usual))
     close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
     rate = close[0] if close else best
     if not 0 < rate <= _MAX_FPS * 1.01:  # "240" of slow motion is a little more
-        raise MediaError(f"a frame rate of {float(rate):.1f} is out of range (0 to {_MAX_FPS}); re-encode the video")
+        raise MediaError(
+            f"{stream.container.name} has a frame rate of {float(rate):.1f}, out of range (0 to {_MAX_FPS}); "
+            "re-encode the video"
+        )
     return rate
 
 
@@ -213,7 +221,7 @@ def _is_mirrored(frame: Any) -> bool:
 
 
 def _first_frame(path: Path, container: Any, stream: Any) -> Any:
-    container.seek(0)
+    container.seek(min(0, container.start_time or 0))  # clocks that wrap begin below 0
     frame = next(decoded(container, stream), None)
     if frame is None:
         raise MediaError(f"face video {path} has no frame that can be decoded; it is damaged, make it again")

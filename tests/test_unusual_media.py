@@ -16,8 +16,10 @@ from PIL import Image
 
 from gpu_lipsync import video_info
 from gpu_lipsync.audio import load_audio
+from gpu_lipsync.colours import Colours
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, MediaError
+from gpu_lipsync.frame_layout import RGB
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
@@ -123,6 +125,45 @@ def test_slides_an_hour_apart_are_shown_at_the_rate_asked_for(tmp_path: Path) ->
     slides = write_clip(tmp_path / "a.mkv", n_frames=3, pts=[0, 2_500_000, 5_000_000])
     with open_video(slides, FrameConfig(fps=30.0)) as video:
         assert (video.fps, video.n_frames) == (30, 3) and video.source_fps == pytest.approx(1 / 2500)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_frames_that_come_in_bunches_have_the_rate_of_all(tmp_path: Path, suffix: str) -> None:
+    """As a recording of a network stream is stamped, by when its packets came."""
+    bunches = write_clip(tmp_path / f"a{suffix}", n_frames=40, pts=[40 * (i - i % 2) + i % 2 for i in range(40)])
+    with open_video(bunches, FrameConfig()) as video:
+        assert float(video.fps) == pytest.approx(25, abs=0.7) and video.n_frames == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.mp4", "ffconcat version 1.0\nfile a.mp4\n"),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.mp4\n#EXT-X-ENDLIST\n"),
+    ],
+)
+def test_a_list_of_files_is_no_clip(tmp_path: Path, name: str, text: str) -> None:
+    """In a folder of uploads it would fetch somebody else's."""
+    write_clip(tmp_path / "a.mp4", sound=tone(1.0))
+    (tmp_path / name).write_text(text)
+    for role, opened in (("face", lambda path: open_video(path, FrameConfig())), ("audio", read_sound)):
+        with pytest.raises(MediaError, match=rf"{role} file .*{name} (is a list of other files|cannot be read)"):
+            opened(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        ("colorprim=smpte432:transfer=iec61966-2-1:colormatrix=bt709", (12, 13)),  # P3, as phones have it
+        ("colorprim=bt2020:transfer=bt2020-10:colormatrix=bt2020nc", (9, 14)),
+        ("colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m", (1, 1)),
+        ("colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc", (1, 1)),  # HDR, of which a line tells
+    ],
+)
+def test_what_was_rgb_on_the_way_says_what_its_colours_mean(tmp_path: Path, tags: str, kept: tuple[int, int]) -> None:
+    path = write_clip(tmp_path / "a.mp4", pix_fmt="yuv420p10le", options={"x264-params": tags})
+    with open_video(path, FrameConfig(resize_factor=2)) as video:
+        assert video.layout is RGB and video.colours == Colours("bt709", 1, *kept)
 
 
 @pytest.mark.parametrize(("curve", "name"), [(18, "HLG"), (16, "PQ"), (1, None)])
