@@ -16,7 +16,7 @@ from torch import Tensor
 from gpu_lipsync.frame_layout import RGB, FrameLayout, box_scale
 from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, FACE_SCORE, vote
 from gpu_lipsync.models.face_detector import network_size
-from gpu_lipsync.scene_cuts import LOOK_AHEAD, SAMPLES, SceneChanges
+from gpu_lipsync.scene_cuts import LEAST_LOOK_AHEAD, SAMPLES, SceneChanges
 
 _LONGEST_STRIDE = 1 << 30  # no clip is longer, and offsets in it fit their integers
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
@@ -78,11 +78,20 @@ class DetectionStream:
         n_pushed: frames taken so far.
     """
 
-    def __init__(self, detector: Detector, *, stride: int, batch_size: int, layout: FrameLayout = RGB) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        stride: int,
+        batch_size: int,
+        look_ahead: int = LEAST_LOOK_AHEAD,
+        layout: FrameLayout = RGB,
+    ) -> None:
+        """Faces of a frame come no sooner than the changes of `look_ahead` frames after it."""
         self.changes: list[float] = []
         self.n_pushed = 0
         self._detector = detector
-        self._stride = min(stride, _LONGEST_STRIDE)
+        self._stride, self._look_ahead = min(stride, _LONGEST_STRIDE), look_ahead
         self._batch_size = self._at_once = batch_size
         self._layout = layout
         self._fine = False  # the face is small: look at FINE_SIDE_PX from the start
@@ -101,7 +110,7 @@ class DetectionStream:
         self._new_changes.append(self._scenes.update(self._layout.sampled(frames, SAMPLES)))
         batch_size = self._at_once = min(self._batch_size, self._most_at_once(frames))
         # A frame is due when the changes that tell whether a scene begins there can come over with its faces.
-        while self._next_sample + self._stride * (batch_size - 1) + LOOK_AHEAD < self.n_pushed:
+        while self._next_sample + self._stride * (batch_size - 1) + self._look_ahead < self.n_pushed:
             self._submit(range(self._next_sample, self._next_sample + self._stride * batch_size, self._stride))
             self._next_sample += self._stride * batch_size
 

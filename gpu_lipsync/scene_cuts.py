@@ -8,7 +8,8 @@ from torch.nn import functional as F  # noqa: N812
 
 THUMBNAIL_SIZE = 16
 SAMPLES = 96  # per side: enough pixels for the mean over a thumbnail's cell, a fraction of what a frame has
-LOOK_AHEAD = 3  # frames: a cut stands out from both sides; repeated frames (15 fps shown at 30) must not hide that
+# A cut stands out from both sides; frames that are shown several times (15 fps at 30 or 60) must not hide that.
+LEAST_LOOK_AHEAD, LOOK_AHEAD_S = 3, 0.1
 # Levels of 255 by which the thumbnails of a cut differ, and how many times more than those around it. On real clips
 # heads and hands reach 9 levels and 2.6 times, jump cuts of one shot 6 to 16 levels and 10 times, others 100 levels.
 CUT_RULES = ((4.0, 5.0), (25.0, 2.0))
@@ -38,8 +39,13 @@ class SceneChanges:
         return (thumbnails - before).abs().mean((1, 2, 3))
 
 
-def is_cut(changes: Sequence[float], frame: int) -> bool:
-    """Whether a scene begins with `frame`; `changes` must hold the next LOOK_AHEAD frames' too, or all there are."""
-    around = [*changes[max(0, frame - LOOK_AHEAD) : frame], *changes[frame + 1 : frame + 1 + LOOK_AHEAD]]
+def look_ahead(fps: float) -> int:
+    """How many frames to each side `is_cut` looks at."""
+    return max(LEAST_LOOK_AHEAD, round(LOOK_AHEAD_S * fps))
+
+
+def is_cut(changes: Sequence[float], frame: int, reach: int) -> bool:
+    """Whether a scene begins with `frame`; `changes` must hold the next `reach` frames' too, or all there are."""
+    around = [*changes[max(0, frame - reach) : frame], *changes[frame + 1 : frame + 1 + reach]]
     highest = max(around, default=0.0)
     return any(changes[frame] > levels and changes[frame] > times * highest for levels, times in CUT_RULES)

@@ -22,7 +22,7 @@ from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_finder import MouthFinder
 from gpu_lipsync.mouth_fit import NO_FIT, Fit, MouthFits
-from gpu_lipsync.scene_cuts import LOOK_AHEAD, is_cut
+from gpu_lipsync.scene_cuts import is_cut, look_ahead
 from gpu_lipsync.silence import Pose
 from gpu_lipsync.smoothing import BoxSmoother, Corners
 
@@ -51,10 +51,10 @@ class FaceTracker:
     Between two detections that agree the box moves on a straight line; where they do not (the face comes, goes, jumps,
     moves fast, or the scene changes), the frames between are detected too.
 
-    Frames are held, by reference, from the last decided detection on: at most one push and
-    `det_stride` × (`det_batch_size` + 1) + 3, where `det_batch_size` counts as 4 at most on a CPU and twice on CUDA,
-    where one batch is read while the next is under way; there both together take as few frames as fit 256 MiB, if more
-    than one does. `n_ready` trails that by 0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a
+    Frames are held, by reference, from the last decided detection on: at most one push and `look_ahead(fps)` +
+    `det_stride` × (`det_batch_size` + 1), where `det_batch_size` counts as 4 at most on a CPU and twice on CUDA, where
+    one batch is read while the next is under way; there both together take as few frames as fit 256 MiB, if more than
+    one does. `n_ready` trails that by 0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a
     face is missed.
 
     `boxes`, `fits`, `poses` and `scenes` raise IndexError unless all that is asked for is ready.
@@ -87,12 +87,12 @@ class FaceTracker:
         self._finished = False
         self._tracks: list[_Track] = []
         self._mouths, self._mouth_fits = MouthFinder(mesh, layout), MouthFits()
+        self._look_ahead = look_ahead(fps)
         self._changed = 0.0  # the picture, up to the last frame that is ready
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
-            self._detections = DetectionStream(
-                detector, stride=config.det_stride, batch_size=config.det_batch_size, layout=layout
-            )
+            how = {"stride": config.det_stride, "batch_size": config.det_batch_size, "look_ahead": self._look_ahead}
+            self._detections = DetectionStream(detector, **how, layout=layout)
         self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
         self._last_sample = -1
         self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps), memory=round(MEMORY_S * fps))
@@ -175,7 +175,7 @@ class FaceTracker:
         detections = self._detections
         assert detections is not None
         self._samples += detections.results(all_of_them=self._finished)
-        while self._samples and (self._finished or self._samples[0][0] + LOOK_AHEAD < len(detections.changes)):
+        while self._samples and (self._finished or self._samples[0][0] + self._look_ahead < len(detections.changes)):
             self._feed(*self._samples.popleft())
         if self._finished:
             self._follower.close(detections.n_pushed)
@@ -189,7 +189,7 @@ class FaceTracker:
         detections = self._detections
         assert detections is not None
         between = range(self._last_sample + 1, sample)
-        cuts = {frame for frame in (*between, sample) if is_cut(detections.changes, frame)}
+        cuts = {frame for frame in (*between, sample) if is_cut(detections.changes, frame, self._look_ahead)}
         if between and (cuts or not self._follower.agrees(sample, faces)):
             for frame, seen in zip(between, detections.look(between), strict=True):
                 self._follow(frame, seen, detections.held(frame), cut=frame in cuts)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,8 @@ def test_an_interrupt_cleans_up_undisturbed(
     sound = write_sound(tmp_path / "long.wav", tone(60.0))
     out = tmp_path / "results" / "out.mp4"
     flags = ["--checkpoint_path", checkpoint, "--face", FACE, "--audio", sound, "--outfile", out]
-    process = subprocess.Popen(command(*flags), stderr=subprocess.PIPE, text=True, env={**os.environ})
+    heeding = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
+    process = subprocess.Popen(command(*flags), stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     deadline = time.monotonic() + 120
     while not (out.parent.exists() and any(p.stat().st_size for p in out.parent.iterdir())):
         assert time.monotonic() < deadline and process.poll() is None

@@ -175,13 +175,14 @@ def test_a_flash_is_no_cut() -> None:
     assert (boxes == PLACE).all()
 
 
-def test_cuts_are_cut_even_among_repeated_frames() -> None:
-    """A clip of 12 fps stored at 25: every second frame repeats, and a motion must not look like a cut."""
+@pytest.mark.parametrize(("fps", "times"), [(25.0, 2), (50.0, 4), (60.0, 5), (100.0, 8)])
+def test_cuts_are_cut_even_among_repeated_frames(fps: float, times: int) -> None:
+    """A clip of 12 fps stored at 25, 50, ...: frames repeat, and a motion must not look like a cut."""
     detector = ScriptedDetector([[FACE]] * 61)
-    tracker = FaceTracker(detector, FaceConfig())
+    tracker = FaceTracker(detector, FaceConfig(), fps=fps)
     frames = scripted_frames(61, cuts=[40])
     for i in range(61):
-        frames[i, :, 2:] += 12 * ((i // 2) % 2)  # each move changes all pixels by more than heads ever do
+        frames[i, :, 2:] += 12 * ((i // times) % 2)  # each move changes all pixels by more than heads ever do
     tracker.push(frames)
     tracker.finish()
     assert tracker.n_cuts == 1
