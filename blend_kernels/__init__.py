@@ -10,7 +10,8 @@ from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
 
 if TYPE_CHECKING:
     from gpu_lipsync.blend_kernels.blend import BLENDS, blend_bytes, blend_mouths, place_blend, usable_mouths
-    from gpu_lipsync.blend_kernels.mask import Placement, elliptical_mask
+    from gpu_lipsync.blend_kernels.mask import elliptical_mask
+    from gpu_lipsync.blend_kernels.placement import Placement
 
 __all__ = [
     "BLENDS",

@@ -11,9 +11,10 @@ from gpu_lipsync.blend_kernels.edge_aware import REACH, edge_aware
 from gpu_lipsync.blend_kernels.ellipse import ellipse
 from gpu_lipsync.blend_kernels.guided import guided
 from gpu_lipsync.blend_kernels.hd import hd
-from gpu_lipsync.blend_kernels.mask import Placement, place_everywhere, place_mask
+from gpu_lipsync.blend_kernels.mask import place_everywhere, place_mask
 from gpu_lipsync.blend_kernels.multiscale import multiscale
 from gpu_lipsync.blend_kernels.original import original, original_bytes
+from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import check_image, check_same_device, interleaved, to_float, to_uint8
 
 MOUTH_SIZE = 96  # what the generator makes, pixels
@@ -99,12 +100,13 @@ def place_blend(
 
 
 def blend_bytes(faces: Callable[[], Tensor], mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
-    """Blend in the window `place` of the crops alone, from and to 8-bit frames.
+    """Blend under the masks alone, from and to 8-bit frames.
 
     Args:
-        faces: gives (B, 3, window height, window width) uint8, interleaved; not asked where nothing of them is kept.
+        faces: gives what lies under the masks, (B, 3, rows, columns) uint8, interleaved; not asked where nothing of it
+            is kept.
         mouths: (B, 3, 96, 96) float32 in [0, 1], from `usable_mouths`.
-        place: from `place_blend`.
+        place: from `place_blend`, or around several of those.
         config: the mode and its settings.
 
     Returns:

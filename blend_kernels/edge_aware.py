@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.ellipse import ellipse
-from gpu_lipsync.blend_kernels.mask import Placement
+from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import bilateral_filter, interleaved
 
 DIAMETER = 9
@@ -20,5 +20,6 @@ def edge_aware(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
     blended = ellipse(faces, mouths, place, config)
     smooth = bilateral_filter(blended.contiguous(), DIAMETER, sigma_color=SIGMA_COLOR, sigma_space=SIGMA_SPACE)
     # 0.0 or 1.0: `lerp` by it is a choice, and on a CPU far faster than `where` by a boolean.
-    band = place.weight.clone().gt_(BAND[0]).mul_(place.weight.clone().lt_(BAND[1]))
+    weight = place.stencil.weight
+    band = weight.clone().gt_(BAND[0]).mul_(weight.clone().lt_(BAND[1]))
     return torch.lerp(blended, interleaved(smooth), band)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
-from gpu_lipsync.blend_kernels.mask import SOFT_PEAK, Placement
+from gpu_lipsync.blend_kernels.mask import SOFT_PEAK
 from gpu_lipsync.blend_kernels.patch import mouth_patch
+from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.soften import softening
 from gpu_lipsync.ops import Axis, axis_matrix, box_blur, grey, guided_filter, interleaved, remembered
 
@@ -26,25 +27,25 @@ def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig)
     there. On small faces and masks the radius shrinks: a wide window would level the mask, and the old mouth show
     through.
     """
-    refined = guided_filter(grey(faces), place.mask, radius(place), eps=EPS)
+    refined = guided_filter(grey(faces), place.stencil.mask, radius(place.stencil), eps=EPS)
     patch = mouth_patch(mouths, place, config)
-    weight = interleaved(refined.mul_(_confine(place)).clamp_(0.0, 1.0).expand(-1, 3, -1, -1))
+    weight = interleaved(refined.mul_(_confine(place.stencil)).clamp_(0.0, 1.0).expand(-1, 3, -1, -1))
     return torch.lerp(faces, patch, weight, out=patch)
 
 
 @remembered(16)
-def _confine(place: Placement) -> Tensor:
+def _confine(stencil: Stencil) -> Tensor:
     """What the refined mask is multiplied by, (1, 1, height, width); where the guide is flat, it is averaged twice."""
-    window = 2 * radius(place) + 1
-    smoothed = box_blur(box_blur(place.mask, window), window)
-    return softening(place, smoothed, math.log2(window / 2), FADE)  # octaves: the window's own, no more
+    window = 2 * radius(stencil) + 1
+    smoothed = box_blur(box_blur(stencil.mask, window), window)
+    return softening(stencil, smoothed, math.log2(window / 2), FADE)  # octaves: the window's own, no more
 
 
 @lru_cache(maxsize=32)
-def radius(place: Placement) -> int:
+def radius(stencil: Stencil) -> int:
     """The filter's, in pixels: RADIUS, or the largest that leaves the mask opaque where the source has no edges."""
-    most = min(RADIUS, max(1, min(place.values.shape) // 10))
-    opaque = (r for r in range(most, 1, -1) if place.opacity(partial(_twice_the_mean, 2 * r + 1)) >= SOFT_PEAK)
+    most = min(RADIUS, max(1, min(stencil.values.shape) // 10))
+    opaque = (r for r in range(most, 1, -1) if stencil.opacity(partial(_twice_the_mean, 2 * r + 1)) >= SOFT_PEAK)
     return next(opaque, 1)
 
 

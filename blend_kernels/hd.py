@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
-from gpu_lipsync.blend_kernels.mask import Placement
+from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import (
     bilateral_filter,
     canny,
@@ -35,9 +35,9 @@ def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> 
     # Steps 4 and 5: the crop's size, sharpened broadly, then finely.
     passes = ((0.5, 1.0, 7), (amount, 0.5, 3))
     patch = resize_sharpened(_cleaned(mouths), (place.height, place.width), passes).clamp_(0.0, 1.0)
-    enhanced = interleaved(_equalised(patch, place))
+    enhanced = place.cut(interleaved(_equalised(patch, place)))
     # 0.85 of the enhanced patch and 0.15 of the source, under the mask.
-    return torch.lerp(faces, enhanced, place.weight * 0.85, out=enhanced)
+    return torch.lerp(faces, enhanced, place.stencil.weight * 0.85, out=enhanced)
 
 
 def _cleaned(mouths: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """The feathered ellipse over the mouth, and the window of the crop that it needs work in."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
+from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.raster import SIZES_OF_A_BATCH, filled_ellipse
 from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upload
 
@@ -37,41 +37,6 @@ class Ellipse:
 
     def filled(self, height: int, width: int) -> NDArray[np.bool_]:
         return filled_ellipse(height, width, (self.center_x, self.center_y), (self.semi_x, self.semi_y))
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """Where in a crop a mode works: rows top to bottom, columns left to right, end exclusive, and the mask there."""
-
-    height: int
-    width: int
-    top: int
-    bottom: int
-    left: int
-    right: int
-    values: NDArray[np.float32]  # the mask there, on the host
-    mask: Tensor  # the same, (1, 1, bottom - top, right - left) in [0, 1]
-    weight: Tensor  # the mask once for each colour, interleaved like the pictures that it weighs
-
-    @property
-    def window(self) -> tuple[int, int, int, int]:
-        return self.top, self.bottom, self.left, self.right
-
-    @property
-    def middle(self) -> tuple[int, int]:
-        """Row and column of the window's pixel in the middle of the mask."""
-        totals = self.values.sum(axis=1), self.values.sum(axis=0)
-        y, x = (round(float((np.arange(len(total)) * total).sum() / total.sum())) for total in totals)
-        return y, x
-
-    def opacity(self, smoothing: Callable[[int, int], NDArray[np.float32]]) -> float:
-        """What is left of the mask at its middle once it is smoothed.
-
-        Args:
-            smoothing: gives the weights (n,) by which the smoothed pixel i of an axis of n is made, from n and i.
-        """
-        rows, cols = (smoothing(size, at) for size, at in zip(self.values.shape, self.middle, strict=True))
-        return float(rows @ self.values @ cols)
 
 
 def elliptical_mask(
@@ -122,7 +87,7 @@ def semi_axes(height: int, width: int, region: float, half_mouth: int = 0) -> tu
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1, dtype=torch.float32), device)
-    return Placement(height, width, 0, height, 0, width, np.ones((1, 1), np.float32), ones, ones)
+    return Placement(height, width, 0, height, 0, width, Stencil(np.ones((1, 1), np.float32), ones, ones))
 
 
 @remembered(SIZES_OF_A_BATCH)
@@ -141,7 +106,7 @@ def _placement(
     values = mask[top:bottom, left:right].copy()
     cut = upload(torch.tensor(values), device)[None, None]
     weight = interleaved(cut.expand(-1, 3, -1, -1))
-    return Placement(height, width, top, bottom, left, right, values, cut, weight)
+    return Placement(height, width, top, bottom, left, right, Stencil(values, cut, weight))
 
 
 @lru_cache(maxsize=SIZES_OF_A_BATCH)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
-from gpu_lipsync.blend_kernels.mask import SOFT_PEAK, Placement
+from gpu_lipsync.blend_kernels.mask import SOFT_PEAK
 from gpu_lipsync.blend_kernels.patch import mouth_patch
+from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.soften import TINY, softening
 from gpu_lipsync.ops import Axis, axis_matrix, interleaved, pyramid_down, pyramid_up, remembered
 
@@ -26,7 +27,7 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
 
     Reference: P. Burt, E. Adelson, "A Multiresolution Spline with Application to Image Mosaics", 1983.
     """
-    difference, (masks, confine) = mouth_patch(mouths, place, config).sub_(faces).contiguous(), _masks(place)
+    difference, (masks, confine) = mouth_patch(mouths, place, config).sub_(faces).contiguous(), _masks(place.stencil)
     bands: list[Tensor] = []
     for mask in masks[:-1]:
         coarser = pyramid_down(difference)
@@ -39,31 +40,31 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
 
 
 @remembered(16)
-def _masks(place: Placement) -> tuple[list[Tensor], Tensor]:
+def _masks(stencil: Stencil) -> tuple[list[Tensor], Tensor]:
     """The bands' masks from fine to coarse, and what the sum of the bands is multiplied by: (1, 1, height, width)."""
-    smoothed = [place.mask]
-    for _ in range(n_octaves(place)):
+    smoothed = [stencil.mask]
+    for _ in range(n_octaves(stencil)):
         smoothed.append(pyramid_down(smoothed[-1]))
     coarsest = back = smoothed[-1]
     for finer in reversed(smoothed[:-1]):
         back = pyramid_up(back, _size(finer))
-    confine = softening(place, back, most_octaves(place), FADE)
+    confine = softening(stencil, back, most_octaves(stencil), FADE)
     # Detail stays where the mask and its fade put it, but for a hard edge, which the bands in between would overshoot.
-    masks = [(place.mask ** (1 + FADE) / confine.clamp_min(TINY)).clamp_max(1 / SOFT_PEAK)]
-    while len(masks) < n_octaves(place):
+    masks = [(stencil.mask ** (1 + FADE) / confine.clamp_min(TINY)).clamp_max(1 / SOFT_PEAK)]
+    while len(masks) < n_octaves(stencil):
         masks.append(pyramid_down(masks[-1]))
-    return [*masks[: n_octaves(place)], coarsest], confine
+    return [*masks[: n_octaves(stencil)], coarsest], confine
 
 
 @lru_cache(maxsize=32)
-def n_octaves(place: Placement) -> int:
+def n_octaves(stencil: Stencil) -> int:
     """As many as there are, or none, and as leave the mask opaque: beyond, the old mouth's colour shows through."""
-    opaque = (n for n in range(most_octaves(place), 0, -1) if place.opacity(partial(_coarsest, n)) >= SOFT_PEAK)
+    opaque = (n for n in range(most_octaves(stencil), 0, -1) if stencil.opacity(partial(_coarsest, n)) >= SOFT_PEAK)
     return next(opaque, 0)
 
 
-def most_octaves(place: Placement) -> int:
-    return max(1, int(math.log2(min(place.values.shape) / SMALLEST)))
+def most_octaves(stencil: Stencil) -> int:
+    return max(1, int(math.log2(min(stencil.values.shape) / SMALLEST)))
 
 
 def _coarsest(n_levels: int, size: int, at: int) -> NDArray[np.float32]:

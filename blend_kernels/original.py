@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
-from gpu_lipsync.blend_kernels.mask import Placement
 from gpu_lipsync.blend_kernels.patch import mouth_patch
+from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import resize_to_bytes, to_uint8
 
 

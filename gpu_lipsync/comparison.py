@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models import CenterFace, load_face_mesh
-from gpu_lipsync.mouth_fit import fitted_masks, in_crop
+from gpu_lipsync.mouth_fit import fitted_masks
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video
 
@@ -165,16 +165,15 @@ def _still(
     box, fit = face
     x1, y1, x2, y2 = box.tolist()
     ellipse = replace(settings, method="ellipse")
-    ((_, (_, (aside, down))),) = fitted_masks(box[None], fit[None], ellipse, frame.device)
+    (place,) = fitted_masks(box[None], fit[None], ellipse, frame.device)
     margin = round(MARGIN * (y2 - y1))
     left, top = max(0, x1 - margin), max(0, y1 - margin)
     right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)
     inner = (x1 - left, right - x2, y1 - top, bottom - y2)
     source = frame[:, top:bottom, left:right]
     modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
-    moved = (inner[0] + aside, inner[1] - aside, inner[2] + down, inner[3] - down)
-    half_mouth = in_crop(int(fit[2]), x2 - x1)
-    mask = pad(elliptical_mask(y2 - y1, x2 - x1, settings, frame.device, half_mouth=half_mouth), moved)
+    beside = (place.left, place.width - place.right, place.top, place.height - place.bottom)
+    mask = pad(place.stencil.mask, [a + b for a, b in zip(inner, beside, strict=True)])
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
     for name, picture in modes.items():
         edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline

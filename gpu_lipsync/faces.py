@@ -1,6 +1,6 @@
 """Faces out of the frames and mouths back in: boxes of any size in one batch, by index, on the frames' device."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
 from gpu_lipsync.cores import map_on_cores
 from gpu_lipsync.face_config import MIN_BOX_PX
-from gpu_lipsync.mouth_fit import NO_MOVE, fitted_masks
+from gpu_lipsync.mouth_fit import fitted_masks
 from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
 
 FACE_SIZE = 96  # what the generator takes and makes, pixels
@@ -20,23 +20,22 @@ CPU_PIECE_BYTES = 1 << 22  # where floats are done with block by block, and only
 
 @dataclass(frozen=True)
 class Crops:
-    """Boxes of one size and mask: which frames of the batch, and where each crop begins in the frames' memory."""
+    """Boxes of one group: which frames of the batch, and where each crop begins in the frames' memory."""
 
-    height: int
-    width: int
-    first: int  # of the frames
-    frames: Tensor  # (n,) int64
+    members: tuple[int, ...]  # frames of the batch, on the host
+    frames: Tensor  # the same, (n,) int64
     starts: Tensor  # (n,) int64, pixels from the batch's first one, counted within one colour plane
 
     def pieces(self, size: int) -> list["Crops"]:
         """The same crops, at most `size` at a time."""
-        parts = zip(self.frames.split(size), self.starts.split(size), strict=True)
-        return [replace(self, frames=frames, starts=starts) for frames, starts in parts]
+        members = [self.members[first : first + size] for first in range(0, len(self.members), size)]
+        parts = zip(members, self.frames.split(size), self.starts.split(size), strict=True)
+        return [Crops(*part) for part in parts]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A batch's boxes, grouped by size and mask."""
+    """A batch's boxes in groups of what is alike."""
 
     crops: tuple[Crops, ...]
     inverse: Tensor  # (B,) int64: where in the concatenated groups each frame's crop is
@@ -59,12 +58,13 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
 
     Reference: cv2.resize(frame[y1:y2, x1:x2], (96, 96)), no antialias, as the generator was trained; within 1/255.
     """
-    layout = _layout(_corners_of(frames, boxes), (0,) * len(boxes), frames.shape[2], frames.shape[3], frames.device)
+    corners = _corners_of(frames, boxes)
+    sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
+    layout = _layout(corners, _numbered(sizes), frames.shape[2], frames.shape[3], frames.device)
     pixels = _Pixels(frames)
     faces = []
     for crops in layout.crops:
-        crop = pixels.read(crops, (0, crops.height, 0, crops.width))
-        faces.append(resize_bytes(crop, (FACE_SIZE, FACE_SIZE)))
+        faces.append(resize_bytes(pixels.read(crops, *sizes[crops.members[0]]), (FACE_SIZE, FACE_SIZE)))
     return faces[0] if len(faces) == 1 else torch.cat(faces)[layout.inverse]
 
 
@@ -90,8 +90,9 @@ def paste_faces(
         TypeError, ValueError: as `crop_faces`; mouths of the wrong type, shape or device.
     """
     corners = _corners_of(frames, boxes)
-    places, moves = zip(*fitted_masks(boxes, fits, config, frames.device), strict=True)
-    layout = _layout(corners, _kinds(places), frames.shape[2], frames.shape[3], frames.device)
+    places = fitted_masks(boxes, fits, config, frames.device)
+    alike = _numbered((place.height, place.width, place.stencil) for place in places)
+    layout = _layout(corners, alike, frames.shape[2], frames.shape[3], frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
         raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
     if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
@@ -101,49 +102,38 @@ def paste_faces(
         )
     mouths = mouths.float()
     pixels = _Pixels(frames, copy=True)
-    moved = upload(torch.tensor(moves), frames.device).unbind(1) if any(move != NO_MOVE for move in moves) else None
-    for crops in layout.crops:
-        place = places[crops.first]
-        chosen = mouths if len(layout.crops) == 1 else mouths[crops.frames]
-        if moved is not None:
-            patch_px, crop_px = (part[crops.frames] for part in moved)
-            starts = crops.starts + crop_px[:, 0] + crop_px[:, 1] * frames.shape[3]
-            chosen, crops = _shifted(chosen, patch_px), replace(crops, starts=starts)
-        size = _piece_size(place, config, len(chosen), frames.device)
+    moving = len(set(places)) > len(layout.crops)
+    windows = upload(torch.tensor([(place.left, place.top) for place in places]), frames.device) if moving else None
 
-        def blend(piece: tuple[Crops, Tensor], place: Placement = place) -> None:
-            crops, (usable, mouths) = piece[0], usable_mouths(piece[1])
-            blended = blend_bytes(lambda: pixels.read(crops, place.window), mouths, place, config)
-            pixels.change(crops, place.window, blended, usable)
+    def blend(crops: Crops) -> None:
+        held = {places[i] for i in crops.members}
+        place = held.pop() if windows is None or len(held) == 1 else Placement.around(held, windows[crops.frames])
+        usable, chosen = usable_mouths(mouths if len(crops.frames) == len(mouths) else mouths[crops.frames])
+        parts = replace(crops, starts=crops.starts + place.first_pixel(frames.shape[3]))
+        blended = blend_bytes(lambda: pixels.read(parts, *place.size), chosen, place, config)
+        pixels.change(parts, blended, usable)
 
-        map_on_cores(blend, zip(crops.pieces(size), chosen.split(size), strict=True))
+    if frames.device.type == "cpu" and fake_mode() is None:
+        sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in layout.crops]
+        groups = zip(layout.crops, sizes, strict=True)
+        map_on_cores(blend, [piece for crops, size in groups for piece in crops.pieces(size)])
+    else:
+        for crops in layout.crops:
+            blend(crops)
     return pixels.frames
 
 
-def _kinds(places: Sequence[Placement]) -> tuple[int, ...]:
-    """Numbers of places among those of their size: as a rule all 0, and the layout is the one that cropping made."""
-    of_size: dict[tuple[int, int], dict[Placement, int]] = {}
-    for place in places:
-        known = of_size.setdefault((place.height, place.width), {})
-        known.setdefault(place, len(known))
-    return tuple(of_size[place.height, place.width][place] for place in places)
+def _numbered(labels: Iterable[Hashable]) -> tuple[int, ...]:
+    """Each label's number, in the order of their coming up."""
+    known: dict[Hashable, int] = {}
+    return tuple(known.setdefault(label, len(known)) for label in labels)
 
 
-def _shifted(mouths: Tensor, shifts: Tensor) -> Tensor:
-    """Mouths (n, 3, 96, 96) moved left and up by `shifts` (n, 2), edges repeated: what is to lie under the mask."""
-    places = (torch.arange(FACE_SIZE, device=mouths.device) + shifts[..., None]).clamp_(0, FACE_SIZE - 1)
-    across, down = places.unbind(1)
-    pixels = (down[:, :, None] * FACE_SIZE + across[:, None]).flatten(1)
-    return mouths.flatten(2).gather(2, pixels[:, None].expand(-1, 3, -1)).view(mouths.shape)
-
-
-def _piece_size(place: Placement, config: BlendConfig, n_frames: int, device: torch.device) -> int:
-    """How many crops to blend at once: all of them, but on a CPU only a core's share, and what stays in its cache."""
-    if device.type != "cpu":
-        return n_frames
+def _piece_size(place: Placement, config: BlendConfig, n_frames: int) -> int:
+    """How many crops a CPU blends at once: a core's share, or what stays in its cache."""
     mode = BLENDS[config.method]
-    window_values = 3 * (place.bottom - place.top) * (place.right - place.left)
-    fitting = (CPU_PIECE_VALUES if mode.masked else CPU_PIECE_BYTES) // window_values
+    rows, columns = place.size
+    fitting = (CPU_PIECE_VALUES if mode.masked else CPU_PIECE_BYTES) // (3 * rows * columns)
     return max(1, min(-(-n_frames // torch.get_num_threads()), fitting))
 
 
@@ -164,20 +154,19 @@ class _Pixels:
             held.copy_(given)
         self.frames = held.permute(0, 3, 1, 2) if self.interleaved else held
 
-    def read(self, crops: Crops, window: tuple[int, int, int, int]) -> Tensor:
-        """(n, 3, window height, window width) uint8, interleaved."""
-        y1, y2, x1, x2 = window
-        rows, step = self._rows(crops, window), self.channels if self.interleaved else 1
-        pixels = self.flat.unfold(0, (x2 - x1) * step, 1).index_select(0, rows.flatten())
+    def read(self, crops: Crops, height: int, width: int) -> Tensor:
+        """What begins where each crop does, (n, 3, height, width) uint8, interleaved."""
+        rows, step = self._rows(crops, height), self.channels if self.interleaved else 1
+        pixels = self.flat.unfold(0, width * step, 1).index_select(0, rows.flatten())
         if self.interleaved:
-            return pixels.view(-1, y2 - y1, x2 - x1, self.channels).permute(0, 3, 1, 2)
-        return interleaved(pixels.view(-1, self.channels, y2 - y1, x2 - x1))
+            return pixels.view(-1, height, width, self.channels).permute(0, 3, 1, 2)
+        return interleaved(pixels.view(-1, self.channels, height, width))
 
-    def change(self, crops: Crops, window: tuple[int, int, int, int], pixels: Tensor, which: Tensor) -> None:
+    def change(self, crops: Crops, pixels: Tensor, which: Tensor) -> None:
         """Put `pixels`, shaped as `read` returns them, where `read` found them, in the frames where `which` is true."""
-        rows, step = self._rows(crops, window), self.channels if self.interleaved else 1
+        rows, step = self._rows(crops, pixels.shape[2]), self.channels if self.interleaved else 1
         rows = torch.where(which.view(-1, 1), rows, self.spare).flatten()
-        length = (window[3] - window[2]) * step
+        length = pixels.shape[3] * step
         pixels = (pixels.permute(0, 2, 3, 1) if self.interleaved else pixels).reshape(-1, length)
         if self.flat.device.type == "cpu" and fake_mode() is None:
             # Torch goes byte by byte here, NumPy row by row: an eighth of the time.
@@ -185,23 +174,21 @@ class _Pixels:
         else:
             self.flat.unfold(0, length, 1)[rows] = pixels
 
-    def _rows(self, crops: Crops, window: tuple[int, int, int, int]) -> Tensor:
-        """Where in memory each row of the window begins: (n, rows of a crop)."""
+    def _rows(self, crops: Crops, n_rows: int) -> Tensor:
+        """Where in memory each row of the crops' first ones begins: (n, rows of a crop)."""
         device = self.frames.device
-        y1, y2, x1, _ = window
         if self.interleaved:
-            rows = _row_starts(1, self.height, self.width, y1, y2, x1, device)
-            return (crops.starts[:, None] + rows) * self.channels
-        rows = _row_starts(self.channels, self.height, self.width, y1, y2, x1, device)
+            return (crops.starts[:, None] + _row_starts(1, self.height, self.width, n_rows, device)) * self.channels
+        rows = _row_starts(self.channels, self.height, self.width, n_rows, device)
         first = crops.starts + crops.frames * ((self.channels - 1) * self.height * self.width)
         return first[:, None] + rows
 
 
 @device_constant
-def _row_starts(planes: int, height: int, width: int, y1: int, y2: int, x1: int, device: torch.device) -> Tensor:
-    """Offsets of a window's rows, plane by plane, from the crop's first pixel."""
-    plane, row = torch.arange(planes) * height * width, torch.arange(y1, y2) * width
-    return upload((plane[:, None] + row + x1).flatten(), device)
+def _row_starts(planes: int, height: int, width: int, n_rows: int, device: torch.device) -> Tensor:
+    """Offsets of rows below each other, plane by plane, from the first one's first pixel."""
+    plane, row = torch.arange(planes) * height * width, torch.arange(n_rows) * width
+    return upload((plane[:, None] + row).flatten(), device)
 
 
 def _corners_of(frames: Tensor, boxes: Tensor) -> tuple[tuple[int, int, int, int], ...]:
@@ -226,17 +213,20 @@ def _corners_of(frames: Tensor, boxes: Tensor) -> tuple[tuple[int, int, int, int
 
 @device_constant
 def _layout(
-    boxes: tuple[tuple[int, int, int, int], ...], kinds: tuple[int, ...], height: int, width: int, device: torch.device
+    boxes: tuple[tuple[int, int, int, int], ...],
+    numbers: tuple[int, ...],
+    height: int,
+    width: int,
+    device: torch.device,
 ) -> Layout:
-    """Group boxes by size and the kind of their mask; one upload holds all that the device has to know about them."""
-    groups: dict[tuple[int, int, int], list[int]] = {}
-    for i, (x1, y1, x2, y2) in enumerate(boxes):
-        groups.setdefault((y2 - y1, x2 - x1, kinds[i]), []).append(i)
+    """Group boxes by their numbers; one upload holds all that the device has to know about them."""
+    groups: dict[int, list[int]] = {}
+    for i, number in enumerate(numbers):
+        groups.setdefault(number, []).append(i)
     order = [i for members in groups.values() for i in members]
     starts = [i * height * width + boxes[i][1] * width + boxes[i][0] for i in order]
     inverse = sorted(range(len(order)), key=order.__getitem__)
     frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
     lengths = [len(members) for members in groups.values()]
-    parts = zip(groups.items(), frames.split(lengths), begins.split(lengths), strict=True)
-    crops = (Crops(high, wide, members[0], *part) for ((high, wide, _), members), *part in parts)
-    return Layout(tuple(crops), back)
+    parts = zip(groups.values(), frames.split(lengths), begins.split(lengths), strict=True)
+    return Layout(tuple(Crops(tuple(members), *part) for members, *part in parts), back)

@@ -24,9 +24,6 @@ HOLD_PX = 0.75  # a fit changes when the one wanted is farther than this from it
 
 Fit = tuple[int, int, int]  # right, down, and half the mouth's width, in pixels of the generated face
 NO_FIT: Fit = (0, 0, 0)
-Shift = tuple[int, int]  # right and down
-Move = tuple[Shift, Shift]  # the same shift in pixels of the generated face, and of the crop
-NO_MOVE: Move = ((0, 0), (0, 0))
 
 
 class MouthFits:
@@ -58,10 +55,8 @@ class MouthFits:
         return self._fit
 
 
-def fitted_masks(
-    boxes: Tensor, fits: Tensor | None, config: BlendConfig, device: torch.device
-) -> list[tuple[Placement, Move]]:
-    """Where blending works in each box, and how far that moves: as far as `fits` say, or there is room.
+def fitted_masks(boxes: Tensor, fits: Tensor | None, config: BlendConfig, device: torch.device) -> list[Placement]:
+    """Where blending works in each box: where and how wide `fits` say, as far as there is room.
 
     Args:
         boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
@@ -76,8 +71,9 @@ def fitted_masks(
     wanted = [NO_FIT] * len(boxes) if fits is None else _checked(fits, len(boxes)).tolist()
     fitted = []
     for (x1, y1, x2, y2), (right, down, half) in zip(boxes.tolist(), wanted, strict=True):
-        place = place_blend(y2 - y1, x2 - x1, config, device, half_mouth=in_crop(half, x2 - x1))
-        fitted.append((place, fitting_move((right, down), place)))
+        height, width = y2 - y1, x2 - x1
+        place = place_blend(height, width, config, device, half_mouth=_in_crop(half, width))
+        fitted.append(place.moved(_in_crop(right, width), _in_crop(down, height)))
     return fitted
 
 
@@ -89,22 +85,6 @@ def _checked(fits: Tensor, n_boxes: int) -> Tensor:
     return fits
 
 
-def in_crop(pixels: int, length: int) -> int:
+def _in_crop(pixels: int, length: int) -> int:
     """Pixels of the generated face as those of a crop's side of that length."""
     return round(pixels * length / FACE_SIZE)
-
-
-def fitting_move(shift: Shift, place: Placement) -> Move:
-    """A shift cut down to what keeps the mask's window in its crop, whole pixels in both.
-
-    So what lies under a moved mask may be beside its place by half a pixel of the crop, as boxes are by their own
-    rounding.
-    """
-    right = _fitting(shift[0], place.left, place.width - place.right, place.width)
-    down = _fitting(shift[1], place.top, place.height - place.bottom, place.height)
-    return (right[0], down[0]), (right[1], down[1])
-
-
-def _fitting(shift: int, before: int, after: int, length: int) -> tuple[int, int]:
-    fitting = min(max(shift, -(before * FACE_SIZE // length)), after * FACE_SIZE // length)
-    return fitting, in_crop(fitting, length)

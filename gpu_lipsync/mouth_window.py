@@ -34,11 +34,9 @@ def mouth_window(
         return None
     reach = SHARPEN_REACH if config.sharpen_mouth else 0
     windows: list[Window] = []
-    for place, (aside, down) in {(place, shift) for place, (shift, _) in fitted_masks(boxes, fits, config, device)}:
-        top, bottom = _seen(place.top - reach, place.bottom + reach, place.height)
-        left, right = _seen(place.left - reach, place.right + reach, place.width)
-        rows = max(0, top + down), min(FACE_SIZE, bottom + down)
-        windows.append((*rows, max(0, left + aside), min(FACE_SIZE, right + aside)))
+    for place in set(fitted_masks(boxes, fits, config, device)):
+        rows = _seen(place.top - reach, place.bottom + reach, place.height)
+        windows.append((*rows, *_seen(place.left - reach, place.right + reach, place.width)))
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
     return min(tops), max(bottoms), min(lefts), max(rights)
 
@@ -50,10 +48,8 @@ def blended_boxes(boxes: Tensor, config: BlendConfig, device: torch.device, *, f
         (B, 4) int64 on the host: the part of each box outside of which nothing changes.
     """
     corners = []
-    fitted = fitted_masks(boxes, fits, config, device)
-    for (x1, y1, _, _), (place, (_, (right, down))) in zip(boxes.tolist(), fitted, strict=True):
-        x, y = x1 + right, y1 + down
-        corners.append([x + place.left, y + place.top, x + place.right, y + place.bottom])
+    for (x1, y1, _, _), place in zip(boxes.tolist(), fitted_masks(boxes, fits, config, device), strict=True):
+        corners.append([x1 + place.left, y1 + place.top, x1 + place.right, y1 + place.bottom])
     return torch.tensor(corners)
 
 

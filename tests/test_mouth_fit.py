@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask, place_blend
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, elliptical_mask, place_blend
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_fit import MouthFits, fitted_masks, fitting_move
+from gpu_lipsync.mouth_fit import MouthFits, fitted_masks
 from gpu_lipsync.tracking import FaceConfig, FaceTracker
 from gpu_lipsync.video import open_video
 from tests import pictures
 
 CPU = torch.device("cpu")
 BOX = (100, 50, 292, 290)  # 192 px wide: two for each of the generated face's
+ODD_BOX = (61, 50, 264, 267)  # 203 x 217 px
 SIZE = (320, 400)
 MASKED = [name for name in BLENDS if name != "original"]
 
@@ -64,12 +65,25 @@ def test_the_mask_stays_in_its_crop(size: tuple[int, int], region: float) -> Non
     for method in BLENDS:
         place = place_blend(*size, BlendConfig(method=method, mouth_region_size=region), CPU)
         for shift in ((-24, 12), (-7, 0), (0, 6), (3, -12), (24, 3)):
-            patch, crop = fitting_move(shift, place)
-            assert place.left + crop[0] >= 0 and place.right + crop[0] <= size[1]
-            assert place.top + crop[1] >= 0 and place.bottom + crop[1] <= size[0]
-            for wanted, fitting, pixels, length in zip(shift, patch, crop, reversed(size), strict=True):
-                assert abs(fitting) <= abs(wanted) and abs(fitting * length / 96 - pixels) <= 0.5
-                assert fitting == 0 or (fitting > 0) == (wanted > 0)
+            moved = place.moved(*shift)
+            assert moved.left >= 0 and moved.right <= size[1] and moved.top >= 0 and moved.bottom <= size[0]
+            assert moved.stencil is place.stencil
+            for wanted, found, room in (
+                (shift[0], moved.left - place.left, (-place.left, size[1] - place.right)),
+                (shift[1], moved.top - place.top, (-place.top, size[0] - place.bottom)),
+            ):
+                assert found == sorted((wanted, *room))[1], "the move, or as much of it as there is room for"
+
+
+def masks(boxes: Tensor, fits: list[tuple[int, int, int]], config: BlendConfig) -> list[Placement]:
+    return fitted_masks(boxes, torch.tensor(fits), config, CPU)
+
+
+def move_of(place: Placement, config: BlendConfig, fit: tuple[int, int, int]) -> tuple[int, int]:
+    """To the right and down, from where the mask would be without its shift."""
+    half_mouth = round(fit[2] * place.width / 96)
+    usual = place_blend(place.height, place.width, config, CPU, half_mouth=half_mouth)
+    return place.left - usual.left, place.top - usual.top
 
 
 def frames_and_mouths(device: str) -> tuple[Tensor, Tensor]:
@@ -78,18 +92,21 @@ def frames_and_mouths(device: str) -> tuple[Tensor, Tensor]:
     return frames, pictures.batch(*[mouth] * 4, device=device)
 
 
-def test_what_is_pasted_lies_where_it_would_have_under_another_mask(device: str) -> None:
-    """OpenCV: the mouth enlarged in its place, the mask moved over it."""
+@pytest.mark.parametrize("box", [BOX, ODD_BOX])
+def test_what_is_pasted_lies_where_it_would_have_under_another_mask(device: str, box: tuple[int, ...]) -> None:
+    """OpenCV: the mouth enlarged in its place, the mask moved over it, whatever the sizes."""
     frames, mouths = frames_and_mouths(device)
-    config, fits = BlendConfig(mouth_region_size=0.4), [(-9, 0, 0), (0, 0, 0), (4, 6, 22), (24, -12, 18)]
-    boxes = torch.tensor([BOX] * 4)
+    config, fits = BlendConfig(mouth_region_size=0.4), [(-9, 0, 0), (0, 0, 0), (5, 7, 22), (24, -12, 18)]
+    boxes = torch.tensor([box] * 4)
     result = paste_faces(frames, mouths, boxes, config, fits=torch.tensor(fits))
-    x1, y1, x2, y2 = BOX
+    x1, y1, x2, y2 = box
     enlarged = cv2.resize(pictures.levels(mouths), (x2 - x1, y2 - y1), interpolation=cv2.INTER_CUBIC).clip(0, 255)
-    moves = [move for _, move in fitted_masks(boxes, torch.tensor(fits), config, CPU)]
-    assert moves[:3] == [((-9, 0), (-18, 0)), ((0, 0), (0, 0)), ((4, 6), (8, 15))] and 8 < moves[3][0][0] < 24
-    for i, (_, move) in enumerate(moves):
-        mask = elliptical_mask(y2 - y1, x2 - x1, config, half_mouth=2 * fits[i][2])[0, 0].numpy()
+    moves = [move_of(place, config, fit) for place, fit in zip(masks(boxes, fits, config), fits, strict=True)]
+    wanted = [tuple(round(s * n / 96) for s, n in zip(fit, (x2 - x1, y2 - y1), strict=False)) for fit in fits]
+    assert moves[:3] == wanted[:3] and 20 < moves[3][0] < wanted[3][0]
+    for i, move in enumerate(moves):
+        half_mouth = round(fits[i][2] * (x2 - x1) / 96)
+        mask = elliptical_mask(y2 - y1, x2 - x1, config, half_mouth=half_mouth)[0, 0].numpy()
         moved = np.roll(mask, move, axis=(1, 0))[..., None]
         expected = frames[i].permute(1, 2, 0).cpu().numpy().astype(np.float32)
         expected[y1:y2, x1:x2] = moved * enlarged + (1 - moved) * expected[y1:y2, x1:x2]
@@ -104,7 +121,8 @@ def test_nothing_outside_the_moved_mask_changes(method: str, device: str) -> Non
     boxes = torch.tensor([BOX, (10, 20, 110, 140), (0, 0, 61, 77), BOX])
     fits = torch.tensor([(-13, 7, 20), (11, -9, 0), (-24, 12, 24), (0, 0, 24)])
     result = paste_faces(frames, mouths, boxes, config, fits=fits)
-    for i, (_, (_, move)) in enumerate(fitted_masks(boxes, fits, config, CPU)):
+    for i, place in enumerate(masks(boxes, fits.tolist(), config)):
+        move = move_of(place, config, fits[i].tolist())
         x1, y1, x2, y2 = boxes[i].tolist()
         may_change = torch.zeros(SIZE, dtype=torch.bool, device=device)
         half_mouth = round(int(fits[i, 2]) * (x2 - x1) / 96)
@@ -161,8 +179,9 @@ def test_the_corners_of_a_grin_are_covered_and_a_moustache_is_left_alone(media: 
     for name in ("obama_official_portrait.jpg", "einstein_moustache_portrait.jpg"):
         tracker = tracked(media / "image" / name, n_frames=1)
         box, fit = tracker.boxes(0, 1), tracker.fits(0, 1)
-        ((place, _),) = fitted_masks(box, fit, config, CPU)
-        found[name] = int(fit[0, 2]) / 96, place is place_blend(place.height, place.width, config, CPU)
+        (place,) = masks(box, fit.tolist(), config)
+        usual = place_blend(place.height, place.width, config, CPU)
+        found[name] = int(fit[0, 2]) / 96, place.stencil is usual.stencil
     assert found["obama_official_portrait.jpg"] == (pytest.approx(0.23, abs=0.015), False)
     assert found["einstein_moustache_portrait.jpg"] == (pytest.approx(0.145, abs=0.02), True)
 

@@ -1,0 +1,100 @@
+"""Where in a crop a mode works, and under which mask."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Stencil:
+    """A mask cut to where it is not 0, and its surroundings where a mode looks at them."""
+
+    values: NDArray[np.float32]  # on the host, (rows, columns) in [0, 1]
+    mask: Tensor  # the same, (1, 1, rows, columns)
+    weight: Tensor  # the mask once for each colour, interleaved like the pictures that it weighs
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.values.shape
+        return rows, columns
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """Row and column of the window's pixel in the middle of the mask."""
+        totals = self.values.sum(axis=1), self.values.sum(axis=0)
+        y, x = (round(float((np.arange(len(total)) * total).sum() / total.sum())) for total in totals)
+        return y, x
+
+    def opacity(self, smoothing: Callable[[int, int], NDArray[np.float32]]) -> float:
+        """What is left of the mask at its middle once it is smoothed.
+
+        Args:
+            smoothing: gives the weights (n,) by which the smoothed pixel i of an axis of n is made, from n and i.
+        """
+        rows, cols = (smoothing(size, at) for size, at in zip(self.values.shape, self.middle, strict=True))
+        return float(rows @ self.values @ cols)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where in a crop a mode works: rows top to bottom, columns left to right, end exclusive, and the mask there."""
+
+    height: int
+    width: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+    stencil: Stencil
+    # How far right and down in it each of a batch's masks is, (B, 2) int64; None: it is no larger than they are.
+    offsets: Tensor | None = field(default=None, compare=False)
+
+    @property
+    def window(self) -> tuple[int, int, int, int]:
+        return self.top, self.bottom, self.left, self.right
+
+    def moved(self, right: int, down: int) -> "Placement":
+        """The same mask elsewhere, so many pixels or as many as its window has room for in the crop."""
+        right = min(max(right, -self.left), self.width - self.right)
+        down = min(max(down, -self.top), self.height - self.bottom)
+        if not right and not down:
+            return self
+        rows, columns = (self.top + down, self.bottom + down), (self.left + right, self.right + right)
+        return Placement(self.height, self.width, *rows, *columns, self.stencil)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns that are worked on in each picture."""
+        return (self.bottom - self.top, self.right - self.left) if self.offsets is None else self.stencil.size
+
+    @staticmethod
+    def around(places: Collection["Placement"], corners: Tensor) -> "Placement":
+        """One for pictures under the same mask in several `places`, given each picture's corner (B, 2), x and y."""
+        top, left = min(place.top for place in places), min(place.left for place in places)
+        bottom, right = max(place.bottom for place in places), max(place.right for place in places)
+        first = next(iter(places))
+        offsets = torch.stack((corners[:, 0] - left, corners[:, 1] - top), dim=1)
+        return Placement(first.height, first.width, top, bottom, left, right, first.stencil, offsets)
+
+    def first_pixel(self, row: int) -> int | Tensor:
+        """Of each picture's mask, counted from its crop's, where a row's pixel is `row` from the one above."""
+        first = self.top * row + self.left
+        return first if self.offsets is None else self.offsets[:, 1] * row + self.offsets[:, 0] + first
+
+    def cut(self, pictures: Tensor) -> Tensor:
+        """What of pictures (B, 3, rows, columns) of the window, interleaved, lies under each one's mask; likewise."""
+        if self.offsets is None:
+            return pictures
+        _, channels, height, width = pictures.shape
+        rows, columns = self.stencil.size
+        number, row = (torch.arange(n, device=pictures.device) for n in (len(pictures), rows))
+        first = number * (height * width) + self.offsets[:, 1] * width + self.offsets[:, 0]
+        starts = (first[:, None] + row * width) * channels
+        lines = pictures.permute(0, 2, 3, 1).reshape(-1).unfold(0, columns * channels, 1)
+        found = lines.index_select(0, starts.flatten()).view(len(pictures), rows, columns, channels)
+        return found.permute(0, 3, 1, 2)
