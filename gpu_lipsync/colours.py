@@ -60,8 +60,12 @@ def rgb_colours(frame: Any) -> Colours:
 
 def is_untagged_hd(frame: Any) -> bool:
     """Whether an av.VideoFrame is taken for BT.709 by its size alone. FFmpeg and decord would take it for BT.601."""
-    is_yuv = frame.format.name.startswith(("yuv", "nv", "p0"))
-    return is_yuv and int(frame.colorspace) == UNSPECIFIED and guessed_matrix(frame.height) == "bt709"
+    return is_yuv(frame) and int(frame.colorspace) == UNSPECIFIED and guessed_matrix(frame.height) == "bt709"
+
+
+def is_yuv(frame: Any) -> bool:
+    """Whether an av.VideoFrame holds luma and chroma."""
+    return bool(frame.format.name.startswith(("yuv", "nv", "p0")))
 
 
 def guessed_matrix(height: int) -> YuvMatrix:

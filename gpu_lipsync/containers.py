@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
 _LISTS = {"concat", "hls", "dash", "imf"}  # which name other files, and not only whoever sent the list may own those
 _PHOTO_BRANDS = {"heic", "heix", "mif1", "msf1", "avif"}
+_BACK_S, _AHEAD_S = 0.5, 60  # what a clock jumps that does not begin anew: by damage, and where a camera was off
 _WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
 _STREAMED_BYTES = 0x7FF00000  # or more: what writers of WAV promise who do not know, espeak-ng and SoX among them
 
@@ -88,13 +89,33 @@ def is_cover_art(stream: Any) -> bool:
     return "attached_pic" in stream.disposition.name.lower() if stream.disposition else False
 
 
+def on_one_clock(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of a stream; where recordings were joined byte by byte, each of whose clocks begins anew, one after the
+    other. Where the format has no such thing, stamps are left alone: slides may be an hour apart.
+    """
+    from av.format import Flags
+
+    may_restart = bool(container.format.flags & Flags.ts_discont.value)
+    shift, last, due = 0, None, None  # of the time base; decoding times
+    for packet in container.demux(stream):
+        if may_restart and packet.size and packet.dts is not None:
+            at = packet.dts + shift
+            if due is not None and not -_BACK_S <= (at - due) * packet.time_base <= _AHEAD_S:
+                shift, at = shift + due - at, due
+            step = at - last if last is not None else 0
+            last, due = at, at + (packet.duration or max(step, 0))
+        if shift:
+            packet.pts, packet.dts = ((t if t is None else t + shift) for t in (packet.pts, packet.dts))
+        yield packet
+
+
 def decoded(container: Any, stream: Any, *, hardware: bool = False) -> Iterator[Any]:
     # A damaged packet costs its own moment, not the file. Decoders of sound have many names for damage (AAC's says
     # "operation not permitted"); of pictures, where a device may decode, other errors are not the packet's.
     import av
 
     none_yet, first_error = True, None
-    for packet in container.demux(stream):
+    for packet in on_one_clock(container, stream):
         # Theora's way of repeating a frame; the last packet, which flushes, is empty too and has no buffer.
         if not packet.size and packet.buffer_ptr:
             continue

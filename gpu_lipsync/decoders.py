@@ -1,10 +1,10 @@
 """The decoders behind `open_video`, each a stream of frames in display order.
 
-Of RGB, that is; a CPU's 4:2:0 planes come from planar_decoder.py, and `video.py` says who is asked first. A decord with
-NVDEC decodes on the device; where it cannot, PyAV does (nvdec.py), or torchcodec. On the CPU PyAV, whose FFmpeg is
-years younger than decord's, reads what decord refuses (AV1, several video streams) and long clips: decord runs ahead of
-its caller without bound, until the whole clip lies decoded in memory. The two return the same pixels there; all apply
-rotation metadata, or are found out (`require_same_picture`).
+Of RGB, that is; a CPU's 4:2:0 planes come from planar_decoder.py, and decoder_choice.py says who is asked first. A
+decord with NVDEC decodes on the device; where it cannot, PyAV does (nvdec.py), or torchcodec. On the CPU PyAV, whose
+FFmpeg is years younger than decord's, reads what decord refuses (AV1, several video streams) and long clips: decord
+runs ahead of its caller without bound, until the whole clip lies decoded in memory. The two return the same pixels
+there; all apply rotation metadata, or are found out (`require_same_picture`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gpu_lipsync.device import is_lack_of_memory
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.pyav_decoder import PyavDecoder, brighten
-from gpu_lipsync.video_info import VideoInfo, levels_too_dark
+from gpu_lipsync.video_info import VideoInfo
 
 _INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
 _HOLD_FRAMES = {"vp8", "mpeg4"}  # codecs with packets that are no picture: hidden ones, and "the same as before"
@@ -96,7 +96,7 @@ class DecordDecoder:
         self._info, self._rescue = info, rescue
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")
-        self._too_dark = 0 if device.type == "cuda" else levels_too_dark(info)
+        self._too_dark = 0 if device.type == "cuda" else info.too_dark
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
         import decord
@@ -139,6 +139,8 @@ class TorchcodecDecoder:
             raise DecoderUnavailableError(f"torchcodec: {_first_line(error)}") from error
         if info.mirrored:
             raise DecoderUnavailableError("torchcodec may not mirror")
+        if not _INDEXED & set(info.container.split(",")):
+            raise DecoderUnavailableError(f"torchcodec sorts frames by clocks that may begin anew ({info.container})")
         self._info = info
         try:
             self._reader = VideoDecoder(str(info.path), device=str(device), stream_index=info.stream_index)

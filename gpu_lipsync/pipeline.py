@@ -182,7 +182,8 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
                 with report.timed("encode"):
                     out.write(synced)
                 observer.advance(len(outputs))
-        for note in video.notes[told:]:  # what came up while decoding
+        advice = tracker.tilts.advice(video.path.name, rotated=config.frames.rotate)
+        for note in (*video.notes[told:], *([advice] if advice else [])):  # what came up while decoding, and following
             report.note(note, observer)
         _require_faces(report, config)
         renderer.count_spoiled()

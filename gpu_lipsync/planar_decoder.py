@@ -12,7 +12,7 @@ from torch import Tensor
 from gpu_lipsync.colours import Colours, plain_colours
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.frame_layout import FrameLayout, Yuv420Frames
-from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size
+from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video_info import VideoInfo
 
 
@@ -28,16 +28,18 @@ class PlanarDecoder(PyavDecoder):
     """
 
     def __init__(self, info: VideoInfo, tell: Callable[[str], None] | None = None) -> None:
-        import av
-
-        if info.colours is None or info.rotation or info.mirrored or info.width % 2 or info.height % 2:
+        if info.colours is None or not self.can_read(info):
             raise DecoderUnavailableError(f"{info.path.name} is not 4:2:0 that can stay as it is")
-        # Not its parent's beginning, which measures how dark the fast conversion to RGB comes out.
-        self.name = f"PyAV {av.__version__} on cpu, 4:2:0"
+        super().__init__(info, tell)
+        self.name += ", 4:2:0"
         self.colours: Colours = info.colours
         self.layout: FrameLayout = Yuv420Frames(info.colours.matrix)
-        self._info, self._tell = info, tell
-        self._coded_width, self._coded_height = coded_size(info)
+
+    @staticmethod
+    def can_read(info: VideoInfo) -> bool:
+        """Whether the clip's frames can stay as they are coded."""
+        as_coded = not (info.rotation or info.mirrored)
+        return info.colours is not None and as_coded and not (info.width % 2 or info.height % 2)
 
     def _kept(self, frame: Any) -> Any:
         if (frame.width, frame.height) != (self._coded_width, self._coded_height) or self._differs(frame):

@@ -15,7 +15,7 @@ from torch import Tensor
 from gpu_lipsync.containers import decoded, open_container
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
-from gpu_lipsync.video_info import VideoInfo, fast_rgb, levels_too_dark, source_space
+from gpu_lipsync.video_info import VideoInfo, fast_rgb, source_space
 
 _MIXED_UP = {"avi", "mpeg"}  # containers that do not say of each frame when it is shown, so that FFmpeg guesses
 _MOST_B_FRAMES = 16  # in a row, in H.264
@@ -38,7 +38,7 @@ class PyavDecoder:
 
         self.name = f"PyAV {av.__version__} on cpu"
         self._info, self._tell = info, tell
-        self._too_dark, self._space = levels_too_dark(info), source_space(info)
+        self._space = source_space(info)
         # Some clips change their size on the way: all frames get that of the first.
         self._coded_width, self._coded_height = coded_size(info)
 
@@ -111,7 +111,7 @@ class PyavDecoder:
 
     def _batch(self, kept: list[Any]) -> Tensor:
         """Frames (n, ...) uint8 of what was kept."""
-        frames = brighten(torch.stack(kept), self._too_dark).permute(0, 3, 1, 2)
+        frames = brighten(torch.stack(kept), self._info.too_dark).permute(0, 3, 1, 2)
         return turned(frames, self._info)
 
 

@@ -18,6 +18,7 @@ from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
 from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.head_tilt import HeadTilts
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_finder import MouthFinder
@@ -61,6 +62,7 @@ class FaceTracker:
 
     Attributes:
         frames_without_face: ready frames that have none.
+        tilts: how the faces that were followed lie.
     """
 
     def __init__(
@@ -80,11 +82,10 @@ class FaceTracker:
         """
         if detector is None and not config.has_box:
             raise ValueError("a detector is needed unless the box is given")
-        self.frames_without_face = 0
+        self.frames_without_face, self.tilts = 0, HeadTilts()
         self._lost_to_pads = ""
         self._config, self._layout = config, layout
-        self._frame_size = (0, 0)
-        self._finished = False
+        self._frame_size, self._finished = (0, 0), False
         self._tracks: list[_Track] = []
         self._mouths, self._mouth_fits = MouthFinder(mesh, layout), MouthFits()
         self._look_ahead = look_ahead(fps)
@@ -145,15 +146,13 @@ class FaceTracker:
         """Final boxes of source frames [start, stop), with pads: (stop - start, 4) int64 on the host, x1 y1 x2 y2 in
         pixels, end exclusive, inside the frame; zeros where there is no face.
         """
-        boxes = [track.box for track in self._ready(start, stop)]
-        return torch.tensor(boxes, dtype=torch.int64).reshape(-1, 4)
+        return torch.tensor([track.box for track in self._ready(start, stop)], dtype=torch.int64).reshape(-1, 4)
 
     def fits(self, start: int, stop: int) -> Tensor:
         """How the mask is to lie on the mouth in source frames [start, stop): (stop - start, 3) int64 on the host,
         right, down, half the mouth's width, in pixels of a 96 px face; 0 where no face is, or the box is given.
         """
-        fits = [track.fit for track in self._ready(start, stop)]
-        return torch.tensor(fits, dtype=torch.int64).reshape(-1, 3)
+        return torch.tensor([track.fit for track in self._ready(start, stop)], dtype=torch.int64).reshape(-1, 3)
 
     def poses(self, start: int, stop: int) -> list[Pose | None]:
         """How the head is held in source frames [start, stop); None where there is no face, or the box is given."""
@@ -200,6 +199,7 @@ class FaceTracker:
         self._follower.feed(frame, faces, cut=cut)
         followed = self._follower.followed(frame)
         if followed is not None:
+            self.tilts.see(followed[1])
             self._mouths.look(held, *followed)
 
     def _place(self, frame: int) -> _Track:

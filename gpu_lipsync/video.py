@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from gpu_lipsync.colours import BT709
-from gpu_lipsync.config import DecoderName, FrameConfig
+from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import require_file
-from gpu_lipsync.decoders import (
-    Decoder,
-    DecoderUnavailableError,
-    DecordDecoder,
-    TorchcodecDecoder,
-    require_same_picture,
-)
+from gpu_lipsync.decoder_choice import choose_decoder
+from gpu_lipsync.decoders import Decoder
 from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
-from gpu_lipsync.nvdec import NvdecDecoder
 from gpu_lipsync.ops import upload
 from gpu_lipsync.planar_decoder import PlanarDecoder
-from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
-from gpu_lipsync.video_info import VideoInfo, probe_video
+from gpu_lipsync.video_info import probe_video
 
 _LEAST_FPS = 10  # frames of slower clips are held, lest the lips move as seldom
-_DECORD_AHEAD_BYTES = 512 << 20  # 10 s of 720p
 
 
 class Video:
@@ -87,6 +77,11 @@ class Video:
                 self.fps, self._constant_rate = fps_of_still, False
             if info.interlaced:
                 self.notes.append(f"{path.name} is interlaced: its combs stay; deinterlace it first (ffmpeg -vf bwdif)")
+            if info.transparent:
+                self.notes.append(
+                    f"{path.name} has transparent parts, which show whatever colours they hide: lay it over a "
+                    "background first"
+                )
             if info.hdr:
                 self.notes.append(
                     f"{path.name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
@@ -94,7 +89,7 @@ class Video:
                 )
             whole = not config.rotate and _crop_window(path, height, width, config) == (0, height, 0, width)
             as_decoded = as_decoded and whole and device.type == "cpu"
-            self._decoder = _choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
+            self._decoder = choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
             self.decoder, self.layout = self._decoder.name, self._decoder.layout
             self.colours = self._decoder.colours if isinstance(self._decoder, PlanarDecoder) else info.rgb_colours
         self.n_frames, self.decoded_pixels = len(self._shown_at), height * width
@@ -162,62 +157,6 @@ def open_video(
         ConfigError: the crop leaves nothing, or the decoder asked for is not there.
     """
     return Video(require_file(path, "face"), config, torch.device(device), as_decoded=as_decoded)
-
-
-def _choose_decoder(
-    info: VideoInfo, wanted: DecoderName, device: torch.device, notes: list[str], *, as_decoded: bool = False
-) -> Decoder:
-    if as_decoded and wanted in ("auto", "pyav"):
-        with suppress(DecoderUnavailableError):  # no loss that a user could mend
-            return PlanarDecoder(info, notes.append)
-    cpu = torch.device("cpu")
-
-    def rescue() -> Decoder:
-        note = f"{info.path.name} is damaged: PyAV goes on where decord stopped"
-        notes.extend([note] if note not in notes else [])  # once, however often the clip is played
-        return PyavDecoder(info)
-
-    def on_device(build: Callable[[], Decoder]) -> Callable[[], Decoder]:
-        def compared() -> Decoder:
-            decoder = build()
-            require_same_picture(decoder, info)
-            return decoder
-
-        return compared
-
-    def decord_on_host(**options: Any) -> Decoder:
-        decoder = DecordDecoder(info, device=cpu, **options)
-        if info.rotation:  # it knows one way in which that is said
-            require_same_picture(decoder, info)
-        return decoder
-
-    builders: dict[str, list[Callable[[], Decoder]]] = {
-        "decord": [lambda: decord_on_host()],
-        "torchcodec": [on_device(lambda: TorchcodecDecoder(info, device=device))],
-        "pyav": [lambda: PyavDecoder(info, notes.append)],
-    }
-    order: list[Callable[[], Decoder]] = [
-        lambda: decord_on_host(max_ahead_bytes=_DECORD_AHEAD_BYTES, rescue=rescue),
-        *builders["pyav"],
-    ]
-    if device.type == "cuda":
-        builders["decord"].insert(0, on_device(lambda: DecordDecoder(info, device=device)))
-        builders["pyav"].insert(0, on_device(lambda: NvdecDecoder(info, device, notes.append)))
-        torchcodec = on_device(lambda: TorchcodecDecoder(info, device=device, on_host=False))
-        order = [builders["decord"][0], builders["pyav"][0], torchcodec, *order]
-    reasons: list[str] = []
-    for build in order if wanted == "auto" else builders[wanted]:
-        try:
-            decoder = build()
-        except DecoderUnavailableError as error:
-            reasons.append(str(error))
-            continue
-        if reasons:
-            notes.append(f"decoding with {decoder.name}: {'; '.join(reasons)}")
-        return decoder
-    if wanted == "auto":
-        raise MediaError(f"no decoder can read {info.path} ({'; '.join(reasons)}); re-encode it as H.264")
-    raise ConfigError(f"--decoder {wanted} cannot read {info.path} ({'; '.join(reasons)}); use --decoder auto")
 
 
 def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from gpu_lipsync.colours import Colours, hdr_curve, is_untagged_hd, plain_colours, rgb_colours
+from gpu_lipsync.colours import Colours, hdr_curve, is_untagged_hd, is_yuv, plain_colours, rgb_colours
 from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_container, refuse_truncated
 from gpu_lipsync.errors import MediaError
+from gpu_lipsync.frame_times import coded_times, is_constant, nominal_rate, stated_rate
 
-_MAX_FPS = 240
-_LEAST_FPS_OF_ONE_FRAME = 10  # less says how long the frame is held, not how often it could have changed
+_PATCH_PX = 8
+_OPAQUE = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,8 @@ class VideoInfo:
         untagged_hd: says nothing of its colours, and is taken for BT.709 by its size.
         colours: of 8-bit 4:2:0 that can be written as it is read; None: frames have to be converted.
         rgb_colours: of what is written of RGB.
+        transparent: parts of its first frame are, or it comes with a second picture that says which.
+        too_dark: levels by which the fast way to RGB is darker than the exact one.
     """
 
     path: Path
@@ -63,6 +65,8 @@ class VideoInfo:
     untagged_hd: bool
     colours: Colours | None
     rgb_colours: Colours
+    transparent: bool
+    too_dark: int
 
     @property
     def n_frames(self) -> int:
@@ -84,13 +88,13 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
     with open_container(path, "face") as container:
         stream = chosen_stream(path, container, "video")
         n_video = sum(not is_cover_art(s) for s in container.streams.video)
-        coded = _timestamps(container, stream)
+        coded = coded_times(container, stream)
         shown = [t for t, hidden in coded if not hidden]
         if not shown:
             raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
         start = Fraction(container.start_time or 0, av.time_base)
         shown_at = tuple(t * stream.time_base - start for t in shown)
-        fps = _nominal_rate(stream, shown_at) if len(shown) > 1 else _stated_rate(stream) or fps_of_still
+        fps = nominal_rate(stream, shown_at) if len(shown) > 1 else stated_rate(stream) or fps_of_still
         refuse_truncated(path, "face video", container, stream, shown_at[-1] + start + 1 / fps)
         frame = _first_frame(path, container, stream)
         rotation = round(frame.rotation / 90) * 90 % 360
@@ -105,7 +109,7 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             fps=fps,
             shown_at=shown_at,
             n_hidden=len(coded) - len(shown),
-            constant_rate=_is_constant(shown_at, fps),
+            constant_rate=is_constant(shown_at, fps),
             stream_index=stream.index,
             n_video_streams=n_video,
             codec=stream.codec_context.name,
@@ -115,34 +119,44 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
             hdr=hdr_curve(stream.codec_context.color_trc),
             interlaced=bool(frame.interlaced_frame),
-            untagged_hd=is_untagged_hd(frame),
+            untagged_hd=(untagged_hd := is_untagged_hd(frame)),
             colours=plain_colours(frame),
             rgb_colours=rgb_colours(frame),
+            transparent=stream.metadata.get("alpha_mode") == "1" or _is_transparent(frame),
+            too_dark=_levels_too_dark(frame, _source_space(untagged_hd)),
         )
 
 
-def levels_too_dark(info: VideoInfo) -> int:
-    """How many levels the fast conversion to RGB is darker than the exact one, on the clip's first frame.
+def _levels_too_dark(frame: Any, space: Any) -> int:
+    """How many levels the fast conversion to RGB of such frames as an av.VideoFrame is darker than the exact one.
 
     swscale's fast path, which decord uses as well, truncates: pixels come out 1.0 to 1.5 levels dark, and a whole
-    untouched picture would be darker in the output than in the source. Its exact path takes ten times as long.
+    untouched picture would be darker in the output than in the source. Its exact path takes ten times as long. A card
+    of colours is measured: the frame may be black, as many are at the beginning of a clip, and that tells nothing.
     """
+    from av import VideoFrame
     from av.video.reformatter import Interpolation
 
+    if not is_yuv(frame):
+        return 0
     exact = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    with open_container(info.path, "face") as container:
-        frame = _first_frame(info.path, container, container.streams[info.stream_index])
-        space = source_space(info)
-        fast = fast_rgb(frame, space)
-        right = frame.reformat(format="rgb24", src_colorspace=space, interpolation=exact).to_ndarray()
-    return max(round(float((right.astype(np.int16) - fast).mean())), 0)
+    patches = np.random.default_rng(0).integers(16, 240, (4, -(-frame.width // _PATCH_PX), 3), dtype=np.uint8)
+    card = patches.repeat(_PATCH_PX, axis=0).repeat(_PATCH_PX, axis=1)[:, : frame.width]
+    coded = VideoFrame.from_ndarray(np.ascontiguousarray(card)).reformat(format=frame.format.name, interpolation=exact)
+    coded.colorspace, coded.color_range = frame.colorspace, frame.color_range
+    right = coded.reformat(format="rgb24", src_colorspace=space, interpolation=exact).to_ndarray()
+    return max(round(float((right.astype(np.int16) - fast_rgb(coded, space)).mean())), 0)
 
 
 def source_space(info: VideoInfo) -> Any:
     """The Colorspace to tell swscale where it would guess otherwise; None where not."""
+    return _source_space(info.untagged_hd)
+
+
+def _source_space(untagged_hd: bool) -> Any:
     from av.video.reformatter import Colorspace
 
-    return Colorspace.ITU709 if info.untagged_hd else None
+    return Colorspace.ITU709 if untagged_hd else None
 
 
 def fast_rgb(frame: Any, space: Any = None, *, width: int = 0, height: int = 0) -> np.ndarray:
@@ -157,55 +171,11 @@ def fast_rgb(frame: Any, space: Any = None, *, width: int = 0, height: int = 0) 
     return frame.reformat(**size, **how, format="rgb24").to_ndarray()
 
 
-def _timestamps(container: Any, stream: Any) -> list[tuple[int, bool]]:
-    """When each coded frame is shown, in the stream's time base, in order, and whether an edit list hides it."""
-    # One packet at a time: together their payloads are the file.
-    vp8 = stream.codec_context.name == "vp8"
-    packets = (p for p in container.demux(stream) if p.size and not (vp8 and _is_hidden(p)))
-    seen = [(p.dts if p.pts is None else p.pts, p.is_discard) for p in packets]
-    if seen and all(t is None for t, _ in seen):
-        raise MediaError(
-            f"face video {container.name} is a bare stream without timestamps; "
-            "put it into a container: ffmpeg -i IN -c copy OUT.mp4"
-        )
-    return sorted((t, hidden) for t, hidden in seen if t is not None)
-
-
-def _is_hidden(packet: Any) -> bool:
-    """Whether a packet of VP8 is there for others to refer to only: show_frame, RFC 6386, 9.1."""
-    return not bytes(packet)[0] >> 4 & 1
-
-
-def _nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
-    # FFmpeg offers several guesses, each wrong for some container (twice the rate for field-coded MPEG-1, the mean for
-    # a variable rate): take the one that the usual distance between frames agrees with.
-    guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
-    steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
-    usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
-    if usual < 1 / (_MAX_FPS * 1.01):  # stamped as they came over a network, in bunches
-        usual = statistics.fmean(steps) if steps else usual
-    measured = Fraction(1 / usual).limit_denominator(1001)  # 0 of slides that are half an hour apart
-    best = min([*guesses, measured or Fraction(1 / usual)], key=lambda rate: abs(float(1 / rate) - usual))
-    close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
-    rate = close[0] if close else best
-    if not 0 < rate <= _MAX_FPS * 1.01:  # "240" of slow motion is a little more
-        raise MediaError(
-            f"{stream.container.name} has a frame rate of {float(rate):.1f}, out of range (0 to {_MAX_FPS}); "
-            "re-encode the video"
-        )
-    return rate
-
-
-def _stated_rate(stream: Any) -> Fraction | None:
-    """The rate of a clip of one frame, unless it is but the tick of its clock (100 in a GIF, 1000 in WebM)."""
-    rate = stream.average_rate
-    stated = rate and rate == stream.guessed_rate and _LEAST_FPS_OF_ONE_FRAME <= rate <= _MAX_FPS
-    return Fraction(rate) if stated else None
-
-
-def _is_constant(shown_at: tuple[Fraction, ...], fps: Fraction) -> bool:
-    # Half a frame: matroska rounds to milliseconds, and nobody sees that.
-    return all(abs(t - i / fps) < 1 / (2 * fps) for i, t in enumerate(shown_at))
+def _is_transparent(frame: Any) -> bool:
+    """Whether any pixel is, by the frame itself: VP8 and VP9 in WebM have a stream of their own for it."""
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    return bool(frame.reformat(format="rgba").to_ndarray()[..., 3].min() < _OPAQUE)
 
 
 def _is_mirrored(frame: Any) -> bool:

@@ -194,7 +194,7 @@ def test_packets_that_repeat_a_frame_are_no_damage() -> None:
         return SimpleNamespace(size=size, buffer_ptr=buffer_ptr, decode=decode)
 
     demuxed = [packet(9, 1, [0]), packet(0, 1, []), packet(9, 1, [1]), packet(0, 0, [2])]
-    container = SimpleNamespace(demux=lambda _: demuxed)
+    container = SimpleNamespace(demux=lambda _: demuxed, format=SimpleNamespace(flags=0))
     assert list(decoded(container, SimpleNamespace(type="video"))) == [0, 1, 2]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync import video
+from gpu_lipsync import decoder_choice
 from gpu_lipsync.config import DecoderName
 from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, require_same_picture
 from gpu_lipsync.errors import ConfigError
@@ -76,10 +76,10 @@ def chosen(
 ) -> tuple[str, list[str]]:
     """Which decoder is taken for a CUDA device, and what is said about it."""
     for name, maker in makers.items():
-        monkeypatch.setattr(video, name, maker)
+        monkeypatch.setattr(decoder_choice, name, maker)
     notes: list[str] = []
     info = probe_video(SAMPLE)
-    decoder = video._choose_decoder(info, wanted, torch.device("cuda"), notes)
+    decoder = decoder_choice.choose_decoder(info, wanted, torch.device("cuda"), notes)
     return decoder.name, notes
 
 
@@ -126,7 +126,7 @@ def test_then_torchcodec_if_it_decodes_there(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_one_that_shows_other_colours_is_passed_over_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = video.DecordDecoder
+    real = decoder_choice.DecordDecoder
 
     def decord(info: VideoInfo, *, device: torch.device, **how: object) -> Decoder:
         if device.type == "cpu":

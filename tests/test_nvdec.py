@@ -132,7 +132,7 @@ def test_a_refusal_is_found_with_the_first_packet(monkeypatch: pytest.MonkeyPatc
         raise av.InvalidDataError(-1094995529, "Invalid data found when processing input")
 
     demuxed = [SimpleNamespace(decode=refused, size=1) for _ in range(5)]
-    container = SimpleNamespace(demux=lambda _: demuxed)
+    container = SimpleNamespace(demux=lambda _: demuxed, format=SimpleNamespace(flags=0))
     with pytest.raises(av.InvalidDataError):
         list(decoded(container, SimpleNamespace(type="video"), hardware=True))
     assert len(tried) == 1

@@ -165,6 +165,21 @@ def test_a_picture_that_only_could_be_transparent_is_not(tmp_path: Path) -> None
     assert not still.had_alpha and np.array_equal(still.pixels, gradient(3, 64, 80))
 
 
+def test_of_a_clip_with_transparent_parts_a_line_tells(tmp_path: Path) -> None:
+    path, half = tmp_path / "a.mov", np.full((64, 80, 4), 255, np.uint8)
+    half[:, :40, 3] = 0
+    for alpha, told in ((half, True), (np.full_like(half, 255), False)):
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("qtrle", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 80, 64, "argb"
+            for _ in range(2):
+                frame = av.VideoFrame.from_ndarray(alpha, format="rgba").reformat(format="argb")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        with open_video(path, FrameConfig()) as video:
+            assert any("transparent parts" in note for note in video.notes) == told
+
+
 def test_a_tiny_face_is_the_file_s_fault(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", size=(16, 16))
     with pytest.raises(MediaError, match="16x16"):

@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,34 @@ def test_names_may_contain_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     assert len(read_all(Path(f"{name}.mp4"), decoder)) == 20
     assert read_sound(f"{name}.wav").duration_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "begins_s"), [(".ts", "libx264", 0), (".ts", "libx264", 3600), (".mpg", "mpeg2video", 0)]
+)
+def test_recordings_joined_byte_by_byte_follow_each_other(
+    tmp_path: Path, suffix: str, codec: str, begins_s: int
+) -> None:
+    """Each has a clock of its own, which begins anew or long after the first one's end; brightness counts frames."""
+
+    def part(name: str, n: int, first: int, pts: list[int] | None) -> bytes:
+        def picture(index: int, height: int, width: int) -> np.ndarray:
+            return gradient(first + index, height, width)
+
+        options, sound = ({"b": "8M"}, None) if codec == "mpeg2video" else (None, tone(n / 25))
+        path = tmp_path / f"{name}{suffix}"
+        write_clip(path, codec=codec, options=options, n_frames=n, picture=picture, pts=pts, sound=sound)
+        return path.read_bytes()
+
+    later = [begins_s * 1000 + 40 * i for i in range(15)] if begins_s else None
+    path = tmp_path / f"joined{suffix}"
+    path.write_bytes(part("a", 25, 0, None) + part("b", 15, 25, later))
+    info, frames = probe_video(path), read_all(path)
+    assert [round((level - 47) / 5) for level in frames.float().mean((1, 2, 3)).tolist()] == list(range(40))
+    steps = {later - earlier for earlier, later in pairwise(info.shown_at)}
+    assert steps == {Fraction(1, 25)} and info.fps == 25
+    if suffix == ".ts":
+        assert read_sound(path).duration_s == pytest.approx(1.6, abs=0.2)  # what encoders put before each part
 
 
 def test_a_name_that_is_not_utf8_is_left_to_pyav(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 import torch
+from av.video.reformatter import Interpolation
 from PIL import Image
 
 from gpu_lipsync.config import FrameConfig
@@ -61,6 +63,22 @@ def test_decord_and_pyav_agree(media: Path) -> None:
     assert torch.equal(decord, pyav)  # the same swscale path, corrected alike
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv420p10le"])
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_a_clip_that_opens_on_black_is_as_bright_as_any(tmp_path: Path, decoder: str, pix_fmt: str) -> None:
+    """Against swscale's exact conversion; its fast one is a level darker, which black does not show."""
+
+    def faded_in(index: int, height: int, width: int) -> np.ndarray:
+        return gradient(index, height, width) * np.uint8(index > 0)
+
+    path = write_clip(tmp_path / "a.mp4", n_frames=4, pix_fmt=pix_fmt, picture=faded_in)
+    exact = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    with av.open(str(path)) as container:
+        expected = [f.reformat(format="rgb24", interpolation=exact).to_ndarray() for f in container.decode(video=0)]
+    darker = np.stack(expected).astype(float) - read_all(path, decoder=decoder).permute(0, 2, 3, 1).numpy()
+    assert abs(darker[1:].mean()) < 0.5  # 1.0 to 1.5 where it is not made up for
+
+
 def test_auto_takes_decord_and_says_when_it_cannot(tmp_path: Path) -> None:
     with open_video(write_clip(tmp_path / "a.mp4"), FrameConfig()) as video:
         assert video.decoder.startswith("decord")
@@ -72,7 +90,7 @@ def test_auto_takes_decord_and_says_when_it_cannot(tmp_path: Path) -> None:
 
 def test_auto_leaves_long_clips_to_a_decoder_of_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(tmp_path / "a.mp4")
-    monkeypatch.setattr("gpu_lipsync.video._DECORD_AHEAD_BYTES", 20 * 96 * 128 * 2 - 1)
+    monkeypatch.setattr("gpu_lipsync.decoder_choice._DECORD_AHEAD_BYTES", 20 * 96 * 128 * 2 - 1)
     with open_video(path, FrameConfig()) as video:
         assert video.decoder.startswith("PyAV")
         assert "ahead" in video.notes[0]

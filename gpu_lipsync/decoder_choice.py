@@ -1,0 +1,100 @@
+"""Which decoder reads a clip: those that may are asked in turn, and the first that can is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from gpu_lipsync.config import DecoderName
+from gpu_lipsync.decoders import (
+    Decoder,
+    DecoderUnavailableError,
+    DecordDecoder,
+    TorchcodecDecoder,
+    require_same_picture,
+)
+from gpu_lipsync.errors import ConfigError, MediaError
+from gpu_lipsync.nvdec import NvdecDecoder
+from gpu_lipsync.planar_decoder import PlanarDecoder
+from gpu_lipsync.pyav_decoder import PyavDecoder
+from gpu_lipsync.video_info import VideoInfo
+
+_DECORD_AHEAD_BYTES = 512 << 20  # 10 s of 720p
+
+
+def choose_decoder(
+    info: VideoInfo, wanted: DecoderName, device: torch.device, notes: list[str], *, as_decoded: bool = False
+) -> Decoder:
+    """The first decoder that can read a clip.
+
+    Args:
+        info: the clip.
+        wanted: the kind of decoder, or auto.
+        device: where frames are to be; decoders that decode there come first.
+        notes: is added to: why another decoder than the first does it, and what that finds as it decodes.
+        as_decoded: frames may stay 4:2:0.
+
+    Raises:
+        ConfigError: the decoder `wanted` cannot.
+        MediaError: none can.
+    """
+    reasons: list[str] = []
+
+    def tell(note: str) -> None:
+        if note not in notes:  # however often the clip is played
+            notes.append(note)
+
+    for build in _candidates(info, wanted, device, tell, as_decoded=as_decoded):
+        try:
+            decoder = build()
+        except DecoderUnavailableError as error:
+            reasons.append(str(error))
+            continue
+        if reasons:
+            notes.append(f"decoding with {decoder.name}: {'; '.join(reasons)}")
+        return decoder
+    if wanted == "auto":
+        raise MediaError(f"no decoder can read {info.path} ({'; '.join(reasons)}); re-encode it as H.264")
+    raise ConfigError(f"--decoder {wanted} cannot read {info.path} ({'; '.join(reasons)}); use --decoder auto")
+
+
+def _candidates(
+    info: VideoInfo, wanted: DecoderName, device: torch.device, tell: Callable[[str], None], *, as_decoded: bool
+) -> Iterator[Callable[[], Decoder]]:
+    """What builds the decoders that may be taken, in the order in which they are asked."""
+    auto, cpu = wanted == "auto", torch.device("cpu")
+    if as_decoded and wanted in ("auto", "pyav") and PlanarDecoder.can_read(info):
+        yield lambda: PlanarDecoder(info, tell)
+    if device.type == "cuda":
+        if wanted in ("auto", "decord"):
+            yield lambda: _compared(DecordDecoder(info, device=device), info)
+        if wanted in ("auto", "pyav"):
+            yield lambda: _compared(NvdecDecoder(info, device, tell), info)
+        if auto:
+            yield lambda: _compared(TorchcodecDecoder(info, device=device, on_host=False), info)
+    if wanted == "torchcodec":
+        yield lambda: _compared(TorchcodecDecoder(info, device=device), info)
+    turned = bool(info.rotation)  # of the ways in which that is said, decord knows one
+    if auto:
+        yield lambda: _compared(
+            DecordDecoder(info, device=cpu, max_ahead_bytes=_DECORD_AHEAD_BYTES, rescue=lambda: _rescue(info, tell)),
+            info,
+            doubtful=turned,
+        )
+    elif wanted == "decord":
+        yield lambda: _compared(DecordDecoder(info, device=cpu), info, doubtful=turned)
+    if wanted in ("auto", "pyav"):
+        yield lambda: PyavDecoder(info, tell)
+
+
+def _compared(decoder: Decoder, info: VideoInfo, *, doubtful: bool = True) -> Decoder:
+    """The decoder, which is DecoderUnavailableError if it is `doubtful` and shows another picture."""
+    if doubtful:
+        require_same_picture(decoder, info)
+    return decoder
+
+
+def _rescue(info: VideoInfo, tell: Callable[[str], None]) -> Decoder:
+    tell(f"{info.path.name} is damaged: PyAV goes on where decord stopped")
+    return PyavDecoder(info)
