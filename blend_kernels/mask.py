@@ -10,9 +10,10 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.placement import Placement, Stencil
-from gpu_lipsync.blend_kernels.raster import SIZES_OF_A_BATCH, filled_ellipse
+from gpu_lipsync.blend_kernels.raster import filled_ellipse
 from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upload
 
+SIZES_OF_A_BATCH = 40  # to remember: without smoothing each of CUDA's 32 frames may have its own
 CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 SOFT_PEAK = 0.9  # where a mode spreads the mask: of the differences that are as wide as the mouth, all but a tenth
@@ -92,7 +93,7 @@ def place_everywhere(height: int, width: int, device: torch.device) -> Placement
 
 @remembered(SIZES_OF_A_BATCH)
 def _device_mask(height: int, width: int, axes: tuple[int, int], feather: int, device: torch.device) -> Tensor:
-    return upload(torch.tensor(_mask(height, width, axes, feather)), device)[None, None]
+    return upload(torch.from_numpy(_mask(height, width, axes, feather)), device)[None, None]
 
 
 @remembered(SIZES_OF_A_BATCH)
@@ -104,12 +105,11 @@ def _placement(
     top, bottom = max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)
     left, right = max(0, int(cols[0]) - margin), min(width, int(cols[-1]) + 1 + margin)
     values = mask[top:bottom, left:right].copy()
-    cut = upload(torch.tensor(values), device)[None, None]
+    cut = upload(torch.from_numpy(values), device)[None, None]
     weight = interleaved(cut.expand(-1, 3, -1, -1))
     return Placement(height, width, top, bottom, left, right, Stencil(values, cut, weight))
 
 
-@lru_cache(maxsize=SIZES_OF_A_BATCH)
 def _mask(height: int, width: int, axes: tuple[int, int], feather: int) -> NDArray[np.float32]:
     ellipse = fit_ellipse(height, width, axes, feather)
     reach = ellipse.kernel_size // 2

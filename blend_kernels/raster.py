@@ -8,11 +8,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-SIZES_OF_A_BATCH = 40  # to remember, with their masks: without smoothing each of CUDA's 32 frames may have its own
 Floats = NDArray[np.float64]
 
 
-@lru_cache(maxsize=SIZES_OF_A_BATCH)
+@lru_cache(maxsize=4)  # while a size's feather is looked for
 def filled_ellipse(height: int, width: int, center: tuple[int, int], semi_axes: tuple[int, int]) -> NDArray[np.bool_]:
     """(height, width): True inside and on the outline. Read-only.
 

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
@@ -69,6 +70,7 @@ def _answered(arguments: dict[str, Any], stops: Stops, *, own_process: bool) -> 
 
 
 def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
+    started = PROGRAM_START if own_process else time.perf_counter()
     require_inputs(config)  # as `run` does, but before torch is imported
     if own_process:
         leave_folder_that_is_gone(config)
@@ -87,7 +89,7 @@ def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
     for warning in _warnings(config):
         observer.note(warning)
     try:
-        outcome = run(config, observer, started=PROGRAM_START)
+        outcome = run(config, observer, started=started)
     finally:
         observer.end()
     if not config.quiet:

@@ -124,6 +124,8 @@ class LipSyncConfig:
         _require(self.wav2lip_batch_size >= 1, "wav2lip_batch_size", self.wav2lip_batch_size, "1 or more")
         _require(0 <= self.silence_threshold <= 1, "silence_threshold", self.silence_threshold, "0 to 1")
         require_device_name(self.device)
+        for name in ("checkpoint_path", "face", "audio", "outfile", "report"):
+            _require("\0" not in (path := str(getattr(self, name))), name, repr(path), "a path without NUL characters")
         _ = self.frames, self.faces, self.blend, self.encode  # each checks its share
         outfile = Path(self.outfile)
         if outfile.suffix.lower() not in SUFFIXES:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from functools import lru_cache
-from typing import TypeVar
+from functools import lru_cache, partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import torch
 
@@ -85,20 +86,52 @@ def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         with torch.inference_mode(inference):  # modes are each thread's own
             return function(part)
 
-    at_work = [_cores(n_threads).submit(alone, part) for part in parts]
+    at_work = [_cores(n_threads).submit(partial(alone, part)) for part in parts]
     wait(at_work)
     return [part.result() for part in at_work]
 
 
-@lru_cache(maxsize=1)
-def _cores(n_threads: int) -> ThreadPoolExecutor:
-    pool, all_there = ThreadPoolExecutor(n_threads, "core", initializer=use_one_core), threading.Barrier(n_threads)
-    with cores_given_back():
+class _Cores:
+    """Threads with a core each, for as long as the process lives.
+
+    Not `concurrent.futures`' pool: that takes no work once the main thread has ended, though runs in others go on.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        started = 0
         try:
-            wait([pool.submit(all_there.wait) for _ in range(n_threads)])  # each of them has its number by then
-        finally:
-            all_there.abort()  # else those that did start would wait for ever for one that cannot
-    return pool
+            for _ in range(n_threads):
+                ready = threading.Event()
+                threading.Thread(target=self._run, args=(ready,), name="core", daemon=True).start()
+                started += 1
+                ready.wait()  # it has its number by then
+        except RuntimeError:  # no more threads to be had: those that are there end
+            for _ in range(started):
+                self._work.put(None)
+            raise
+
+    def submit(self, work: Callable[[], R]) -> Future[R]:
+        future: Future[R] = Future()
+        self._work.put((future, work))
+        return future
+
+    def _run(self, ready: threading.Event) -> None:
+        use_one_core()
+        ready.set()
+        while (item := self._work.get()) is not None:
+            future, work = item
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                future.set_exception(error)
+            del item, future, work  # nothing is kept alive while it waits for more
+
+
+@lru_cache(maxsize=1)
+def _cores(n_threads: int) -> _Cores:
+    with cores_given_back():
+        return _Cores(n_threads)
 
 
 class _Team(threading.local):
@@ -120,8 +153,16 @@ def team_is_lost() -> bool:
 
 
 def _forget_threads() -> None:
-    _cores.cache_clear()  # a child has the pool, but not its threads
+    """In a child, which has none of them, and in which nobody's run goes on."""
+    global _borrowing  # noqa: PLW0603 - another of the parent's threads may have held it
+    _borrowing = threading.Lock()
+    _cores.cache_clear()
     _team.lost = _team.lost or _team.used
+    if _borrowers:
+        n_threads = _borrowers[0]
+        _borrowers.clear()
+        with suppress(RuntimeError):
+            _in_new_thread(lambda: torch.set_num_threads(n_threads))
 
 
 os.register_at_fork(after_in_child=_forget_threads)

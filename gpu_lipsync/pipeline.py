@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
 from gpu_lipsync.ops import upload
-from gpu_lipsync.progress import Observer, Silent
+from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.sound_file import Sound, read_sound
@@ -57,9 +58,24 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
     Raises:
         LipSyncError: one of its kinds, for every reason outside this program. Nothing is left behind then, and an
             existing output file is as it was; but where the report alone cannot be written, the output is complete.
+        Exception: what the observer raised; the same holds.
     """
-    observer = observer or Silent()
-    started = time.perf_counter() if started is None else started
+    shielded = Shielded(observer or Silent())
+    try:
+        try:
+            return _run(config, shielded, time.perf_counter() if started is None else started)
+        finally:
+            shielded.end()
+    except ObserverError as failure:
+        error = failure.error
+    raise error
+
+
+def _run(config: LipSyncConfig, observer: Observer, started: float) -> Report:
+    report_file = None if config.report is None else Path(config.report)
+    if report_file is not None:
+        with suppress(OSError):  # the folder that it is relative to is gone
+            report_file = report_file.absolute()  # now, as the output: a host may go elsewhere meanwhile
     require_inputs(config)
     device = resolve_device(config.device)
     with (
@@ -78,8 +94,8 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
             if device.type == "cuda":
                 torch.cuda.empty_cache()
     report.total_seconds = time.perf_counter() - started
-    if config.report is not None:
-        report.write(config.report)
+    if report_file is not None:
+        report.write(report_file)
     return report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
@@ -41,7 +42,7 @@ class TolerantStream:
 
 
 class Observer(Protocol):
-    """Told what happens during a run."""
+    """Told what happens during a run. What its methods raise ends the run and comes out of it as it is."""
 
     def note(self, line: str) -> None: ...
 
@@ -53,7 +54,44 @@ class Observer(Protocol):
         """The output is complete and about to be put in its place: too late to call it off."""
         ...
 
-    def end(self) -> None: ...
+    def end(self) -> None:
+        """The run is over, however it ended; may be told more than once."""
+        ...
+
+
+class ObserverError(BaseException):
+    """Takes what an observer raised past all those who look after the run's own errors."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Shielded:
+    """An observer whose errors come as ObserverError: a full pipe of its own is no lack of memory of the run's."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def note(self, line: str) -> None:
+        self._tell(self._observer.note, line)
+
+    def begin(self, n_frames: int) -> None:
+        self._tell(self._observer.begin, n_frames)
+
+    def advance(self, n_frames: int) -> None:
+        self._tell(self._observer.advance, n_frames)
+
+    def settle(self) -> None:
+        self._tell(self._observer.settle)
+
+    def end(self) -> None:
+        self._tell(self._observer.end)
+
+    def _tell(self, method: Callable[..., None], *told: object) -> None:
+        try:
+            method(*told)
+        except Exception as error:
+            raise ObserverError(error) from error
 
 
 class Silent:

@@ -51,7 +51,6 @@ def reflected(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return np.minimum(index, 2 * size - 2 - index)
 
 
-@lru_cache(maxsize=8)
 def blur_matrix(size: int, kernel_size: int, sigma: float) -> Matrix:
     """(size, size): Gaussian blur along one axis, reflected borders."""
     return blur_rows(size, kernel_size, sigma, tuple(range(size)))
