@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-START_SCORE = 0.5  # a track starts on a face at least this likely; it continues on any candidate
+from gpu_lipsync.models.box_voting import FACE_SCORE
+
 SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
 SAME_FACE_ZOOM = 1.6
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
@@ -11,9 +12,10 @@ STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detection
 STEADY_ZOOM = 1.25
 
 Array = NDArray[np.float32]
-Box = NDArray[np.float64]  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
-NO_BOX: Box = np.zeros(6)
-MOUTH_CORNERS = (11, 12, 13, 14)  # x y, x y in a detection
+Floats = NDArray[np.float64]
+Box = Floats  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
+NOBODY: Box = np.zeros(6)
+MOUTH_COLUMNS = (11, 12, 13, 14)  # of a detection: x y, x y of the mouth's corners
 
 
 class FaceFollower:
@@ -42,11 +44,6 @@ class FaceFollower:
         self._last: tuple[int, Box] | None = None
         self._missed: list[tuple[int, Array]] = []
 
-    @property
-    def following(self) -> bool:
-        """Whether a face is being followed, or was a few frames ago."""
-        return self._last is not None
-
     def followed(self, frame: int) -> tuple[int, Box] | None:
         """The segment and the box of a frame, if it is the last in which the face was seen."""
         if self._last is None or self._last[0] != frame:
@@ -56,7 +53,7 @@ class FaceFollower:
     def agrees(self, frame: int, faces: Array) -> bool:
         """Whether `faces`, (n, 15), go on from the last ones so that no frame between needs a look."""
         if self._last is None:
-            return not _likely(faces).any()
+            return not likely(faces).any()
         if self._missed:
             return False
         best = self._match(frame, faces)
@@ -82,7 +79,7 @@ class FaceFollower:
 
     def _observe(self, frame: int, faces: Array) -> None:
         if self._last is None:
-            chosen = self._choose(frame, _centred(faces[_likely(faces)]))
+            chosen = self._choose(frame, _centred(faces[likely(faces)]))
             if chosen is None:
                 self._pass_until(frame + 1)
             else:
@@ -123,8 +120,8 @@ class FaceFollower:
         return None
 
     def _remember_others(self, faces: Array, own: Box) -> None:
-        likely = _centred(faces[_likely(faces)])
-        self._beside = likely[(likely != own).any(axis=1)]
+        seen = _centred(faces[likely(faces)])
+        self._beside = seen[(seen != own).any(axis=1)]
 
     def _start(self, frame: int, box: Box) -> None:
         self._pass_until(frame)
@@ -154,7 +151,7 @@ class FaceFollower:
 
     def _pass_until(self, frame: int) -> None:
         missing = frame - len(self.boxes)
-        self.boxes += [NO_BOX] * missing
+        self.boxes += [NOBODY] * missing
         self.segments += [0] * missing
 
     def _match(self, frame: int, faces: Array) -> Box | None:
@@ -173,13 +170,14 @@ class FaceFollower:
         return candidates[best] if np.isfinite(shift[best]) else None
 
 
-def _likely(faces: Array) -> NDArray[np.bool_]:
-    return faces[:, 4] > START_SCORE
+def likely(faces: Array) -> NDArray[np.bool_]:
+    """Which of faces (n, 15) a track may start on; it continues on any candidate."""
+    return faces[:, 4] > FACE_SCORE
 
 
 def _centred(faces: Array) -> Box:
     corners = faces[:, :4].astype(np.float64)
-    mouth = faces[:, MOUTH_CORNERS].astype(np.float64).reshape(-1, 2, 2).mean(axis=1)
+    mouth = faces[:, MOUTH_COLUMNS].astype(np.float64).reshape(-1, 2, 2).mean(axis=1)
     return np.concatenate(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2], mouth), axis=1)
 
 
@@ -193,10 +191,10 @@ def _pairs(faces: Box, others: Box, shift: float, zoom: float) -> NDArray[np.boo
     return (_shifts(faces, others) <= shift) & (zooms <= np.log(zoom))
 
 
-def _shifts(faces: Box, others: Box) -> Box:
+def _shifts(faces: Box, others: Box) -> Floats:
     """How far from faces (n, 6) to others (m, 6), as part of the faces' size; (n, m)."""
     way = np.hypot(*np.moveaxis(others[None, :, :2] - faces[:, None, :2], 2, 0))
-    shifts: Box = way / np.sqrt(faces[:, 2:4].prod(axis=1))[:, None]
+    shifts: Floats = way / np.sqrt(faces[:, 2:4].prod(axis=1))[:, None]
     return shifts
 
 

@@ -86,8 +86,6 @@ def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
         gc.freeze()
         gc.enable()
     observer: Observer = _Settling(Silent() if config.quiet else Console(), stops)
-    for warning in _warnings(config):
-        observer.note(warning)
     try:
         outcome = run(config, observer, started=started)
     finally:
@@ -103,15 +101,6 @@ class _Settling:
     def __init__(self, observer: Observer, stops: Stops) -> None:
         self.note, self.begin, self.advance, self.end = observer.note, observer.begin, observer.advance, observer.end
         self.settle = stops.ignore
-
-
-def _warnings(config: LipSyncConfig) -> list[str]:
-    said = []
-    if config.temporal_smooth:
-        said.append(
-            "--temporal_smooth is experimental and not recommended: it smooths the face box, and lags on fast heads"
-        )
-    return said
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -158,7 +147,7 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     add("--box", type=int, nargs=4, action=_Four, default=default.box, metavar=_SIDES, help="one face box for all frames, instead of detection")  # fmt: skip # noqa: E501
     add("--face_det_stride", type=int, default=default.face_det_stride, help="look for the face every so many frames")
     add("--face_det_batch_size", type=int, default=default.face_det_batch_size, help="frames per detection, at most")
-    add("--nosmooth", action="store_true", help="do not smooth the face box over time")
+    add("--nosmooth", action="store_true", help="do not smooth the face box over time, but for --temporal_smooth")
     add("--temporal_smooth", action="store_true", help="experimental, not recommended: smooth the box more strongly")
     add("--smooth_window", type=int, default=default.smooth_window, help="of --temporal_smooth, 1 to 31")
     add("--smooth_mode", choices=get_args(SmoothMode), default=default.smooth_mode, help="of --temporal_smooth")

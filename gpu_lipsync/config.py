@@ -38,7 +38,7 @@ class FrameConfig:
         static: show only the first frame.
         resize_factor: divide both sides by this.
         rotate: turn 90 degrees clockwise, after resizing.
-        crop: top, bottom, left, right in pixels after resizing and rotating; -1 for bottom and right: the edge.
+        crop: top, bottom, left, right in pixels after resizing and rotating; -1: the edge.
         decoder: `auto` takes the fastest that can read the file.
     """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -45,9 +46,11 @@ def choose_decoder(
         if note not in notes:  # however often the clip is played
             notes.append(note)
 
-    for build in _candidates(info, wanted, device, tell, as_decoded=as_decoded):
+    for build, doubtful in _candidates(info, wanted, device, tell, as_decoded=as_decoded):
         try:
             decoder = build()
+            if doubtful:
+                require_same_picture(decoder, info)
         except DecoderUnavailableError as error:
             reasons.append(str(error))
             continue
@@ -61,38 +64,24 @@ def choose_decoder(
 
 def _candidates(
     info: VideoInfo, wanted: DecoderName, device: torch.device, tell: Callable[[str], None], *, as_decoded: bool
-) -> Iterator[Callable[[], Decoder]]:
-    """What builds the decoders that may be taken, in the order in which they are asked."""
-    auto, cpu = wanted == "auto", torch.device("cpu")
-    if as_decoded and wanted in ("auto", "pyav") and PlanarDecoder.can_read(info):
-        yield lambda: PlanarDecoder(info, tell)
-    if device.type == "cuda":
-        if wanted in ("auto", "decord"):
-            yield lambda: _compared(DecordDecoder(info, device=device), info)
-        if wanted in ("auto", "pyav"):
-            yield lambda: _compared(NvdecDecoder(info, device, tell), info)
-        if auto:
-            yield lambda: _compared(TorchcodecDecoder(info, device=device, on_host=False), info)
-    if wanted == "torchcodec":
-        yield lambda: _compared(TorchcodecDecoder(info, device=device), info)
+) -> list[tuple[Callable[[], Decoder], bool]]:
+    """What builds each decoder that may be taken, in the order in which they are asked; and whether it is to show that
+    its picture is FFmpeg's.
+    """
+    on_gpu, cpu, by_name = device.type == "cuda", torch.device("cpu"), wanted != "auto"
     turned = bool(info.rotation)  # of the ways in which that is said, decord knows one
-    if auto:
-        yield lambda: _compared(
-            DecordDecoder(info, device=cpu, max_ahead_bytes=_DECORD_AHEAD_BYTES, rescue=lambda: _rescue(info, tell)),
-            info,
-            doubtful=turned,
-        )
-    elif wanted == "decord":
-        yield lambda: _compared(DecordDecoder(info, device=cpu), info, doubtful=turned)
-    if wanted in ("auto", "pyav"):
-        yield lambda: PyavDecoder(info, tell)
-
-
-def _compared(decoder: Decoder, info: VideoInfo, *, doubtful: bool = True) -> Decoder:
-    """The decoder, which is DecoderUnavailableError if it is `doubtful` and shows another picture."""
-    if doubtful:
-        require_same_picture(decoder, info)
-    return decoder
+    bounds: dict[str, Any] = {"max_ahead_bytes": _DECORD_AHEAD_BYTES, "rescue": lambda: _rescue(info, tell)}
+    limits = {} if by_name else bounds
+    torchcodec = on_gpu or wanted == "torchcodec"
+    table: tuple[tuple[DecoderName, bool, Callable[[], Decoder], bool], ...] = (
+        ("pyav", as_decoded and PlanarDecoder.can_read(info), lambda: PlanarDecoder(info, tell), False),
+        ("decord", on_gpu, lambda: DecordDecoder(info, device=device), True),
+        ("pyav", on_gpu, lambda: NvdecDecoder(info, device, tell), True),
+        ("torchcodec", torchcodec, lambda: TorchcodecDecoder(info, device=device, on_host=by_name), True),
+        ("decord", True, lambda: DecordDecoder(info, device=cpu, **limits), turned),
+        ("pyav", True, lambda: PyavDecoder(info, tell), False),
+    )
+    return [(build, doubtful) for name, may, build, doubtful in table if may and wanted in ("auto", name)]
 
 
 def _rescue(info: VideoInfo, tell: Callable[[str], None]) -> Decoder:

@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d
 from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.device import is_lack_of_memory
-from gpu_lipsync.errors import MediaError
+from gpu_lipsync.errors import MediaError, first_line
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.pyav_decoder import PyavDecoder, brighten
 from gpu_lipsync.video_info import VideoInfo
@@ -92,7 +92,7 @@ class DecordDecoder:
         try:
             self._reader = decord.VideoReader(str(info.path), ctx=context)
         except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # a name that is not UTF-8
-            raise DecoderUnavailableError(f"decord on {device.type}: {_first_line(error)}") from error
+            raise DecoderUnavailableError(f"decord on {device.type}: {first_line(error)}") from error
         self._info, self._rescue = info, rescue
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")
@@ -136,7 +136,7 @@ class TorchcodecDecoder:
             import_module("torch._meta_registrations")
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:  # its libraries want the system's FFmpeg
-            raise DecoderUnavailableError(f"torchcodec: {_first_line(error)}") from error
+            raise DecoderUnavailableError(f"torchcodec: {first_line(error)}") from error
         if info.mirrored:
             raise DecoderUnavailableError("torchcodec may not mirror")
         if not _INDEXED & set(info.container.split(",")):
@@ -146,7 +146,7 @@ class TorchcodecDecoder:
             self._reader = VideoDecoder(str(info.path), device=str(device), stream_index=info.stream_index)
             self._reader[0]  # whether NVDEC takes this stream is known after the first frame only
         except (RuntimeError, ValueError, IndexError) as error:
-            raise DecoderUnavailableError(f"torchcodec on {device.type}: {_first_line(error)}") from error
+            raise DecoderUnavailableError(f"torchcodec on {device.type}: {first_line(error)}") from error
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"torchcodec finds {len(self._reader)} frames of {info.n_frames}")
         fallback = getattr(self._reader, "cpu_fallback", None)
@@ -188,8 +188,4 @@ def _require_memory(error: Exception) -> None:
 
 
 def _damaged(path: Path, frame: int, error: BaseException) -> MediaError:
-    return MediaError(f"{path} cannot be decoded from frame {frame} on ({_first_line(error)}); re-encode it")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return MediaError(f"{path} cannot be decoded from frame {frame} on ({first_line(error)}); re-encode it")

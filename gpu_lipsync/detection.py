@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpu_lipsync.association import likely
 from gpu_lipsync.frame_layout import RGB, FrameLayout, box_scale
-from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, FACE_SCORE, vote
+from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, vote
 from gpu_lipsync.models.face_detector import network_size
 from gpu_lipsync.scene_cuts import LEAST_LOOK_AHEAD, SAMPLES, SceneChanges
 
@@ -197,20 +198,16 @@ class DetectionStream:
         if fine or self._detector.long_side_px >= FINE_SIDE_PX:
             return faces
         for i, frame in enumerate(frames):
-            if not _likely(faces[i]).any():
+            if not likely(faces[i]).any():
                 one = _vote(HostCopy(self._candidates(range(frame, frame + 1), fine=True)).wait())[0]
                 # A track goes on with what is hardly likely, too: not taken away unless there is better.
-                faces[i] = one if _likely(one).any() or not len(faces[i]) else faces[i]
-                self._fine = self._fine or self._small(one[_likely(one)])
+                faces[i] = one if likely(one).any() or not len(faces[i]) else faces[i]
+                self._fine = self._fine or self._small(one[likely(one)])
         return faces
 
     def _small(self, faces: Array) -> bool:
         """Whether there are faces (n, 15), the largest so small that a fast look is likely to miss it."""
         return bool(len(faces)) and float((faces[:, 3] - faces[:, 1]).max()) < SMALL * max(self._size)
-
-
-def _likely(faces: Array) -> NDArray[np.bool_]:
-    return faces[:, 4] > FACE_SCORE
 
 
 def _vote(candidates: Tensor) -> list[Array]:

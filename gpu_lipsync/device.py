@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import require_device_name
-from gpu_lipsync.errors import ConfigError, DeviceMemoryError, is_shortage, shortage
+from gpu_lipsync.errors import ConfigError, DeviceMemoryError, first_line, is_shortage, shortage
 
 
 def resolve_device(name: str) -> torch.device:
@@ -125,7 +125,7 @@ def lack_of_memory_named(device: torch.device) -> Iterator[None]:
                 "out of memory on the host; pass --resize_factor 2, a smaller --wav2lip_batch_size or a shorter sound, "
                 "or free memory"
             ) from error
-        told = "" if str(error).startswith("CUDA out of memory") else f" ({(str(error).splitlines() or [''])[0][:160]})"
+        told = "" if str(error).startswith("CUDA out of memory") else f" ({first_line(error)})"
         raise DeviceMemoryError(
             f"out of memory on {device}{told}, and no smaller batch helps; pass --resize_factor 2 or --device cpu, or "
             "free memory on the device"

@@ -17,7 +17,7 @@ from torch import Tensor
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.device import side_stream
 from gpu_lipsync.encoders import cannot_write, open_backend
-from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.errors import EncodeError, first_line
 from gpu_lipsync.ops.yuv import prepare_yuv
 from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.threads import Sink
@@ -41,7 +41,7 @@ class Writer:
         self._until_closed = ExitStack()
         self._partial, self._made_folders = _reserve(target, suffix)
         try:
-            self._backend = open_backend(self._partial, shape, config, device, self.notes)
+            self._backend = open_backend(self._partial, shape, config, device, self.notes, target=target)
             self._encoder_errors = _encoder_errors()
             self.encoder = self._backend.name
             self._finished = False
@@ -127,10 +127,9 @@ class Writer:
         except OSError as error:
             raise cannot_write(self._target, error) from error
         except self._encoder_errors as error:
-            reason = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
             raise EncodeError(
-                f"{self._target} cannot be written: {self.encoder} failed on frames of {self._size} ({reason}); "
-                "make them smaller with --resize_factor 2 or --crop, or use another --encoder"
+                f"{self._target} cannot be written: {self.encoder} failed on frames of {self._size} "
+                f"({first_line(error)}); make them smaller with --resize_factor 2 or --crop, or use another --encoder"
             ) from error
 
     def _discard(self) -> None:

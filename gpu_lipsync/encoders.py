@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import EncodeError, LipSyncError, is_shortage, shortage
+from gpu_lipsync.errors import EncodeError, LipSyncError, first_line, is_shortage, shortage
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.streams import SoundTrack, StreamShape
 
@@ -202,8 +202,11 @@ def _pictures_of_host(frames: Tensor) -> Iterator[Any]:
 
 
 def open_backend(
-    path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str]
+    path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str], *, target: Path
 ) -> Backend:
+    """The encoder asked for, writing to `path`, of what is to become `target`, by which errors call it; or libx264, and
+    a note says why.
+    """
     import av
     from av.codec.codec import UnknownCodecError  # an FFmpeg built without it; no av.FFmpegError
 
@@ -216,7 +219,7 @@ def open_backend(
         try:
             return NvencBackend(path, shape, config, device)
         except (av.FFmpegError, UnknownCodecError) as error:
-            reason = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0][:160]
+            reason = first_line(error)
             if wanted == "h264_nvenc":
                 raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
             notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")
@@ -225,7 +228,7 @@ def open_backend(
     except UnknownCodecError as error:
         raise EncodeError("this PyAV's FFmpeg has no libx264; install `av` from the package index") from error
     except (av.FFmpegError, OSError) as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(target, error) from error
 
 
 def cannot_write(target: Path, error: Exception) -> LipSyncError:

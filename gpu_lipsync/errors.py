@@ -49,6 +49,12 @@ class DeviceMemoryError(LipSyncError):
     exit_code = 7
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, or what it is called, as part of a line."""
+    said = getattr(error, "strerror", None) or str(error)
+    return (said.strip() or type(error).__name__).splitlines()[0][:160]
+
+
 def is_shortage(error: BaseException) -> bool:
     """Whether the host lacked memory, threads or open files: no fault of the file that was opened."""
     return getattr(error, "errno", None) in _SHORTAGES or "can't start new thread" in str(error)

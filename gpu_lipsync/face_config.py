@@ -62,3 +62,9 @@ class FaceConfig:
         if self.temporal_smooth:
             frames = HALF_WINDOW_S * fps * MODE_FACTORS[self.smooth_mode] + self.smooth_window // 2
         return round(frames)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of these settings."""
+        effect = "it smooths the face box, and flattens quick turns and nods"
+        return (f"--temporal_smooth is experimental and not recommended: {effect}",) if self.temporal_smooth else ()

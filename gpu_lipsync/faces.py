@@ -10,10 +10,10 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
 from gpu_lipsync.cores import map_on_cores
 from gpu_lipsync.face_config import MIN_BOX_PX
+from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_fit import fitted_masks
 from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
 
-FACE_SIZE = 96  # what the generator takes and makes, pixels
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache
 CPU_PIECE_BYTES = 1 << 22  # where floats are done with block by block, and only bytes are kept
 

@@ -6,10 +6,10 @@ import statistics
 from fractions import Fraction
 from typing import Any
 
+from gpu_lipsync.config import MAX_FPS
 from gpu_lipsync.containers import on_one_clock
 from gpu_lipsync.errors import MediaError
 
-_MAX_FPS = 240
 _LEAST_FPS_OF_ONE_FRAME = 10  # less says how long the frame is held, not how often it could have changed
 
 
@@ -38,15 +38,15 @@ def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
     steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
     usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
-    if usual < 1 / (_MAX_FPS * 1.01):  # stamped as they came over a network, in bunches
+    if usual < 1 / (MAX_FPS * 1.01):  # stamped as they came over a network, in bunches
         usual = statistics.fmean(steps) if steps else usual
     measured = Fraction(1 / usual).limit_denominator(1001)  # 0 of slides that are half an hour apart
     best = min([*guesses, measured or Fraction(1 / usual)], key=lambda rate: abs(float(1 / rate) - usual))
     close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
     rate = close[0] if close else best
-    if not 0 < rate <= _MAX_FPS * 1.01:  # "240" of slow motion is a little more
+    if not 0 < rate <= MAX_FPS * 1.01:  # "240" of slow motion is a little more
         raise MediaError(
-            f"{stream.container.name} has a frame rate of {float(rate):.1f}, out of range (0 to {_MAX_FPS}); "
+            f"{stream.container.name} has a frame rate of {float(rate):.1f}, out of range (0 to {MAX_FPS}); "
             "re-encode the video"
         )
     return rate
@@ -55,7 +55,7 @@ def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
 def stated_rate(stream: Any) -> Fraction | None:
     """The rate of a clip of one frame, unless it is but the tick of its clock (100 in a GIF, 1000 in WebM)."""
     rate = stream.average_rate
-    stated = rate and rate == stream.guessed_rate and _LEAST_FPS_OF_ONE_FRAME <= rate <= _MAX_FPS
+    stated = rate and rate == stream.guessed_rate and _LEAST_FPS_OF_ONE_FRAME <= rate <= MAX_FPS
     return Fraction(rate) if stated else None
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.colours import UNSPECIFIED, guessed_matrix
-from gpu_lipsync.containers import open_container
+from gpu_lipsync.containers import open_container, require_file
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import MediaError
+from gpu_lipsync.errors import MediaError, first_line
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size, turned
@@ -63,8 +63,7 @@ class NvdecDecoder(PyavDecoder):
             self._begun = super()._frames(0, info.n_frames)
             self._first = next(self._begun)  # whether NVDEC takes this stream is known only then
         except _refusals() as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise DecoderUnavailableError(f"NVDEC through PyAV on {device.type}: {reason}") from error
+            raise DecoderUnavailableError(f"NVDEC through PyAV on {device.type}: {first_line(error)}") from error
         self.name = f"NVDEC through PyAV {av.__version__} on {device.type}"
 
     def _threads(self, n_frames: int) -> str:
@@ -73,6 +72,7 @@ class NvdecDecoder(PyavDecoder):
 
     def _frames(self, start: int, stop: int) -> Iterator[_Picture]:
         if start or self._begun is None:
+            self._begun = None  # what the look has opened goes
             return self._frames_again(start, stop)
         if stop == 1:  # a look at what it decodes
             return iter((self._first,))
@@ -83,6 +83,7 @@ class NvdecDecoder(PyavDecoder):
         """In a file that was decoded before: what fails at the first frame now is no fault of the file. FFmpeg's
         memory is none of PyTorch's, which may hold what it lacks until a run begins again.
         """
+        require_file(self._info.path, "face")  # nor is it a lack of memory that it is gone
         frames = super()._frames(start, stop)
         try:
             first = next(frames, None)

@@ -185,8 +185,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         report.encoder = out.encoder
         if config.fp16 and device.type != "cuda":
             report.note(f"fp16 is for CUDA devices: going on in {report.precision}", observer)
-        told = len(video.notes)
-        for note in (*video.notes, *out.notes):
+        for note in (*faces.warnings, *video.notes, *out.notes):
             report.note(note, observer)
         observer.begin(len(timeline))
         with closing(tracked_frames(video, timeline, tracker, report)) as batches:
@@ -199,7 +198,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
                     out.write(synced)
                 observer.advance(len(outputs))
         advice = tracker.tilts.advice(video.path.name, rotated=config.frames.rotate)
-        for note in (*video.notes[told:], *([advice] if advice else [])):  # what came up while decoding, and following
+        for note in (*video.notes, *([advice] if advice else [])):  # what came up while decoding, and following
             report.note(note, observer)
         _require_faces(report, config)
         renderer.count_spoiled()

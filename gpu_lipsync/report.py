@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Report:
         """A few lines for people, the time per stage last."""
         stages = "  ".join(f"{name} {spent:.2f}" for name, spent in self.seconds.items())
         lines = [
-            f"{self.outfile}: {self.n_frames} frames, {self.width}x{self.height}, {float(rate_of(self.fps)):.5g} fps",
+            f"{self.outfile}: {self.n_frames} frames, {self.width}x{self.height}, {float(Fraction(self.fps)):.5g} fps",
             f"{self.device}, {self.precision}, decoder {self.decoder}, encoder {self.encoder}",
         ]
         if self.n_frames_without_face:
@@ -118,12 +119,6 @@ class Report:
                 f"report {path} cannot be written ({error.strerror}), but {self.outfile} is complete; "
                 "choose another --report"
             ) from error
-
-
-def rate_of(fps: str) -> float:
-    """'30000/1001' or '25' as a number."""
-    numerator, _, denominator = fps.partition("/")
-    return int(numerator) / int(denominator or 1)
 
 
 def installed_versions() -> dict[str, str]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-Box = NDArray[np.float64]  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
+from gpu_lipsync.association import Box, Floats
+
 Corners = tuple[int, int, int, int]  # x1 y1 x2 y2
 Point = tuple[float, float]  # x y
 SIZE_HOLD = 1.1  # the size is kept while the face's is within this factor of it
@@ -15,7 +15,7 @@ POSITION_HOLD_PX = 0.75  # an edge moves when its place is farther than this fro
 
 
 @lru_cache
-def local_fit(before: int, after: int, half_window: int) -> Box:
+def local_fit(before: int, after: int, half_window: int) -> Floats:
     """Weights of `before` + 1 + `after` consecutive values that give the middle of a parabola fitted through them.
 
     The values count less the farther away they are (Hann window of 2·`half_window` + 1). With as many before as after
@@ -27,7 +27,7 @@ def local_fit(before: int, after: int, half_window: int) -> Box:
     degree = min(2 if before and after else 1, before + after)
     powers = np.vander(offsets, degree + 1, increasing=True)
     normal = powers.T @ (powers * weight[:, None])
-    result: Box = np.linalg.solve(normal, (powers * weight[:, None]).T)[0]
+    result: Floats = np.linalg.solve(normal, (powers * weight[:, None]).T)[0]
     return result
 
 
@@ -46,7 +46,7 @@ class BoxSmoother:
         self._segment = 0
         self._size = np.zeros(2)
         self._corner = np.zeros(2)
-        self._used_sizes: list[Box] = []
+        self._used_sizes: list[Floats] = []
 
     def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> tuple[Corners, Point]:
         """Final box of a frame, x1 y1 x2 y2 in whole pixels, end exclusive, and its mouth. For the frames in order.
@@ -83,7 +83,9 @@ class BoxSmoother:
             last += 1
         return first, last
 
-    def _hold_size(self, size: Box, boxes: Sequence[Box], segments: Sequence[int], frame: int, *, renew: bool) -> bool:
+    def _hold_size(
+        self, size: Floats, boxes: Sequence[Box], segments: Sequence[int], frame: int, *, renew: bool
+    ) -> bool:
         """Choose a new size if the held one no longer fits, and say whether it was."""
         if not renew and np.abs(np.log(size / self._size)).max() < np.log(SIZE_HOLD):
             return False

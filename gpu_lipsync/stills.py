@@ -24,7 +24,6 @@ class Still:
     pictures an animation has, of which this is the first.
     """
 
-    path: Path
     pixels: np.ndarray
     had_alpha: bool
     n_pictures: int
@@ -66,7 +65,7 @@ def read_still(path: Path) -> Still:
             else:
                 picture = _in_srgb(picture, profile)
             pixels = np.array(picture.convert("RGB"))
-            return Still(path=path, pixels=pixels, had_alpha=had_alpha, n_pictures=n_pictures)
+            return Still(pixels=pixels, had_alpha=had_alpha, n_pictures=n_pictures)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(f"picture {path} cannot be decoded ({error}); it is damaged, save it again") from error
 

@@ -5,7 +5,7 @@ Output frame i is generated from mel window i and shown at i / fps.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,8 +34,8 @@ class Timeline:
 
     def showing(self, outputs: range, sources: range) -> range:
         """Those of the output frames, all of one pass, that show one of the consecutive source frames."""
-        first = _first_at_least(self.source, sources.start, outputs)
-        return range(first, _first_at_least(self.source, sources.stop, range(first, outputs.stop)))
+        first = bisect_left(self.source, sources.start, outputs.start, outputs.stop)
+        return range(first, bisect_left(self.source, sources.stop, first, outputs.stop))
 
 
 def align(
@@ -76,14 +76,3 @@ def align(
 def _on_screen(shown_at: tuple[Fraction, ...], moment: Fraction) -> int:
     # A millisecond of grace: matroska rounds its timestamps to whole ones.
     return max(bisect_right(shown_at, moment + Fraction(1, 1000)) - 1, 0)
-
-
-def _first_at_least(source: tuple[int, ...], value: int, within: range) -> int:
-    low, high = within.start, within.stop
-    while low < high:
-        middle = (low + high) // 2
-        if source[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low

@@ -42,7 +42,6 @@ class Video:
         decoder: what decodes, in words, for the report.
         notes: what a user should know about how the file was read.
         pixel_aspect: width of a pixel over its height.
-        is_still: whether the file is a picture.
     """
 
     def __init__(self, path: Path, config: FrameConfig, device: torch.device, *, as_decoded: bool) -> None:
@@ -52,9 +51,9 @@ class Video:
         self.layout: FrameLayout = RGB
         self.colours = BT709
         self._decoder: Decoder | None = None
-        self.is_still = is_still(path)
+        self._picture: Tensor | None = None
         fps_of_still = Fraction(config.fps).limit_denominator(1001)
-        if self.is_still:
+        if is_still(path):
             still = read_still(path)
             if still.had_alpha:
                 self.notes.append(f"{path.name} has transparent parts: shown on black")
@@ -62,6 +61,7 @@ class Video:
                 self.notes.append(f"{path.name} is an animation ({still.n_pictures} pictures), shown still")
             self._picture = torch.from_numpy(still.pixels).permute(2, 0, 1).unsqueeze(0)
             height, width = still.pixels.shape[:2]
+            self._window = _crop_window(path, height, width, config)
             self.fps = self.source_fps = fps_of_still
             self._shown_at: tuple[Fraction, ...] = (Fraction(0),)
             self._constant_rate = True
@@ -70,6 +70,7 @@ class Video:
             info = probe_video(path, fps_of_still=fps_of_still)
             height, width, self.fps, self.pixel_aspect = info.height, info.width, info.fps, info.pixel_aspect
             self.source_fps, self._shown_at, self._constant_rate = info.fps, info.shown_at, info.constant_rate
+            self._window = _crop_window(path, height, width, config)  # before a decoder meets what is too small
             if info.n_frames > 1 and info.fps < _LEAST_FPS:
                 self.notes.append(
                     f"{path.name} shows {float(info.fps):.3g} frames a second; the result has {config.fps:g}"
@@ -87,13 +88,12 @@ class Video:
                     f"{path.name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
                     f"convert the clip to SDR (BT.709) first"
                 )
-            whole = not config.rotate and _crop_window(path, height, width, config) == (0, height, 0, width)
+            whole = not config.rotate and self._window == (0, height, 0, width)
             as_decoded = as_decoded and whole and device.type == "cpu"
             self._decoder = choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
             self.decoder, self.layout = self._decoder.name, self._decoder.layout
             self.colours = self._decoder.colours if isinstance(self._decoder, PlanarDecoder) else info.rgb_colours
         self.n_frames, self.decoded_pixels = len(self._shown_at), height * width
-        self._window = _crop_window(path, height, width, config)
         self.size = (self._window[1] - self._window[0], self._window[3] - self._window[2])
         if config.rotate and self.pixel_aspect:
             self.pixel_aspect = 1 / self.pixel_aspect
@@ -121,9 +121,10 @@ class Video:
         Yields:
             The indices, and their frames on the device: (n, 3, H, W) uint8 RGB, or as `layout` says.
         """
-        if self._decoder is None:
+        if self._picture is not None:
             yield range(0, 1), self._edit(upload(self._picture, self.device))
             return
+        assert self._decoder is not None, "read after it was closed"
         start = frames.start
         for batch in self._decoder.batches(frames.start, frames.stop, size):
             on_device = batch if batch.device.type == self.device.type else upload(batch, self.device)

@@ -33,6 +33,20 @@ def test_an_interrupt_while_the_encoder_is_waited_for_leaves_nothing(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_encoder_that_does_not_open_names_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the file beside it that it would have written."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(PyavBackend, "__init__", full)
+    with pytest.raises(EncodeError, match=f"^{tmp_path / 'out.mp4'} cannot be written \\(No space left"):
+        open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_frames_larger_than_the_encoder_takes(tmp_path: Path) -> None:
     with pytest.raises(EncodeError, match="libx264 .* failed on frames of 16500x16 .*--resize_factor"):
         encode(tmp_path / "out.mp4", shape_of(16, 16500), pictures(8, 16, 16500))
@@ -91,7 +105,7 @@ class FailingBackend:
 def test_what_encoders_raise_and_what_they_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
 ) -> None:
-    monkeypatch.setattr("gpu_lipsync.encode.open_backend", lambda *_: FailingBackend(error))
+    monkeypatch.setattr("gpu_lipsync.encode.open_backend", lambda *_, **__: FailingBackend(error))
     with pytest.raises(raised, match="external library" if raised is EncodeError else str(error)) as caught:
         encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(8, 64, 64))
     assert "\n" not in str(caught.value)

@@ -62,6 +62,12 @@ def test_what_counts_as_silence_is_asked_for(config: dict[str, Any]) -> None:
     assert rested(0.01).n_frames_in_silence == 0 < 5 < rested(0.1).n_frames_in_silence
 
 
+def test_what_is_not_recommended_is_told_to_programs_too(config: dict[str, Any]) -> None:
+    assert not run(LipSyncConfig(**config)).notes
+    (note,) = run(LipSyncConfig(**config, temporal_smooth=True)).notes
+    assert note.startswith("--temporal_smooth is experimental and not recommended")
+
+
 def test_half_precision_on_a_cpu_is_a_notice_and_no_more(config: dict[str, Any]) -> None:
     plain = run(LipSyncConfig(**config))
     before = Path(config["outfile"]).read_bytes()

@@ -1,5 +1,6 @@
 """NVDEC's way through PyAV, with pictures that the CPU decodes: FFmpeg and its layouts are the same."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +122,17 @@ def test_a_look_at_the_first_frame_opens_the_clip_once(monkeypatch: pytest.Monke
     whole = frames_of(decoder, 0, 12)
     assert len(opened) == 1 and torch.equal(first, whole[:1]) and len(whole) == 12
     assert torch.equal(frames_of(decoder, 0, 12), whole) and len(opened) == 2, "a second pass opens it again"
+
+
+def test_a_file_that_is_gone_on_a_later_pass_is_no_lack_of_memory(tmp_path: Path) -> None:
+    """For which the run would begin again, with ever smaller batches."""
+    clip = tmp_path / "a.mp4"
+    shutil.copy(SAMPLE, clip)
+    decoder = OnTheHost(probe_video(clip))
+    assert len(frames_of(decoder, 0, 4)) == 4
+    clip.unlink()
+    with pytest.raises(MediaError, match="does not exist"):
+        frames_of(decoder, 0, 4)
 
 
 def test_a_refusal_is_found_with_the_first_packet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,12 +120,12 @@ def test_where_nvenc_does_not_open_libx264_takes_over_and_says_so(
 
     monkeypatch.setattr("gpu_lipsync.encoders.NvencBackend", Refused)
     cuda, notes, path = torch.device("cuda"), list[str](), tmp_path / "out.mp4"
-    backend = open_backend(path, shape_of(64, 64), EncodeConfig(), cuda, notes)
+    backend = open_backend(path, shape_of(64, 64), EncodeConfig(), cuda, notes, target=path)
     assert isinstance(backend, X264Backend) and len(notes) == 1
     assert notes[0].startswith("encoding with libx264: h264_nvenc does not open here (")
     backend.abandon()
     with pytest.raises(EncodeError, match="h264_nvenc does not open here .*; use --encoder libx264"):
-        open_backend(path, shape_of(64, 64), EncodeConfig(encoder="h264_nvenc"), cuda, notes)
+        open_backend(path, shape_of(64, 64), EncodeConfig(encoder="h264_nvenc"), cuda, notes, target=path)
 
 
 def test_nvenc_without_cuda_is_refused_by_name(tmp_path: Path) -> None:

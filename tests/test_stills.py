@@ -21,7 +21,7 @@ def test_stills_are_known_by_their_content(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(gradient(3, 64, 80)).save(folder / f"a.{suffix}")
     (folder / f"a.{suffix}").rename(folder / "a.mp4")  # a wrong name changes nothing
     with open_video(folder / "a.mp4", FrameConfig(fps=12.5)) as video:
-        assert (video.is_still, video.n_frames, video.size, video.fps) == (True, 1, (64, 80), Fraction(25, 2))
+        assert (video.decoder, video.n_frames, video.size, video.fps) == ("Pillow", 1, (64, 80), Fraction(25, 2))
 
 
 def test_still_with_exif_rotation_and_alpha(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_encoding_waits_for_its_batch_and_for_nothing_after_it(
 
         abandon = finish
 
-    monkeypatch.setattr(encode, "open_backend", lambda *_: Backend())
+    monkeypatch.setattr(encode, "open_backend", lambda *_, **__: Backend())
     monkeypatch.setattr(encode, "even_sided", lambda frames: frames)
 
     def prepare(_: torch.device) -> None:

@@ -181,9 +181,10 @@ def test_of_a_clip_with_transparent_parts_a_line_tells(tmp_path: Path) -> None:
 
 
 def test_a_tiny_face_is_the_file_s_fault(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", size=(16, 16))
-    with pytest.raises(MediaError, match="16x16"):
-        open_video(path, FrameConfig())
+    path = write_clip(tmp_path / "a.mp4", size=(16, 16), rotation=90)
+    for rotate in (False, True):
+        with pytest.raises(MediaError, match="16x16"):
+            open_video(path, FrameConfig(rotate=rotate))
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".png"])
