@@ -61,15 +61,19 @@ def multiscale(face: Image, mouth: Image) -> Image:
     return total.clip(0, 255).astype(np.uint8)
 
 
-def guided(face: Image, mouth: Image) -> Image:
-    """He's filter in box blurs: the one in OpenCV's contributed modules is not in its wheels."""
-    weight, window = mask(*face.shape[:2])[..., 0], (41, 41)
-    guide = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    mean_guide, mean_weight = cv2.blur(guide, window), cv2.blur(weight, window)
-    slope = (cv2.blur(guide * weight, window) - mean_guide * mean_weight) / (
-        cv2.blur(guide * guide, window) - mean_guide * mean_guide + 0.01
+def guided_filter(guide: Image, image: Image, radius: int, eps: float) -> Image:
+    """He's filter in box blurs, float32 in [0, 1]: the one in OpenCV's contributed modules is not in its wheels."""
+    window = (2 * radius + 1, 2 * radius + 1)
+    mean_guide, mean_image = cv2.blur(guide, window), cv2.blur(image, window)
+    slope = (cv2.blur(guide * image, window) - mean_guide * mean_image) / (
+        cv2.blur(guide * guide, window) - mean_guide * mean_guide + eps
     )
-    refined = cv2.blur(slope, window) * guide + cv2.blur(mean_weight - slope * mean_guide, window)
+    return cv2.blur(slope, window) * guide + cv2.blur(mean_image - slope * mean_guide, window)
+
+
+def guided(face: Image, mouth: Image) -> Image:
+    guide = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    refined = guided_filter(guide, mask(*face.shape[:2])[..., 0], 20, 0.01)
     return mix(face, patch(face, mouth), refined.clip(0, 1)[..., None])
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.measure import DEVICES, measure
+from bench.opencv_loops import guided_filter
 from bench.test_bench_blend import BATCH, SIZES, crops_of, same_threads
 from gpu_lipsync import ops
 from tests import oracles, pictures
@@ -36,6 +37,11 @@ def enlarged_and_sharpened(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
+def guided_by_opencv(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    grey = image.astype(np.float32) / 255
+    return guided_filter(grey, grey, 20, 0.01)
+
+
 def darkened(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
     lab[..., 0] //= 2
@@ -52,7 +58,7 @@ JOBS = {
     ),
     "guided_filter 20": Job(
         lambda x: ops.guided_filter(x, x, 20, eps=0.01),
-        lambda x: oracles.guided_filter(x.astype(np.float32), x.astype(np.float32), 20, 0.01),
+        guided_by_opencv,
         grey=True,
     ),
     "clahe 4 x 4": Job(lambda x: ops.clahe(x, 2, (4, 4)), lambda x: oracles.clahe(x, 2, (4, 4)), grey=True),

@@ -10,7 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-UPLOAD_LIMIT = 80 * 401  # values: the mel filters, once per clip; a batch of four crops at 96 x 96 is three times that
+UPLOAD_LIMIT = 4096  # values: boxes and the like; a mouth of 96 x 96 has 27 648
+MEL_FILTERS = 80 * 401  # values, once per clip
 UPLOADS = {"_to_copy", "copy_"}
 HOST_VALUES = {"lift_fresh", "lift_fresh_copy", "detach", "unbind", "_pin_memory", "pin_memory", "is_pinned"}
 
@@ -18,8 +19,10 @@ HOST_VALUES = {"lift_fresh", "lift_fresh_copy", "detach", "unbind", "_pin_memory
 class Residency(TorchDispatchMode):
     """Writes down every operation, and separately those that leave the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, upload_limit: int = UPLOAD_LIMIT) -> None:
+        """`upload_limit`: values that may be on the host or come from there in one tensor."""
         super().__init__()
+        self._upload_limit = upload_limit
         self.operations: list[str] = []
         self.offences: list[str] = []
         self.of_the_host: list[str] = []  # operations that are given a tensor on the host, uploads too
@@ -32,18 +35,18 @@ class Residency(TorchDispatchMode):
             self.operations.append(name)
             if any(t.device.type == "cpu" for t in _tensors((args, kwargs))):
                 self.of_the_host.append(name)
-            offence = _offence(name, _tensors((args, kwargs)), _tensors(result))
+            offence = _offence(name, _tensors((args, kwargs)), _tensors(result), self._upload_limit)
             if offence:
                 self.offences.append(f"{func}: {offence}")
         return result
 
 
-def _offence(name: str, given: list[Tensor], made: list[Tensor]) -> str | None:
+def _offence(name: str, given: list[Tensor], made: list[Tensor], upload_limit: int) -> str | None:
     hosts, guests = [t for t in given if t.device.type == "cpu"], [t for t in given if t.device.type != "cpu"]
     made_on_host = [t for t in made if t.device.type == "cpu"]
     if name == "_local_scalar_dense" or (guests and made_on_host):
         return "brings values to the host, which waits for them"
-    if any(t.numel() > UPLOAD_LIMIT for t in (*hosts, *made_on_host)):
+    if any(t.numel() > upload_limit for t in (*hosts, *made_on_host)):
         return "works on a picture on the host"
     if (guests or (made and not made_on_host)) and name not in UPLOADS and any(t.ndim for t in hosts):
         return "mixes a tensor on the host with those on the device"
@@ -56,9 +59,9 @@ def _tensors(values: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
-def watched(run: Callable[[], object]) -> Residency:
+def watched(run: Callable[[], object], upload_limit: int = UPLOAD_LIMIT) -> Residency:
     """Do `run` and say what it did."""
-    with Residency() as residency:
+    with Residency(upload_limit) as residency:
         run()
     return residency
 

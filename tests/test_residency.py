@@ -16,7 +16,7 @@ from gpu_lipsync.audio import SAMPLE_RATE_HZ, mel_windows
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
-from tests.residency import Residency, fake_cuda, no_waiting, watched
+from tests.residency import MEL_FILTERS, UPLOAD_LIMIT, Residency, fake_cuda, no_waiting, watched
 from tests.stages import FEW, MANY, STAGES, Run, Stage, boxes_of, frames_of
 
 
@@ -27,7 +27,7 @@ def on_fake_cuda(stage: Stage, n: int) -> Residency:
     with fake_cuda():
         run = stage(n)
         run(here)
-        return watched(lambda: run(elsewhere))
+        return watched(lambda: run(elsewhere), MEL_FILTERS if stage is STAGES["sound"] else UPLOAD_LIMIT)
 
 
 def judge(few: Residency, many: Residency) -> list[str]:
