@@ -56,37 +56,41 @@ class PyavDecoder:
 
     def _frames(self, start: int, stop: int) -> Iterator[Any]:
         """Frames as `_kept`; one that cannot be decoded is replaced by the one before it."""
+        return islice(self._without_gaps(self._decoded(stop - start)), start, stop)
+
+    def _decoded(self, n_frames: int) -> Iterator[tuple[Any, float | None]]:
+        """Frames as `_kept`, and when they are shown, seconds, as far as that is known."""
         import av
 
-        index, last = 0, None
         with self._opened() as container:
             stream: Any = container.streams[self._info.stream_index]
-            stream.thread_type = self._threads(stop - start)
+            stream.thread_type = self._threads(n_frames)
             origin = (container.start_time or 0) / av.time_base
-            half = 0.5 / float(self._info.fps)
-            kept = (
-                (self._kept(frame), _seconds(frame, origin))
-                for frame in decoded(container, stream, hardware=self._hardware)
-            )
-            mixed_up = self._info.container in _MIXED_UP
-            for picture, moment in _stamped_in_order(kept) if mixed_up else kept:
-                # Frames lost to damage leave a gap in time: hold the picture through it.
-                while last is not None and moment is not None and index < stop:
-                    if float(self._info.shown_at[index]) >= moment - half:
-                        break
-                    self._tell_of_loss(index)
-                    if index >= start:
-                        yield last
-                    index += 1
-                if index >= stop:
-                    return
-                last = picture
-                if index >= start:
-                    yield last
+            frames = decoded(container, stream, hardware=self._hardware)
+            kept = ((self._kept(frame), _seconds(frame, origin)) for frame in frames)
+            yield from _stamped_in_order(kept) if self._info.container in _MIXED_UP else kept
+
+    def _without_gaps(self, pictures: Iterable[tuple[Any, float | None]]) -> Iterator[Any]:
+        """A picture for each frame of the clip: frames lost to damage leave a gap in time, through which the one before
+        it is held.
+        """
+        shown_at, half = self._info.shown_at, 0.5 / float(self._info.fps)
+        index, last = 0, None
+        for picture, moment in pictures:
+            while last is not None and moment is not None and index < len(shown_at):
+                if float(shown_at[index]) >= moment - half:
+                    break
+                self._tell_of_loss(index)
+                yield last
                 index += 1
+            if index == len(shown_at):
+                return
+            last = picture
+            yield last
+            index += 1
         # Frames lost at the very end leave no later one that would tell of the gap.
-        if last is not None and self._info.n_frames - index <= max(1, _HELD_AT_END_S * self._info.fps):
-            for lost in range(max(index, start), stop):
+        if last is not None and len(shown_at) - index <= max(1, _HELD_AT_END_S * self._info.fps):
+            for lost in range(index, len(shown_at)):
                 self._tell_of_loss(lost)
                 yield last
 
