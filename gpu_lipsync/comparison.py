@@ -14,8 +14,9 @@ from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.compare_figures import box_edge, detail, seam
 from gpu_lipsync.errors import FaceNotFoundError
-from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.heads import Heads
 from gpu_lipsync.models import CenterFace, load_face_mesh
 from gpu_lipsync.mouth_fit import fitted_masks
 from gpu_lipsync.tracking import FaceTracker
@@ -94,20 +95,20 @@ def compare(
     figures: dict[str, ModeFigures] = {method: ModeFigures() for method in BLENDS}
     stills: list[Still] = []
     n_frames = 0
-    for outputs, frames, boxes, fits in _tracked(video, len(mel), detector, max_seconds):
-        mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, boxes))
+    for outputs, frames, heads in _tracked(video, len(mel), detector, max_seconds):
+        mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, heads.boxes))
         n_frames += len(outputs)
         results: dict[str, Tensor] = {}
         for method, figure in figures.items():
             config = replace(settings, method=_method(method))
             if not figure.seconds:  # masks and filters are made once, at the first batch
-                paste_faces(frames, mouths, boxes, config, fits=fits)
+                paste_faces(frames, mouths, heads.boxes, config, fits=heads.fits)
             started = _clock(video.device)
-            results[method] = paste_faces(frames, mouths, boxes, config, fits=fits)
+            results[method] = paste_faces(frames, mouths, heads.boxes, config, fits=heads.fits)
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
-        face = boxes[middle], fits[middle]
-        stills.append(_still(outputs[middle], frames[middle], face, results, middle, figures, settings))
+        head = heads.picked([middle])
+        stills.append(_still(outputs[middle], frames[middle], head, results, middle, figures, settings))
     if not stills:
         raise FaceNotFoundError(
             f"no face to compare modes on in the first {max_seconds:g} s; use a clip that shows one"
@@ -119,8 +120,8 @@ def compare(
 
 def _tracked(
     video: Video, n_windows: int, detector: CenterFace, max_seconds: float
-) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
-    """Batches of output frames that show a face: their indices, frames, boxes and the fits of their masks."""
+) -> Iterator[tuple[list[int], Tensor, Heads]]:
+    """Batches of output frames that show a face: their indices, frames and heads."""
     timeline = video.timeline(n_windows)
     outputs = next(timeline.passes())
     outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
@@ -130,16 +131,15 @@ def _tracked(
     for _, frames in video.batches(sources, size):
         tracker.push(frames)
     tracker.finish()
-    boxes, fits = tracker.boxes(0, len(sources)), tracker.fits(0, len(sources))
+    heads = tracker.heads(0, len(sources))
     for batch, frames in video.batches(sources, size):  # again: boxes are final only at the end
         shown = timeline.showing(outputs, batch)
-        where = [timeline.source[i] - sources.start for i in shown]
-        seen = [k for k, box in enumerate(boxes[where].tolist()) if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX_PX]
+        held = heads.picked([timeline.source[i] - sources.start for i in shown])
+        seen = held.with_face()
         for first in range(0, len(seen), size):  # a picture is one frame, shown as often as the sound is long
             part = seen[first : first + size]
-            picks = torch.tensor([where[k] + sources.start - batch.start for k in part], device=frames.device)
-            known = [where[k] for k in part]
-            yield [shown[k] for k in part], frames[picks], boxes[known], fits[known]
+            picks = torch.tensor([timeline.source[shown[k]] - batch.start for k in part], device=frames.device)
+            yield [shown[k] for k in part], frames[picks], held.picked(part)
 
 
 def _method(name: str) -> BlendMethod:
@@ -155,17 +155,16 @@ def _clock(device: torch.device) -> float:
 def _still(
     output: int,
     frame: Tensor,
-    face: tuple[Tensor, Tensor],
+    head: Heads,
     results: dict[str, Tensor],
     index: int,
     figures: dict[str, ModeFigures],
     settings: BlendConfig,
 ) -> Still:
-    """Cut the face (its box, the fit of its mask) out of one frame in every mode, and measure it there."""
-    box, fit = face
-    x1, y1, x2, y2 = box.tolist()
+    """Cut the face out of one frame, whose head is given, in every mode, and measure it there."""
+    ((x1, y1, x2, y2),) = head.boxes.tolist()
     ellipse = replace(settings, method="ellipse")
-    (place,) = fitted_masks(box[None], fit[None], ellipse, frame.device)
+    (place,) = fitted_masks(head.boxes, head.fits, ellipse, frame.device)
     margin = round(MARGIN * (y2 - y1))
     left, top = max(0, x1 - margin), max(0, y1 - margin)
     right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)

@@ -78,7 +78,7 @@ def paste_faces(
         mouths: (B, 3, 96, 96) float RGB in [0, 1], as the generator made them.
         boxes: (B, 4) int64, as for `crop_faces`.
         config: the mode and its settings.
-        fits: (B, 3) int64 on the host, as `FaceTracker.fits` gives them: by how many of the mouth's 96 px the mask
+        fits: (B, 3) int64 on the host, as `Heads` has them: by how many of the mouth's 96 px the mask
             moves to the right and down in each box, as far as there is room, and half of how many the mouth is wide
             that it has to cover; by default it is as the config states.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 
@@ -11,17 +11,15 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.device import is_lack_of_memory
-from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.heads import Heads
 from gpu_lipsync.models.wav2lip import Window
 from gpu_lipsync.mouth_window import NOWHERE, around, blended_boxes, covers, mouth_window
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer
 from gpu_lipsync.report import Report
-from gpu_lipsync.silence import Pose, RestingMouths
-
-Pause = tuple[float, Hashable, Pose | None]  # of a frame: how far its mouth rests, in which scene, at which pose
+from gpu_lipsync.silence import RestingMouths
 
 
 class MouthRenderer:
@@ -48,24 +46,13 @@ class MouthRenderer:
         self._window: Window | None = NOWHERE  # of the mouths, as far as silence gating has kept any
         self._n_spoiled: Tensor | int = 0  # on the device: looking at it makes the host wait
 
-    def render(
-        self,
-        frames: Tensor,
-        mel: Tensor,
-        boxes: Tensor,
-        fits: Tensor | None = None,
-        scenes: Sequence[Hashable] | None = None,
-        poses: Sequence[Pose | None] | None = None,
-    ) -> Tensor:
+    def render(self, frames: Tensor, mel: Tensor, heads: Heads) -> Tensor:
         """Give each frame the mouth that its sound asks for.
 
         Args:
             frames: (B, ...) uint8, in the layout given; nobody else's, for they may be changed.
             mel: (B, 1, 80, 16).
-            boxes: (B, 4) int64 on the host; too small for a face, or all zeros: the frame passes through untouched.
-            fits: (B, 3) int64 on the host, of the masks, as `paste_faces` takes them; none by default.
-            scenes: what tells which scene each frame belongs to, for silence gating; by default all are one.
-            poses: how each frame's head is held, likewise.
+            heads: B of them; where a box is too small for a face, or all zeros, the frame passes through untouched.
 
         Returns:
             Like `frames`.
@@ -73,22 +60,17 @@ class MouthRenderer:
         Raises:
             torch.OutOfMemoryError: not even one frame fits beside those that wait; smaller batches of these may help.
         """
-        fits = torch.zeros((len(boxes), 3), dtype=torch.int64) if fits is None else fits
         n_frames, first = len(frames), self._report.n_frames
         self._report.n_frames += n_frames
-        sides = boxes[:, 2:] - boxes[:, :2]
-        with_face = [i for i, side in enumerate(sides.tolist()) if min(side) >= MIN_BOX_PX]
+        with_face = heads.with_face()
         self._report.n_frames_without_face += n_frames - len(with_face)
         weights = [self._rest_weights[first + i] for i in with_face] if self._rest_weights else [0.0] * len(with_face)
-        seen = [scenes[i] for i in with_face] if scenes is not None else [0] * len(with_face)
-        held = [poses[i] for i in with_face] if poses is not None else [Pose(0.0, 0.0)] * len(with_face)
-        pauses = list(zip(weights, seen, held, strict=True))
         if len(with_face) == n_frames:
-            return self._within_memory(frames, mel, boxes, fits, pauses)
+            return self._within_memory(frames, mel, heads, weights)
         if not with_face:
             return frames
         chosen = upload(torch.tensor(with_face), frames.device)
-        synced = self._within_memory(frames[chosen], mel[chosen], boxes[with_face], fits[with_face], pauses)
+        synced = self._within_memory(frames[chosen], mel[chosen], heads.picked(with_face), weights)
         return frames.index_copy(0, chosen, synced)
 
     def count_spoiled(self) -> None:
@@ -101,13 +83,14 @@ class MouthRenderer:
                 self._observer,
             )
 
-    def _within_memory(self, frames: Tensor, mel: Tensor, boxes: Tensor, fits: Tensor, pauses: list[Pause]) -> Tensor:
+    def _within_memory(self, frames: Tensor, mel: Tensor, heads: Heads, weights: list[float]) -> Tensor:
         synced: list[Tensor] = []
         done = 0
         while done < len(frames):
-            part = slice(done, done + self._report.batch_size)
+            part = range(done, min(done + self._report.batch_size, len(frames)))
+            at = slice(part.start, part.stop)
             try:
-                synced.append(self._sync(frames[part], mel[part], boxes[part], fits[part], pauses[part]))
+                synced.append(self._sync(frames[at], mel[at], heads.picked(part), weights[at]))
                 done += len(synced[-1])
                 continue
             except RuntimeError as error:
@@ -125,11 +108,11 @@ class MouthRenderer:
         self._report.batch_size = size // 2
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
-    def _sync(self, frames: Tensor, mel: Tensor, boxes: Tensor, fits: Tensor, pauses: list[Pause]) -> Tensor:
-        weights, scenes, poses = zip(*pauses, strict=True)
+    def _sync(self, frames: Tensor, mel: Tensor, heads: Heads, weights: list[float]) -> Tensor:
+        fits = heads.fits
         with self._report.timed("generate"):
-            part = self._layout.part(frames, boxes)
-            changed, boxes = blended_boxes(boxes, self._blend, frames.device, fits=fits), part.within(boxes)
+            part = self._layout.part(frames, heads.boxes)
+            changed, boxes = blended_boxes(heads.boxes, self._blend, frames.device, fits=fits), part.within(heads.boxes)
             # Both are kept once the batch is done: memory may run out, and it is done again.
             resting = copy(self._resting)
             window = mouth_window(boxes, self._blend, frames.device, fits=fits)
@@ -140,7 +123,8 @@ class MouthRenderer:
                     resting.forget()
                 window = around(self._window, window)
             generator = partial(self._generator, window=window)
-            mouths, n_generated = resting.mouths(generator, mel, crop_faces(part.rgb, boxes), weights, scenes, poses)
+            faces = crop_faces(part.rgb, boxes)
+            mouths, n_generated = resting.mouths(generator, mel, faces, weights, heads.scenes, heads.poses)
         with self._report.timed("blend"):
             synced = paste_faces(part.rgb, mouths, boxes, self._blend, fits=fits)
             n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()

@@ -60,7 +60,7 @@ def fitted_masks(boxes: Tensor, fits: Tensor | None, config: BlendConfig, device
 
     Args:
         boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
-        fits: (B, 3) int64 on the host, as `FaceTracker.fits` gives them; by default masks are as the config states.
+        fits: (B, 3) int64 on the host, as `Heads` has them; by default masks are as the config states.
         config: mode and mask.
         device: where the masks are.
 

@@ -189,11 +189,11 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
             report.note(note, observer)
         observer.begin(len(timeline))
         with closing(tracked_frames(video, timeline, tracker, report)) as batches:
-            for outputs, frames, boxes, fits, scenes, poses in batches:
+            for outputs, frames, heads in batches:
                 with report.timed("models"):
                     clip.generator.get()
                 mel = clip.mel[outputs.start : outputs.stop]
-                synced = renderer.render(frames, mel, boxes, fits, scenes, poses)
+                synced = renderer.render(frames, mel, heads)
                 with report.timed("encode"):
                     out.write(synced)
                 observer.advance(len(outputs))

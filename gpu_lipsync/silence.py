@@ -12,11 +12,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gpu_lipsync.heads import Pose
 from gpu_lipsync.ops import upload
 
 ENTER_AFTER_S = Fraction(1, 5)  # shorter gaps are stops between syllables
@@ -25,16 +25,6 @@ FADE_FRAMES = 3
 MOVED_PX = 0.6  # of 96: a resting mouth so far beside the one that it is put on would show as a second one
 CHANGED_LEVELS = 2.0  # likewise: boxes follow a fast head evenly, and the mouth hardly moves in them
 SILENT_MEL = -4.0  # the floor of the normalised spectrogram
-
-
-class Pose(NamedTuple):
-    """How a head is held: its mouth's middle in its box, in 96ths of its sides, and by how many levels of 255 the
-    picture has changed from the first frame to this one, added up from frame to frame.
-    """
-
-    x: float
-    y: float
-    changed: float = 0.0
 
 
 def rest_weights(loudness: Sequence[float], *, fps: Fraction, threshold: float) -> tuple[float, ...]:

@@ -78,7 +78,7 @@ def read_clip(
         for _, frames in video.batches(range(n), BATCH):
             tracker.push(frames)
         tracker.finish()
-        boxes = tracker.boxes(0, n)
+        boxes = tracker.heads(0, n).boxes
         seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX_PX).all(dim=1) & torch.tensor(
             [i in window_of for i in range(n)]
         )

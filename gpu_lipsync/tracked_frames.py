@@ -1,4 +1,4 @@
-"""Source frames with their boxes, lined up with the output: decoded, followed and brought along in a thread."""
+"""Source frames with their heads, lined up with the output: decoded, followed and brought along in a thread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from gpu_lipsync.cores import use_one_core
 from gpu_lipsync.device import arrived, staged
+from gpu_lipsync.heads import Heads
 from gpu_lipsync.ops import upload
 from gpu_lipsync.report import Report
-from gpu_lipsync.silence import Pose
 from gpu_lipsync.threads import prefetch
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
@@ -27,13 +27,12 @@ _READY_AHEAD = 2  # batches
 
 def tracked_frames(
     video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
-) -> Generator[tuple[range, Tensor, Tensor, Tensor, list[tuple[int, int]], list[Pose | None]], None, None]:
-    """Decode the clip once per pass of the timeline and line up frames with their boxes, in a thread of its own.
+) -> Generator[tuple[range, Tensor, Heads], None, None]:
+    """Decode the clip once per pass of the timeline and line up frames with their heads, in a thread of its own.
 
     Yields:
         Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
-        change, boxes (n, 4), all zeros where there is no face, the fits (n, 3) of their masks, in which scene of
-        which pass each of them is, and the poses of their heads.
+        change, and their heads, whose scenes are those of their pass.
     """
     first, size = timeline.source[0], report.batch_size
     passes = tuple(timeline.passes())
@@ -41,16 +40,12 @@ def tracked_frames(
     with closing(prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)) as coming:
         for (i, batch), frames in arrived(_timed(coming, "waiting for frames", report)):
             report.n_source_frames = max(report.n_source_frames, batch.stop - first)
-            tracked = batch.start - first, batch.stop - first
-            boxes, fits = tracker.boxes(*tracked), tracker.fits(*tracked)
-            scenes, poses = tracker.scenes(*tracked), tracker.poses(*tracked)
+            heads = tracker.heads(batch.start - first, batch.stop - first).in_pass(i)
             shown = timeline.showing(passes[i], batch)
             for start in range(shown.start, shown.stop, size):
                 part = range(start, min(start + size, shown.stop))
                 picks = [timeline.source[k] - batch.start for k in part]
-                picked = _pick(frames, picks, shared=len(shown) != len(batch))
-                known = [(i, scenes[k]) for k in picks], [poses[k] for k in picks]
-                yield part, picked, boxes[picks], fits[picks], *known
+                yield part, _pick(frames, picks, shared=len(shown) != len(batch)), heads.picked(picks)
 
 
 def _decoded(

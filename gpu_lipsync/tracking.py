@@ -19,12 +19,12 @@ from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.head_tilt import HeadTilts
+from gpu_lipsync.heads import Heads, Pose
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_finder import MouthFinder
 from gpu_lipsync.mouth_fit import NO_FIT, Fit, MouthFits
 from gpu_lipsync.scene_cuts import is_cut, look_ahead
-from gpu_lipsync.silence import Pose
 from gpu_lipsync.smoothing import BoxSmoother, Corners
 
 __all__ = ["FaceConfig", "FaceTracker", "track_faces"]
@@ -38,7 +38,7 @@ NO_FACE: Corners = (0, 0, 0, 0)
 
 
 class _Track(NamedTuple):
-    """What is final about the face of a frame: its box, and as `fits`, `poses` and `scenes` say."""
+    """What is final about the face of a frame, as `Heads` has it."""
 
     box: Corners
     fit: Fit = NO_FIT
@@ -57,8 +57,6 @@ class FaceTracker:
     one batch is read while the next is under way; there both together take as few frames as fit 256 MiB, if more than
     one does. `n_ready` trails that by 0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a
     face is missed.
-
-    `boxes`, `fits`, `poses` and `scenes` raise IndexError unless all that is asked for is ready.
 
     Attributes:
         frames_without_face: ready frames that have none.
@@ -142,32 +140,22 @@ class FaceTracker:
         if self._lost_to_pads and self.frames_without_face == self.n_ready:
             raise ConfigError(f"pads {self._config.pads} leave nothing of {self._lost_to_pads}")
 
-    def boxes(self, start: int, stop: int) -> Tensor:
-        """Final boxes of source frames [start, stop), with pads: (stop - start, 4) int64 on the host, x1 y1 x2 y2 in
-        pixels, end exclusive, inside the frame; zeros where there is no face.
+    def heads(self, start: int, stop: int) -> Heads:
+        """The final ones of source frames [start, stop); their scenes are numbers, 0 where there is no face or the box
+        is given.
+
+        Raises:
+            IndexError: not all that is asked for is ready.
         """
-        return torch.tensor([track.box for track in self._ready(start, stop)], dtype=torch.int64).reshape(-1, 4)
-
-    def fits(self, start: int, stop: int) -> Tensor:
-        """How the mask is to lie on the mouth in source frames [start, stop): (stop - start, 3) int64 on the host,
-        right, down, half the mouth's width, in pixels of a 96 px face; 0 where no face is, or the box is given.
-        """
-        return torch.tensor([track.fit for track in self._ready(start, stop)], dtype=torch.int64).reshape(-1, 3)
-
-    def poses(self, start: int, stop: int) -> list[Pose | None]:
-        """How the head is held in source frames [start, stop); None where there is no face, or the box is given."""
-        return [track.pose for track in self._ready(start, stop)]
-
-    def scenes(self, start: int, stop: int) -> list[int]:
-        """In which stretch without a cut or a jump the face of source frames [start, stop) is; 0 where there is none,
-        or where the box is given.
-        """
-        return [track.scene for track in self._ready(start, stop)]
-
-    def _ready(self, start: int, stop: int) -> list[_Track]:
         if not 0 <= start <= stop <= self.n_ready:
-            raise IndexError(f"boxes [{start}, {stop}) of {self.n_ready} that are ready")
-        return self._tracks[start:stop]
+            raise IndexError(f"heads [{start}, {stop}) of {self.n_ready} that are ready")
+        tracks = self._tracks[start:stop]
+        return Heads(
+            boxes=torch.tensor([track.box for track in tracks], dtype=torch.int64).reshape(-1, 4),
+            fits=torch.tensor([track.fit for track in tracks], dtype=torch.int64).reshape(-1, 3),
+            poses=tuple(track.pose for track in tracks),
+            scenes=tuple(track.scene for track in tracks),
+        )
 
     def _advance(self) -> None:
         """Feed what has been detected to the follower, and place the boxes that cannot change any more."""
@@ -242,9 +230,9 @@ class FaceTracker:
 def track_faces(
     frames: Iterable[Tensor], detector: Detector | None, config: FaceConfig, *, fps: float = 25.0
 ) -> Tensor:
-    """Boxes (N, 4) of a whole clip at once, as FaceTracker.boxes; `frames` are batches of (B, 3, H, W) uint8 RGB."""
+    """Boxes (N, 4) of a whole clip at once, as `Heads` has them; `frames` are batches of (B, 3, H, W) uint8 RGB."""
     tracker = FaceTracker(detector, config, fps=fps)
     for batch in frames:
         tracker.push(batch)
     tracker.finish()
-    return tracker.boxes(0, tracker.n_ready)
+    return tracker.heads(0, tracker.n_ready).boxes

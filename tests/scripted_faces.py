@@ -59,7 +59,7 @@ def track(
         tracker.push(batch)
     tracker.finish()
     assert tracker.n_ready == len(script)
-    return tracker.boxes(0, len(script)).numpy().astype(float), tracker
+    return tracker.heads(0, len(script)).boxes.numpy().astype(float), tracker
 
 
 def centres(boxes: Array) -> Array:

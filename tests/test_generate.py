@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.heads import Heads
 from gpu_lipsync.progress import Silent
 from tests.reports import fresh_report
 
@@ -42,11 +43,15 @@ def batch(n: int) -> tuple[Tensor, Tensor]:
     return torch.full((n, 3, 160, 160), 100, dtype=torch.uint8), torch.zeros(n, 1, 80, 16)
 
 
+def heads(boxes: list[list[int]]) -> Heads:
+    return Heads.held_still(torch.tensor(boxes))
+
+
 def test_out_of_memory_halves_the_batch_once_per_level_and_says_so() -> None:
     generator, report, listener = Red(limit=3), fresh_report(16), Listener()
     renderer = MouthRenderer(generator, BlendConfig(method="original"), report, listener)
     for _ in range(2):
-        synced = renderer.render(*batch(16), torch.tensor([BOX] * 16))
+        synced = renderer.render(*batch(16), heads([BOX] * 16))
         assert (synced[:, 0, 30:130, 40:120] == 255).all()
     assert listener.lines == report.notes
     assert [line.rsplit(" ", 1)[1] for line in report.notes] == ["8", "4", "2"]
@@ -57,7 +62,7 @@ def test_out_of_memory_halves_the_batch_once_per_level_and_says_so() -> None:
 def test_out_of_memory_with_one_frame_is_not_answered_here() -> None:
     renderer = MouthRenderer(Red(limit=0), BlendConfig(), fresh_report(4), Silent())
     with pytest.raises(torch.OutOfMemoryError):  # whose answer is the pipeline's: test_out_of_memory.py
-        renderer.render(*batch(4), torch.tensor([BOX] * 4))
+        renderer.render(*batch(4), heads([BOX] * 4))
 
 
 def test_each_frame_rests_as_far_as_its_own_sound_says() -> None:
@@ -70,7 +75,7 @@ def test_each_frame_rests_as_far_as_its_own_sound_says() -> None:
     weights = [i / 16 for i in range(16)]
     config = BlendConfig(method="original")
     renderer = MouthRenderer(Loud(), config, fresh_report(8), Silent(), rest_weights=weights)
-    seen = [renderer.render(*batch(8), torch.tensor([BOX] * 8)) for _ in range(2)]
+    seen = [renderer.render(*batch(8), heads([BOX] * 8)) for _ in range(2)]
     x1, y1, x2, y2 = BOX
     mouths = torch.cat(seen)[:, :, y1:y2, x1:x2].float().mean((1, 2, 3))
     torch.testing.assert_close(mouths, 255 * (1 - torch.tensor(weights)), atol=0.51, rtol=0)  # 8 bits
@@ -85,13 +90,13 @@ def test_a_batch_begun_again_finds_the_pause_as_it_was(stage: str, monkeypatch: 
             return faces + mel.mean((1, 2, 3))[:, None, None, None] / 100
 
     frames = torch.arange(16, dtype=torch.uint8)[:, None, None, None].expand(16, 3, 160, 160).contiguous() * 10
-    boxes, mel = torch.tensor([BOX] * 16), torch.zeros(16, 1, 80, 16)
+    known, mel = heads([BOX] * 16), torch.zeros(16, 1, 80, 16)
     weights = [1.0] * 16
 
     def rendered(size: int) -> Tensor:
         config = BlendConfig(method="original")
         return MouthRenderer(Pose(), config, fresh_report(size), Silent(), rest_weights=weights).render(
-            frames, mel, boxes
+            frames, mel, known
         )
 
     expected = rendered(8)
@@ -129,14 +134,14 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
     renderer = MouthRenderer(Broken(), BlendConfig(), fresh_report(4), Silent())
     with pytest.raises(RuntimeError, match="a bug"):
-        renderer.render(*batch(4), torch.tensor([BOX] * 4))
+        renderer.render(*batch(4), heads([BOX] * 4))
 
 
 def test_only_frames_with_a_face_are_touched() -> None:
     report, generator = fresh_report(8), Red()
     frames, mel = batch(4)
-    boxes = torch.tensor([BOX, [0, 0, 0, 0], BOX, [5, 5, 15, 15]])  # the last is too small to have a mouth
-    synced = MouthRenderer(generator, BlendConfig(method="original"), report, Silent()).render(frames, mel, boxes)
+    known = heads([BOX, [0, 0, 0, 0], BOX, [5, 5, 15, 15]])  # the last is too small to have a mouth
+    synced = MouthRenderer(generator, BlendConfig(method="original"), report, Silent()).render(frames, mel, known)
     assert torch.equal(synced[1::2], frames[1::2])
     assert (synced[::2, 0, 30:130, 40:120] == 255).all()
     assert (synced[::2, :, :30] == 100).all()
@@ -146,7 +151,7 @@ def test_only_frames_with_a_face_are_touched() -> None:
 def test_a_batch_without_faces_costs_nothing() -> None:
     report, generator = fresh_report(8), Red()
     frames, mel = batch(3)
-    synced = MouthRenderer(generator, BlendConfig(), report, Silent()).render(frames, mel, torch.zeros(3, 4).long())
+    synced = MouthRenderer(generator, BlendConfig(), report, Silent()).render(frames, mel, heads([[0] * 4] * 3))
     assert torch.equal(synced, frames)
     assert generator.sizes == []
 
@@ -168,13 +173,13 @@ class Windowed(nn.Module):
 
 def test_in_pauses_too_only_the_part_that_shows_is_generated() -> None:
     """And a face that shrinks, of which the feather then shows more, never gets a resting mouth that lacks it."""
-    boxes = torch.tensor([NEAR] * 8 + [FAR] * 8)
+    known = heads([NEAR] * 8 + [FAR] * 8)
     generator, report, config = Windowed(), fresh_report(4), FEATHERED
     renderer = MouthRenderer(generator, config, report, Silent(), rest_weights=[1.0] * 16)
     frames, mel = batch(16)
     for i in range(0, 16, 4):
-        synced = renderer.render(frames[i : i + 4], mel[i : i + 4], boxes[i : i + 4])
-        expected = paste_faces(frames[i : i + 4], torch.ones(4, 3, 96, 96), boxes[i : i + 4], config)
+        synced = renderer.render(frames[i : i + 4], mel[i : i + 4], known.picked(range(i, i + 4)))
+        expected = paste_faces(frames[i : i + 4], torch.ones(4, 3, 96, 96), known.boxes[i : i + 4], config)
         assert torch.equal(synced, expected)
     assert len({window for _, window in generator.seen}) == 2, "it has grown"
     sizes = [(w[1] - w[0]) * (w[3] - w[2]) for _, w in generator.seen]  # type: ignore[index]
@@ -194,8 +199,10 @@ def test_a_window_that_has_grown_when_memory_runs_out_grows_again() -> None:
     config, listener = FEATHERED, Listener()
     renderer = MouthRenderer(Short(), config, fresh_report(2), listener, rest_weights=[1.0] * 4)
     frames, mel = batch(4)
-    boxes = torch.tensor([NEAR] * 2 + [FAR] * 2)
+    known = heads([NEAR] * 2 + [FAR] * 2)
     for i in (0, 2):
-        synced = renderer.render(frames[i : i + 2], mel[i : i + 2], boxes[i : i + 2])
-        assert torch.equal(synced, paste_faces(frames[i : i + 2], torch.ones(2, 3, 96, 96), boxes[i : i + 2], config))
+        synced = renderer.render(frames[i : i + 2], mel[i : i + 2], known.picked(range(i, i + 2)))
+        assert torch.equal(
+            synced, paste_faces(frames[i : i + 2], torch.ones(2, 3, 96, 96), known.boxes[i : i + 2], config)
+        )
     assert len(listener.lines) == 1

@@ -35,8 +35,8 @@ def mouth_of(path: Path, frame: int, mesh: FaceMesh | None, *, planes: bool = Fa
         for _, frames in video.batches(range(min(20, video.n_frames)), 8):
             tracker.push(frames)
         tracker.finish()
-    x1, y1, x2, y2 = tracker.boxes(frame, frame + 1)[0].tolist()
-    pose = tracker.poses(frame, frame + 1)[0]
+    head = tracker.heads(frame, frame + 1)
+    (x1, y1, x2, y2), (pose,) = head.boxes[0].tolist(), head.poses
     assert pose is not None
     size = np.array([x2 - x1, y2 - y1])
     return np.array([x1, y1]) + np.array([pose.x, pose.y]) * size / 96, size

@@ -167,7 +167,7 @@ def tracked(path: Path, *, n_frames: int, config: FaceConfig | None = None) -> F
 
 def test_a_head_that_turns_takes_its_mask_along(media: Path) -> None:
     """Looked at: into the camera until frame 30, turned to the picture's left with the mouth at its cheek at 37."""
-    fits = tracked(media / "video" / "sadtalker_woman_headmotion_mpeg4.mp4", n_frames=60).fits(0, 60)
+    fits = tracked(media / "video" / "sadtalker_woman_headmotion_mpeg4.mp4", n_frames=60).heads(0, 60).fits
     assert int(fits[:30, 0].abs().max()) <= 3 and -19 <= int(fits[37, 0]) <= -13
     assert int(fits.diff(dim=0).abs().max()) <= 5, "it goes there in steps of a few pixels"
 
@@ -178,10 +178,10 @@ def test_the_corners_of_a_grin_are_covered_and_a_moustache_is_left_alone(media: 
     found = {}
     for name in ("obama_official_portrait.jpg", "einstein_moustache_portrait.jpg"):
         tracker = tracked(media / "image" / name, n_frames=1)
-        box, fit = tracker.boxes(0, 1), tracker.fits(0, 1)
-        (place,) = masks(box, fit.tolist(), config)
+        head = tracker.heads(0, 1)
+        (place,) = masks(head.boxes, head.fits.tolist(), config)
         usual = place_blend(place.height, place.width, config, CPU)
-        found[name] = int(fit[0, 2]) / 96, place.stencil is usual.stencil
+        found[name] = int(head.fits[0, 2]) / 96, place.stencil is usual.stencil
     assert found["obama_official_portrait.jpg"] == (pytest.approx(0.23, abs=0.015), False)
     assert found["einstein_moustache_portrait.jpg"] == (pytest.approx(0.145, abs=0.02), True)
 
@@ -189,6 +189,6 @@ def test_the_corners_of_a_grin_are_covered_and_a_moustache_is_left_alone(media: 
 def test_a_given_box_has_no_mouth_to_follow() -> None:
     sample = Path(__file__).parent.parent / "samples" / "face.mp4"
     tracker = tracked(sample, n_frames=8, config=FaceConfig(box=(100, 400, 100, 400)))
-    assert not tracker.fits(0, 8).any()
+    assert not tracker.heads(0, 8).fits.any()
     with pytest.raises(IndexError):
-        tracker.fits(0, 9)
+        tracker.heads(0, 9)

@@ -212,7 +212,7 @@ def test_boxes_are_those_of_rgb_frames() -> None:
             for _, frames in video.batches(range(40), 16):
                 tracker.push(frames)
             tracker.finish()
-            boxes.append(tracker.boxes(0, 40))
+            boxes.append(tracker.heads(0, 40).boxes)
     assert (boxes[0][:, 2:] > boxes[0][:, :2]).all()
     # Reduced before they become RGB instead of after, by other ways of rounding: whole pixels of a 512 px frame.
     assert (boxes[0] - boxes[1]).abs().max() <= 2

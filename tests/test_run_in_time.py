@@ -15,6 +15,7 @@ from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.heads import Heads
 from gpu_lipsync.models import FaceMesh
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.tracking import FaceTracker
@@ -68,14 +69,14 @@ def test_what_is_known_of_faces_reaches_the_renderer(
     face = sample_frame()[0].permute(1, 2, 0).numpy()
     slow = tmp_path / "slow.mp4"
     write_clip(slow, n_frames=5, fps=Fraction(2), size=face.shape[:2], picture=lambda *_: face)
-    given: list[tuple[Tensor, ...]] = []
+    given: list[Heads] = []
     rates: list[float] = []
     meshes: list[FaceMesh | None] = []
     render, follow = MouthRenderer.render, FaceTracker.__init__
 
-    def rendering(self: MouthRenderer, frames: Tensor, mel: Tensor, boxes: Tensor, *others: Any) -> Tensor:
-        given.append((boxes, *others))
-        return render(self, frames, mel, boxes, *others)
+    def rendering(self: MouthRenderer, frames: Tensor, mel: Tensor, heads: Heads) -> Tensor:
+        given.append(heads)
+        return render(self, frames, mel, heads)
 
     def following(self: FaceTracker, *arguments: Any, fps: float, mesh: FaceMesh | None, **others: Any) -> None:
         rates.append(fps)
@@ -87,9 +88,9 @@ def test_what_is_known_of_faces_reaches_the_renderer(
     sound = write_sound(tmp_path / "a.wav", tone(1.0))
     run(LipSyncConfig(checkpoint_path=checkpoint, face=slow, audio=sound, outfile=tmp_path / "out.mp4"))
     assert rates == [2.0] and isinstance(meshes[0], FaceMesh)
-    for boxes, fits, scenes, poses in given:
-        assert len(boxes) == len(fits) == len(scenes) == len(poses)
-        assert fits.any() and all(scene == (0, 1) for scene in scenes) and all(poses)
+    for heads in given:
+        assert len(heads.boxes) == len(heads.fits) == len(heads.poses) == len(heads)
+        assert heads.fits.any() and all(scene == (0, 1) for scene in heads.scenes) and all(heads.poses)
 
 
 def test_pixels_that_are_not_square_stay_so(tmp_path: Path, checkpoint: Path) -> None:

@@ -14,6 +14,7 @@ from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.heads import Heads
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.pipeline import batch_size
 from gpu_lipsync.progress import Silent
@@ -73,8 +74,8 @@ def test_batches_are_bounded_by_what_is_decoded_not_by_what_is_left_of_it(tmp_pa
 
 
 def test_counting_them_does_not_make_the_host_wait() -> None:
-    here = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)])
-    there, straight, speaking = here + 30, torch.zeros((4, 3), dtype=torch.int64), [(0.0, 0, (0.0, 0.0))] * 4
+    boxes, speaking = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)]), [0.0] * 4
+    here, there = Heads.held_still(boxes), Heads.held_still(boxes + 30)
     facts = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
     with fake_cuda():
         with torch.device("cuda"):
@@ -82,8 +83,8 @@ def test_counting_them_does_not_make_the_host_wait() -> None:
             frames = torch.zeros(4, 240, 320, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
         report = Report(**facts, width=320, height=240, batch_size=4)  # type: ignore[arg-type]
         renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
-        renderer._sync(frames, mel, here, straight, speaking)  # masks and the like are made once
-        seen = watched(lambda: renderer._sync(frames, mel, there, straight, speaking))
+        renderer._sync(frames, mel, here, speaking)  # masks and the like are made once
+        seen = watched(lambda: renderer._sync(frames, mel, there, speaking))
     assert seen.offences == []
     assert isinstance(renderer._n_spoiled, torch.Tensor) and renderer._n_spoiled.device.type == "cuda"
 

@@ -85,6 +85,6 @@ def test_a_hand_before_a_face_gives_nobody_else_its_words(media: Path) -> None:
                     frame[:, 40:490, 130:440] = 120
             tracker.push(frames)
         tracker.finish()
-    boxes = tracker.boxes(0, 40)
+    boxes = tracker.heads(0, 40).boxes
     assert not boxes[21:28].any()
     assert int(boxes[:20, 2].max()) < 480 and 0 < int(boxes[30:, 2].min()) <= int(boxes[30:, 2].max()) < 480

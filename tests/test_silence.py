@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpu_lipsync.silence import CHANGED_LEVELS, SILENT_MEL, Pose, RestingMouths, rest_weights
+from gpu_lipsync.heads import Pose
+from gpu_lipsync.silence import CHANGED_LEVELS, SILENT_MEL, RestingMouths, rest_weights
 
 FPS = Fraction(25)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.silence import Pose
+from gpu_lipsync.heads import Heads, Pose
 from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import open_video
@@ -26,17 +26,14 @@ class Numbered:
     def finish(self) -> None:
         pass
 
-    def boxes(self, start: int, stop: int) -> Tensor:
-        return torch.arange(start, stop)[:, None].expand(-1, 4)
-
-    def fits(self, start: int, stop: int) -> Tensor:
-        return torch.arange(start, stop)[:, None].expand(-1, 3)
-
-    def scenes(self, start: int, stop: int) -> list[int]:
-        return list(range(start, stop))
-
-    def poses(self, start: int, stop: int) -> list[Pose]:
-        return [Pose(float(i), 0.0) for i in range(start, stop)]
+    def heads(self, start: int, stop: int) -> Heads:
+        numbers = torch.arange(start, stop)[:, None]
+        return Heads(
+            boxes=numbers.expand(-1, 4),
+            fits=numbers.expand(-1, 3),
+            poses=tuple(Pose(float(i), 0.0) for i in range(start, stop)),
+            scenes=tuple(range(start, stop)),
+        )
 
 
 def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
@@ -46,10 +43,11 @@ def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
     with open_video(path, FrameConfig()) as video:
         timeline = video.timeline(30)
         tracker = cast(FaceTracker, Numbered())
-        for outputs, frames, boxes, fits, scenes, poses in tracked_frames(video, timeline, tracker, fresh_report(4)):
+        for outputs, frames, heads in tracked_frames(video, timeline, tracker, fresh_report(4)):
             source = list(timeline.source[outputs.start : outputs.stop])
-            known: list[Any] = [boxes[:, 0].tolist(), fits[:, 1].tolist(), [scene for _, scene in scenes]]
-            assert known == [source] * 3 and [pose and int(pose.x) for pose in poses] == source
-            assert len(frames) == len(source)
-            passes += [number for number, _ in scenes]
+            numbers, scenes = zip(*cast(tuple[tuple[int, int], ...], heads.scenes), strict=True)
+            known: list[Any] = [heads.boxes[:, 0].tolist(), heads.fits[:, 1].tolist(), list(scenes)]
+            assert known == [source] * 3 and [pose and int(pose.x) for pose in heads.poses] == source
+            assert len(frames) == len(heads) == len(source)
+            passes += numbers
     assert passes == [i for i, part in enumerate(timeline.passes()) for _ in part] and passes[-1] >= 1

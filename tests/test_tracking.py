@@ -78,7 +78,7 @@ def test_small_faces_are_found_however_frames_arrive(push: int) -> None:
         tracker.push(batch)
     tracker.finish()
     assert tracker.frames_without_face == 0
-    assert tracker.boxes(0, 48).tolist() == [PLACE] * 48
+    assert tracker.heads(0, 48).boxes.tolist() == [PLACE] * 48
 
 
 @pytest.mark.parametrize("det_batch_size", [1, 4, 16])
@@ -92,7 +92,7 @@ def test_look_ahead_is_bounded(det_batch_size: int) -> None:
         assert held <= stride * (min(det_batch_size, 4) + 1) + 3 + push + 12
     assert tracker.n_ready > 200
     with pytest.raises(IndexError):
-        tracker.boxes(0, 250)
+        tracker.heads(0, 250)
 
 
 FACE: Face = (200.0, 220.0, 100.0, 130.0)

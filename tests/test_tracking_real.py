@@ -116,6 +116,6 @@ def test_a_real_clip_with_frames_without_a_face(detector: CenterFace, media: Pat
     for batch in batches(frames):
         tracker.push(batch)
     tracker.finish()
-    has_face = tracker.boxes(0, 150).any(1)
+    has_face = tracker.heads(0, 150).boxes.any(1)
     assert has_face[:50].all() and not has_face[50:100].any() and has_face[100:].all()
     assert tracker.n_cuts == 2 and tracker.frames_without_face == 50
