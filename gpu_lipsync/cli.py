@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_files(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("files and frames")
     add, default = group.add_argument, LipSyncConfig
-    add("--checkpoint_path", required=True, default=argparse.SUPPRESS, help="Wav2Lip generator: .pth, .pt or .safetensors")
+    add("--checkpoint_path", required=True, default=argparse.SUPPRESS, help="Wav2Lip weights: .pth, .pt, .safetensors")
     add("--face", required=True, default=argparse.SUPPRESS, help="video or picture with a face")
     add("--audio", required=True, default=argparse.SUPPRESS, help="sound file, or a video whose sound to use")
     add("--outfile", default=default.outfile, help="video to write: .mp4, .m4v, .mov, .mkv or .avi")
@@ -181,7 +181,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add("--encoder", choices=get_args(EncoderName), default=default.encoder, help="what encodes the result")
     add("--crf", type=int, default=default.crf, help="quality of the result: 0 (lossless) to 51")
     add("--preset", choices=PRESETS, default=default.preset, help="libx264's trade of speed for size")
-    add("--report", metavar="FILE", default=argparse.SUPPRESS, help="write what was done, and how long it took, as JSON")
+    add("--report", metavar="FILE", default=argparse.SUPPRESS, help="write what was done and how long it took, as JSON")
     add("--quiet", action="store_true", help="say nothing but errors")
 
 

@@ -18,7 +18,7 @@ from gpu_lipsync.device import current_context
 from gpu_lipsync.errors import MediaError, first_line
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
-from gpu_lipsync.pyav_decoder import PyavDecoder, coded_size, turned
+from gpu_lipsync.pyav_decoder import PyavDecoder, turned
 from gpu_lipsync.video_info import VideoInfo
 
 # By AVColorSpace and AVColorRange; what is not tagged is in limited range, and of the matrix that its size tells.
@@ -52,11 +52,10 @@ class NvdecDecoder(PyavDecoder):
     def __init__(self, info: VideoInfo, device: torch.device, tell: Callable[[str], None] | None = None) -> None:
         import av
 
+        super().__init__(info, tell)
         self._device = device
-        self._info, self._tell = info, tell
         # Opening NVDEC takes a fifth of a second: what has decoded the first frame goes on with the others.
         self._begun: Iterator[_Picture] | None = None
-        self._coded_width, self._coded_height = coded_size(info)
         if self._coded_width % 2 or self._coded_height % 2:
             raise DecoderUnavailableError(f"NVDEC through PyAV: no odd sides ({info.width}x{info.height})")
         try:
