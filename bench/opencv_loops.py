@@ -106,14 +106,17 @@ LOOPS: dict[str, Callable[[Image, Image], Image]] = {
 }
 
 
-def paste_one_by_one(frames: list[Image], mouths: NDArray[np.float32], method: str) -> list[Image]:
+def paste_one_by_one(
+    frames: list[Image], mouths: NDArray[np.float32], method: str, boxes: list[list[int]] | None = None
+) -> list[Image]:
     """The predecessor's loop, from what the generator makes, (B, 3, 96, 96) in [0, 1], to new frames.
 
-    The frames are crops: each is all face.
+    Faces are in `boxes`, x1 y1 x2 y2; by default the frames are crops, each all face.
     """
     pasted = []
-    for face, mouth in zip(frames, mouths.transpose(0, 2, 3, 1) * 255, strict=True):
-        frame = face.copy()
-        frame[:] = LOOPS[method](face, mouth.astype(np.uint8))
+    for i, mouth in enumerate(mouths.transpose(0, 2, 3, 1) * 255):
+        frame = frames[i].copy()
+        x1, y1, x2, y2 = boxes[i] if boxes is not None else (0, 0, *frame.shape[1::-1])
+        frame[y1:y2, x1:x2] = LOOPS[method](frame[y1:y2, x1:x2], mouth.astype(np.uint8))
         pasted.append(frame)
     return pasted

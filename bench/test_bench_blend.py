@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -67,6 +68,30 @@ def test_blend_by_opencv(benchmark: Any, method: str, size: tuple[int, int]) -> 
 def boxes_in_frames(size: tuple[int, int]) -> list[list[int]]:
     """A face that moves."""
     return [[300 + 7 * i, 40 + 3 * i, 300 + 7 * i + size[1], 40 + 3 * i + size[0]] for i in range(BATCH)]
+
+
+@pytest.mark.parametrize("method", ["ellipse", "hd"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_moving_face(benchmark: Any, device: str, method: Any) -> None:
+    """As in use: whole frames, a box that goes its way, and a mask that goes along with the mouth in it."""
+    size = SIZES[1]
+    frames = on_device([pictures.face_like(*FRAME, seed=i) for i in range(BATCH)], device)
+    mouths, config = pictures.batch(*mouths_of(), device=device), BlendConfig(method=method)
+    boxes = torch.tensor(boxes_in_frames(size))
+    fits = torch.tensor([[i // 3 - 2, 4 - i // 4, 14] for i in range(BATCH)])
+    group = f"blend {method}, a face of {size[1]} x {size[0]} moving in {FRAME[1]} x {FRAME[0]}"
+    paste = partial(paste_faces, frames, mouths, boxes, config, fits=fits)
+    measure(benchmark, paste, frames=BATCH, group=group, device=device)
+
+
+@pytest.mark.parametrize("method", ["ellipse", "hd"])
+def test_moving_face_by_opencv(benchmark: Any, method: str) -> None:
+    size = SIZES[1]
+    frames = [pictures.face_like(*FRAME, seed=i) for i in range(BATCH)]
+    mouths, boxes = pictures.batch(*mouths_of()).numpy(), boxes_in_frames(size)
+    group = f"blend {method}, a face of {size[1]} x {size[0]} moving in {FRAME[1]} x {FRAME[0]}"
+    paste = partial(paste_one_by_one, frames, mouths, method, boxes)
+    measure(benchmark, paste, frames=BATCH, group=group, reference=True)
 
 
 @pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[1]}x{size[0]}")

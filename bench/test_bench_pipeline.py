@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from torch import Tensor
 
 from bench.measure import DEVICES, PRECISIONS, measure
 from gpu_lipsync.audio import load_audio, log_mel
+from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.config import EncodeConfig, FrameConfig
 from gpu_lipsync.encode import open_writer
 from gpu_lipsync.frame_layout import Yuv420Frames
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.models.weights import load_wav2lip
+from gpu_lipsync.mouth_window import mouth_window
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.video import open_video
@@ -81,11 +84,17 @@ def test_generator_full_size(benchmark: Any, device: str, dtype: torch.dtype, tm
     )
 
 
+@pytest.mark.parametrize("part", ["face", "mouth"])
 @pytest.mark.parametrize(("device", "dtype"), PRECISIONS)
-def test_generator_demo(benchmark: Any, device: str, dtype: torch.dtype) -> None:
+def test_generator_part(benchmark: Any, device: str, dtype: torch.dtype, part: str) -> None:
+    """The mouth is what a run makes at --mouth_region_size 0.4: what blending will show, and no more."""
     generator, inputs = load_wav2lip(DEMO, device, dtype), _inputs(device)
-    group = "generator, demo.safetensors"
-    measure(benchmark, lambda: generator(*inputs), frames=len(inputs[0]), group=group, device=device)
+    boxes = torch.tensor([[0, 0, 300, 360]] * len(inputs[0]))
+    config = BlendConfig(mouth_region_size=0.4)
+    window = mouth_window(boxes, config, torch.device(device)) if part == "mouth" else None
+    group = f"generator, demo.safetensors, whole faces and mouths alone, {device}, {str(dtype).removeprefix('torch.')}"
+    run = partial(generator, *inputs, window=window)
+    measure(benchmark, run, frames=len(inputs[0]), group=group, device=device, reference=part == "face")
 
 
 @pytest.mark.parametrize(("decoder", "kind"), [("decord", "rgb"), ("pyav", "rgb"), ("pyav", "as decoded")])
