@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gpu_lipsync.colours import BT709
 from gpu_lipsync.config import FrameConfig
@@ -17,7 +16,7 @@ from gpu_lipsync.decoder_choice import choose_decoder
 from gpu_lipsync.decoders import Decoder
 from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
-from gpu_lipsync.ops import upload
+from gpu_lipsync.ops import reduce_bytes, upload
 from gpu_lipsync.planar_decoder import PlanarDecoder
 from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
@@ -134,8 +133,9 @@ class Video:
     def _edit(self, frames: Tensor) -> Tensor:
         if self.layout is not RGB:
             return frames
-        if self._config.resize_factor > 1:
-            frames = _shrink(frames, self._config.resize_factor)
+        factor = self._config.resize_factor
+        if factor > 1:
+            frames = reduce_bytes(frames, (frames.shape[2] // factor, frames.shape[3] // factor))
         if self._config.rotate:
             frames = torch.rot90(frames, -1, dims=(2, 3))
         top, bottom, left, right = self._window
@@ -178,12 +178,3 @@ def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tu
             f"{width}x{height}; give top bottom left right with at least 32x32 between them"
         )
     return top, bottom, left, right
-
-
-def _shrink(frames: Tensor, factor: int) -> Tensor:
-    """Divide the sides by a whole number, each output pixel the weighted mean of those that it covers."""
-    height, width = frames.shape[2] // factor, frames.shape[3] // factor
-    if not frames.is_cuda:  # the CPU has a fast antialiased resize for bytes, CUDA has none
-        return functional.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
-    smaller = functional.interpolate(frames.float(), size=(height, width), mode="bilinear", antialias=True)
-    return smaller.round_().clamp_(0, 255).to(torch.uint8)

@@ -14,7 +14,7 @@ from gpu_lipsync.ops.convert import interleaved, to_bytes, to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
 from gpu_lipsync.ops.matrices import Axis, axis_matrix, blur_matrix, blur_rows
 from gpu_lipsync.ops.pyramid import pyramid_down, pyramid_up
-from gpu_lipsync.ops.resize import resize, resize_bytes, resize_to_bytes, resize_window
+from gpu_lipsync.ops.resize import reduce_bytes, resize, resize_bytes, resize_to_bytes, resize_window
 from gpu_lipsync.ops.sharpened import resize_sharpened
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "lightness",
     "pyramid_down",
     "pyramid_up",
+    "reduce_bytes",
     "remembered",
     "resize",
     "resize_bytes",

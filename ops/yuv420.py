@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from gpu_lipsync.ops.checks import check_bytes, check_window
 from gpu_lipsync.ops.constants import device_constant, fake_mode, upload
 from gpu_lipsync.ops.convert import to_bytes
+from gpu_lipsync.ops.resize import reduce_bytes
 from gpu_lipsync.ops.yuv_matrix import (
     CHROMA_GREY,
     CHROMA_LEVELS,
@@ -111,7 +112,9 @@ def reduced_rgb(pictures: Tensor, size: tuple[int, int], *, matrix: YuvMatrix) -
     """The pictures resized to `size` (height, width) with antialias: (B, 3, *size) uint8 RGB, interleaved."""
     height, width = picture_size(pictures)
     luma, chroma = _parts(pictures, (0, height, 0, width))
-    return _summed(_resized(luma[:, None], size)[:, 0], _colour(_resized(chroma, size), matrix)).permute(0, 3, 1, 2)
+    return _summed(reduce_bytes(luma[:, None], size)[:, 0], _colour(reduce_bytes(chroma, size), matrix)).permute(
+        0, 3, 1, 2
+    )
 
 
 def _parts(pictures: Tensor, window: Window) -> tuple[Tensor, Tensor]:
@@ -187,18 +190,6 @@ def _means_of_four(image: Tensor) -> Tensor:
     on_cpu = image.device.type == "cpu"  # where there is vector code for bytes; what it rounds cancels in chroma
     means = interpolate(image if on_cpu else image.float(), size, mode="bilinear", align_corners=False)
     return means.float()
-
-
-def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (B, C, h, w) to uint8, with antialias."""
-    if image.device.type == "cpu":
-        if len(image) * image.shape[1] % 4 == 0:
-            # For four channels side by side there is vector code: a quarter of what planes take for themselves.
-            image, shape = image.reshape(-1, 4, *image.shape[2:]).contiguous(), image.shape[:2]
-            return interpolate(image, size, mode="bilinear", antialias=True).reshape(*shape, *size)
-        return interpolate(image, size, mode="bilinear", antialias=True)
-    # CUDA has it for floats only.
-    return interpolate(image.float(), size, mode="bilinear", antialias=True).round_().clamp_(0, 255).to(torch.uint8)
 
 
 @device_constant

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gpu_lipsync import ops
 from tests import oracles, pictures
@@ -42,6 +43,18 @@ def test_resize_bytes_matches_opencv(size: tuple[int, int], interleave: bool, de
         expected = oracles.resize(picture, size, "bilinear").astype(float)
         # Both weigh in fixed point on a CPU, with other roundings; on a GPU ours is not rounded (float32 adds 1e-5).
         assert np.abs(pictures.levels(result[i : i + 1]) - expected).max() < 1.001
+
+
+@pytest.mark.parametrize("size", [(90, 120), (64, 233), (181, 31)])
+@pytest.mark.parametrize(("n", "channels"), [(1, 3), (4, 1), (2, 2), (3, 1)])  # four planes at a time, and not
+def test_reduce_bytes_matches_pillow(size: tuple[int, int], n: int, channels: int, device: str) -> None:
+    drawn = np.stack([pictures.face_like(181, 240, seed=i) for i in range(n)])[..., :channels]
+    result = ops.reduce_bytes(torch.from_numpy(drawn).permute(0, 3, 1, 2).to(device), size)
+    assert result.dtype == torch.uint8 and result.shape == (n, channels, *size) and result.device.type == device
+    for ours, picture in zip(result.cpu().numpy().astype(int), drawn.transpose(0, 3, 1, 2), strict=True):
+        for plane, given in zip(ours, picture, strict=True):
+            expected = np.asarray(Image.fromarray(given).resize(size[::-1], Image.Resampling.BILINEAR))
+            assert np.abs(plane - expected).max() <= 1  # Pillow rounds between its passes, CUDA not
 
 
 @pytest.mark.parametrize("n", [1, 5])  # of pictures: on a CPU the more, the fewer rows at a time

@@ -85,6 +85,7 @@ BAD_SETTINGS: list[tuple[str, Callable[[], Tensor]]] = [
     ("'nearest'", lambda: ops.resize(IMAGE, (9, 9), mode="nearest")),  # type: ignore[arg-type]
     (r"\(0, 9\)", lambda: ops.resize(IMAGE, (0, 9))),
     (r"\(0, 9\)", lambda: ops.resize_bytes(IMAGE.byte(), (0, 9))),
+    (r"\(0, 9\)", lambda: ops.reduce_bytes(IMAGE.byte(), (0, 9))),
     (r"\(0, 10, 0, 9\)", lambda: ops.resize_window(IMAGE, (9, 9), (0, 10, 0, 9))),
     (r"\(0, 10, 0, 9\)", lambda: ops.resize_to_bytes(IMAGE, (9, 9), (0, 10, 0, 9))),
     ("cpu and meta", lambda: ops.with_lightness(torch.zeros(1, 3, 32, 32), IMAGE.to("meta"))),
@@ -99,7 +100,9 @@ def test_wrong_setting(message: str, call: Callable[[], Tensor]) -> None:
         call()
 
 
-@pytest.mark.parametrize("call", [ops.to_float, lambda frames: ops.resize_bytes(frames, (4, 4))])
+@pytest.mark.parametrize(
+    "call", [ops.to_float, lambda f: ops.resize_bytes(f, (4, 4)), lambda f: ops.reduce_bytes(f, (4, 4))]
+)
 def test_what_takes_frames_only(call: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(TypeError, match="torch.float32"):
         call(torch.zeros(1, 3, 4, 4))
