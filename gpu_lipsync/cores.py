@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -128,8 +128,16 @@ class _Cores:
             del item, future, work  # nothing is kept alive while it waits for more
 
 
-@lru_cache(maxsize=1)
+_making = threading.Lock()  # two runs at once share one
+
+
 def _cores(n_threads: int) -> _Cores:
+    with _making:
+        return _made(n_threads)
+
+
+@cache  # its threads wait for work as long as the process lives: one for each number that a program has set
+def _made(n_threads: int) -> _Cores:
     with cores_given_back():
         return _Cores(n_threads)
 
@@ -154,9 +162,9 @@ def team_is_lost() -> bool:
 
 def _forget_threads() -> None:
     """In a child, which has none of them, and in which nobody's run goes on."""
-    global _borrowing  # noqa: PLW0603 - another of the parent's threads may have held it
-    _borrowing = threading.Lock()
-    _cores.cache_clear()
+    global _borrowing, _making  # noqa: PLW0603 - another of the parent's threads may have held them
+    _borrowing, _making = threading.Lock(), threading.Lock()
+    _made.cache_clear()
     _team.lost = _team.lost or _team.used
     if _borrowers:
         n_threads = _borrowers[0]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpu_lipsync.cores import map_on_cores
 from gpu_lipsync.ops import device_constant, upload
-from gpu_lipsync.ops.yuv420 import Window, picture_size, read_rgb, reduced_rgb, sampled_rgb, write_rgb
+from gpu_lipsync.ops.yuv420 import Window, bits_changed, picture_size, read_rgb, reduced_rgb, sampled_rgb, turn_over
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 
 
@@ -129,10 +129,12 @@ class Yuv420Part:
         window = y1, y2, x1, x2 = _even_window(changed, picture_size(self._frames))
         before, after = (image[:, :, y1 - top : y2 - top, x1 - left : x2 - left] for image in (self.rgb, rgb))
 
-        def write(part: tuple[Tensor, Tensor, Tensor]) -> None:
-            write_rgb(part[0], window, part[1], part[2], matrix=self._matrix)
+        def changes(part: tuple[Tensor, Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+            return bits_changed(part[0], window, part[1], part[2], matrix=self._matrix)
 
-        map_on_cores(write, zip(*map(_shares, (self._frames, before, after)), strict=True))
+        # All of them first: where memory runs out on the way, the batch is done again, from frames as they were.
+        for bits in map_on_cores(changes, zip(*map(_shares, (self._frames, before, after)), strict=True)):
+            turn_over(bits)
         return self._frames
 
 

@@ -69,14 +69,26 @@ def read_rgb(pictures: Tensor, window: Window, *, matrix: YuvMatrix) -> Tensor:
 
 
 def write_rgb(pictures: Tensor, window: Window, before: Tensor, after: Tensor, *, matrix: YuvMatrix) -> None:
-    """Put RGB where `read_rgb` found it, in place. What has not changed stays as it is, bit for bit.
+    """Put RGB where `read_rgb` found it, in place: `turn_over` what `bits_changed` says."""
+    turn_over(bits_changed(pictures, window, before, after, matrix=matrix))
+
+
+def bits_changed(
+    pictures: Tensor, window: Window, before: Tensor, after: Tensor, *, matrix: YuvMatrix
+) -> list[tuple[Tensor, Tensor]]:
+    """What has to change for other RGB to be where `read_rgb` found it: bits to turn over in parts of the planes.
+
+    What has not changed stays as it is, bit for bit. Nothing is changed yet: whatever needs memory is done here.
 
     Args:
-        pictures: (B, H * 3 // 2, W) uint8; changed.
+        pictures: (B, H * 3 // 2, W) uint8.
         window: y1 y2 x1 x2, all even.
         before: (B, 3, y2 - y1, x2 - x1) uint8, as `read_rgb` gave it.
         after: like `before`.
         matrix: of the pictures.
+
+    Returns:
+        Views of `pictures`, each with bits like it.
 
     Raises:
         TypeError, ValueError: as `read_rgb`; `before` or `after` of another type or shape.
@@ -90,12 +102,19 @@ def write_rgb(pictures: Tensor, window: Window, before: Tensor, after: Tensor, *
         if image.shape != (len(luma), 3, *luma.shape[1:]):
             raise ValueError(f"{name} must be {(len(luma), 3, *luma.shape[1:])}, got {tuple(image.shape)}")
     changed = _any_colour(before != after)
-    _put(luma, _levels(after, luma_row(matrix)[0], LUMA_BLACK), changed)
+    bits = [(luma, _turned(luma, _levels(after, luma_row(matrix)[0], LUMA_BLACK), changed))]
     changed = changed[:, ::2] | changed[:, 1::2]
     changed = changed[:, :, ::2] | changed[:, :, 1::2]
     means = _means_of_four(after)
     for plane, weights in enumerate(chroma_rows(matrix)):
-        _put(chroma[:, plane], _levels(means, weights, CHROMA_GREY), changed)
+        bits.append((chroma[:, plane], _turned(chroma[:, plane], _levels(means, weights, CHROMA_GREY), changed)))
+    return bits
+
+
+def turn_over(bits: list[tuple[Tensor, Tensor]]) -> None:
+    """Change in place what `bits_changed` gave."""
+    for plane, turned in bits:
+        plane.bitwise_xor_(turned)
 
 
 def sampled_rgb(pictures: Tensor, step_y: int, step_x: int, *, matrix: YuvMatrix) -> Tensor:
@@ -173,10 +192,9 @@ def _on_host(image: Tensor) -> bool:
     return image.device.type == "cpu" and fake_mode() is None
 
 
-def _put(plane: Tensor, levels: Tensor, where: Tensor) -> None:
-    """Change the uint8 plane where told to, in place; bit by bit: `torch.where` has no vector code for bytes."""
-    mask = where.to(torch.uint8).neg_()
-    plane.bitwise_xor_((plane ^ levels).bitwise_and_(mask))
+def _turned(plane: Tensor, levels: Tensor, where: Tensor) -> Tensor:
+    """The bits in which the uint8 plane differs from other levels, where told; `torch.where` has no vector code."""
+    return (plane ^ levels).bitwise_and_(where.to(torch.uint8).neg_())
 
 
 def _twice_as_wide(values: Tensor) -> Tensor:

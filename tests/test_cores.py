@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from gpu_lipsync.cores import _cores, cores_given_back, map_on_cores, use_one_core
+from gpu_lipsync.cores import _made, cores_given_back, map_on_cores, use_one_core
 
 
 def of_new_thread() -> int:
@@ -32,7 +32,7 @@ def test_a_thread_new_to_pytorch_during_another_s_run_has_all_cores_in_its_own(t
 
 def test_parts_on_cores_leave_the_process_its_number(three_threads: int) -> None:
     """Of the library's functions, outside a run."""
-    _cores.cache_clear()
+    _made.cache_clear()
     assert map_on_cores(lambda _: torch.get_num_threads(), range(6)) == [1] * 6
     assert of_new_thread() == torch.get_num_threads() == three_threads
 
@@ -54,7 +54,7 @@ def test_where_a_part_fails_the_others_have_ended(three_threads: int) -> None:
 
 def test_a_pool_that_cannot_have_all_its_threads_says_so(three_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And waits for none of those that it got."""
-    _cores.cache_clear()
+    _made.cache_clear()
     start, left = threading.Thread.start, iter([True, True, False])  # to read the number, and the first of three
 
     def few(thread: threading.Thread) -> None:
@@ -67,3 +67,34 @@ def test_a_pool_that_cannot_have_all_its_threads_says_so(three_threads: int, mon
         with pytest.raises(RuntimeError, match="new thread"):
             map_on_cores(abs, [-1, -2, -3])
     assert map_on_cores(abs, [-1, -2, -3]) == [1, 2, 3]
+
+
+def test_a_number_of_threads_that_changes_makes_no_more_of_them_each_time(three_threads: int) -> None:
+    """A host program that sets it for each job: pools that nobody used again stayed, with all their threads."""
+    numbers = (2, three_threads)
+    try:
+        for n_threads in numbers:
+            torch.set_num_threads(n_threads)
+            map_on_cores(abs, [-1, -2, -3])
+        made = threading.active_count()
+        for n_threads in numbers * 3:
+            torch.set_num_threads(n_threads)
+            assert map_on_cores(abs, [-1, -2, -3]) == [1, 2, 3]
+    finally:
+        torch.set_num_threads(three_threads)
+    assert threading.active_count() == made
+
+
+def test_threads_that_come_at_once_share_a_pool(three_threads: int) -> None:
+    _made.cache_clear()
+    before = threading.active_count()
+    together = threading.Barrier(4)
+
+    def first_use() -> list[int]:
+        together.wait()
+        return map_on_cores(abs, [-1, -2, -3])
+
+    with ThreadPoolExecutor(4) as callers:
+        jobs = [callers.submit(first_use) for _ in range(4)]
+        assert [job.result() for job in jobs] == [[1, 2, 3]] * 4
+    assert threading.active_count() == before + three_threads

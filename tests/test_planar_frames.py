@@ -10,7 +10,7 @@ import torch
 from av.video.reformatter import Colorspace, Interpolation
 from torch import Tensor
 
-from gpu_lipsync import LipSyncConfig, run
+from gpu_lipsync import LipSyncConfig, frame_layout, run
 from gpu_lipsync.colours import BT709, plain_colours
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.face_config import FaceConfig
@@ -216,6 +216,26 @@ def test_boxes_are_those_of_rgb_frames() -> None:
     assert (boxes[0][:, 2:] > boxes[0][:, :2]).all()
     # Reduced before they become RGB instead of after, by other ways of rounding: whole pixels of a 512 px frame.
     assert (boxes[0] - boxes[1]).abs().max() <= 2
+
+
+def test_where_memory_runs_out_frames_are_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch is done again, smaller: what had its new mouth already would get a second one on top of it."""
+    frames = torch.randint(0, 256, (4, 96, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before, boxes = frames.clone(), torch.tensor([[10, 8, 50, 48]] * 4)
+    part = Yuv420Frames("bt709").part(frames, boxes)
+    compute, calls = frame_layout.bits_changed, iter([True, False])
+
+    def short_of_memory(*args: object, **kwargs: object) -> object:
+        if not next(calls, True):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return compute(*args, **kwargs)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(frame_layout, "bits_changed", short_of_memory)
+        with pytest.raises(RuntimeError, match="allocate"):
+            part.replaced(255 - part.rgb, boxes)
+    assert torch.equal(frames, before)
+    assert not torch.equal(part.replaced(255 - part.rgb, boxes), before)
 
 
 def test_a_frame_shown_twice_is_changed_once(tmp_path: Path) -> None:
