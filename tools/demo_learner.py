@@ -98,19 +98,29 @@ def loss_weights(region: Tensor) -> Tensor:
     return weights / weights.mean()
 
 
-def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """L1 of colours and of edges, weighted to the mouth, and the error of the mouth parameters where they are known."""
-    target = batch.faces
-    copying = (target - batch.reference).abs().mean(dim=1, keepdim=True)  # where the reference is no help
-    weights = loss_weights(batch.region) * (1 + COPYING_WEIGHT * copying * batch.region)
+def pixel_weights(batch: Batch) -> Tensor:
+    """Weights (B, 1, 96, 96) of a batch's pixels: as `loss_weights`, and the more, the less the reference is a help."""
+    copying = (batch.faces - batch.reference).abs().mean(dim=1, keepdim=True)
+    return loss_weights(batch.region) * (1 + COPYING_WEIGHT * copying * batch.region)
+
+
+def unlikeness(out: Tensor, target: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """L1 of colours and of edges between pictures (B, 3, H, W), weighted (B, 1, H, W)."""
     across = ((out.diff(dim=3) - target.diff(dim=3)).abs() * weights[..., 1:]).mean()
     downward = ((out.diff(dim=2) - target.diff(dim=2)).abs() * weights[..., 1:, :]).mean()
+    return {"l1": ((out - target).abs() * weights).mean(), "edges": across + downward}
+
+
+def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Unlikeness, weighted to the mouth, and the error of the mouth parameters where they are known."""
+    target, weights = batch.faces, pixel_weights(batch)
+    of_full = unlikeness(out, target, weights)
     heard = (mouth - batch.mouth).square().mean(dim=(1, 2))
     pooled = [F.adaptive_avg_pool2d(torch.cat((target, weights), dim=1), face.shape[-1]) for face in small]
     of_small = [((f - p[:, :3]).abs() * p[:, 3:]).mean() for f, p in zip(small, pooled, strict=True)]
     return {
-        "l1": ((out - target).abs() * weights).mean(),
+        "l1": of_full["l1"],
         "small": torch.stack(of_small).mean(),
-        "edges": across + downward,
+        "edges": of_full["edges"],
         "mouth": (heard * batch.mouth_known).sum() / batch.mouth_known.sum().clamp(min=1),
     }
