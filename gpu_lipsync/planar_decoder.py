@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_lipsync.colours import Colours, plain_colours
+from gpu_lipsync.colours import UNSPECIFIED, Colours, plain_colours
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.frame_layout import FrameLayout, Yuv420Frames
 from gpu_lipsync.pyav_decoder import PyavDecoder
@@ -49,6 +49,8 @@ class PlanarDecoder(PyavDecoder):
                 width=self._coded_width,
                 height=self._coded_height,
                 format="yuv420p",
+                # What is not tagged swscale takes for BT.601, where the clip may count as BT.709 for its size.
+                src_colorspace=self._space if frame.colorspace == UNSPECIFIED else None,
                 # FFmpeg's scaler counts matrices in its own way, and leaves pictures alone if told of one it lacks.
                 dst_colorspace=Colorspace.ITU709 if self.colours.matrix == "bt709" else Colorspace.ITU601,
                 dst_color_range=ColorRange.MPEG,

@@ -41,7 +41,7 @@ def pyramid_up(image: Tensor, size: tuple[int, int]) -> Tensor:
     Raises:
         ValueError: `image` is not 4-D or not half of `size`.
 
-    Reference: cv2.pyrUp with dstsize; within 1/255.
+    Reference: cv2.pyrUp with dstsize; within 1/255, but for the last two rows and columns of odd sizes.
     """
     check_image(image)
     if (-(-size[0] // 2), -(-size[1] // 2)) != tuple(image.shape[2:]) or min(size) < 3:

@@ -150,6 +150,19 @@ def test_colours_that_are_coded_otherwise_later_on_stay_what_they_are(
     assert (rgb - torch.tensor([200.0, 40.0, 90.0])).abs().max() <= 2  # the other matrix is 20 off
 
 
+@pytest.mark.parametrize("later", [(1080, 1920), (480, 640)])
+def test_untagged_hd_keeps_its_numbers_when_its_size_changes(tmp_path: Path, later: tuple[int, int]) -> None:
+    """Browsers take it for BT.709, swscale for BT.601: skin became greener from the change on."""
+    decoder = PlanarDecoder(probe_video(write_clip(tmp_path / "a.mp4", n_frames=2, size=(720, 1280))))
+    assert decoder.colours.matrix == "bt709"
+    height, width = later
+    planes = np.full((height * 3 // 2, width), 110, np.uint8)
+    planes[height : height * 5 // 4], planes[height * 5 // 4 :] = 105, 155
+    (kept,) = decoder._batch([decoder._kept(av.VideoFrame.from_ndarray(planes, format="yuv420p"))])
+    for part, level in ((kept[:720], 110), (kept[720:900], 105), (kept[900:], 155)):
+        assert (part.int() - level).abs().max() <= 1  # of a conversion there and back, if any
+
+
 def synced(checkpoint: Path, folder: Path, face: Path, *, seconds: float, **flags: object) -> Path:
     sound = write_sound(folder / "a.wav", tone(seconds))
     config = LipSyncConfig(
