@@ -12,7 +12,7 @@ from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import DecoderName, FrameConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.errors import FaceNotFoundError
-from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.mouth_landmarks import Contexts, find_contexts
 from gpu_lipsync.timeline import Timeline
@@ -78,10 +78,9 @@ def read_clip(
         for _, frames in video.batches(range(n), BATCH):
             tracker.push(frames)
         tracker.finish()
-        boxes = tracker.heads(0, n).boxes
-        seen = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_BOX_PX).all(dim=1) & torch.tensor(
-            [i in window_of for i in range(n)]
-        )
+        heads = tracker.heads(0, n)
+        boxes, with_face = heads.boxes, set(heads.with_face())
+        seen = torch.tensor([i in window_of and i in with_face for i in range(n)])
         if int(seen.sum()) < ENOUGH_FRAMES:
             raise FaceNotFoundError(
                 f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}"

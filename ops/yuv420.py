@@ -68,15 +68,10 @@ def read_rgb(pictures: Tensor, window: Window, *, matrix: YuvMatrix) -> Tensor:
     return rgb.flatten(1, 2).permute(0, 3, 1, 2)
 
 
-def write_rgb(pictures: Tensor, window: Window, before: Tensor, after: Tensor, *, matrix: YuvMatrix) -> None:
-    """Put RGB where `read_rgb` found it, in place: `turn_over` what `bits_changed` says."""
-    turn_over(bits_changed(pictures, window, before, after, matrix=matrix))
-
-
 def bits_changed(
     pictures: Tensor, window: Window, before: Tensor, after: Tensor, *, matrix: YuvMatrix
 ) -> list[tuple[Tensor, Tensor]]:
-    """What has to change for other RGB to be where `read_rgb` found it: bits to turn over in parts of the planes.
+    """What has to change for other RGB to be where `read_rgb` found it: bits for `turn_over`, in parts of the planes.
 
     What has not changed stays as it is, bit for bit. Nothing is changed yet: whatever needs memory is done here.
 

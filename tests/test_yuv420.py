@@ -9,7 +9,7 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
-from gpu_lipsync.ops.yuv420 import Window, picture_size, read_rgb, reduced_rgb, sampled_rgb, write_rgb
+from gpu_lipsync.ops.yuv420 import Window, bits_changed, picture_size, read_rgb, reduced_rgb, sampled_rgb, turn_over
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix, chroma_shares, luma_row
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
@@ -25,6 +25,10 @@ def pictures() -> Tensor:
         frames = [frame for frame, _ in zip(container.decode(video=0), range(3), strict=False)]
     planes = [frame.reformat(width=590, height=590, format="yuv420p").to_ndarray() for frame in frames]
     return torch.from_numpy(np.stack(planes))
+
+
+def write_rgb(pictures: Tensor, window: Window, before: Tensor, after: Tensor, *, matrix: YuvMatrix) -> None:
+    turn_over(bits_changed(pictures, window, before, after, matrix=matrix))
 
 
 def part(pictures: Tensor, window: Window) -> tuple[Tensor, Tensor]:
