@@ -166,7 +166,7 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
     add("--mouth_region_size", type=float, default=default.mouth_region_size, help="0.1 to 1.0; 0.4 spares a moustache")
     add("--blur_intensity", type=int, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
     add("--sharpen_mouth", action="store_true", help="sharpen the generated mouth")
-    add("--sharpen_amount", type=float, default=default.sharpen_amount, help="0 to 5")
+    add("--sharpen_amount", type=float, default=default.sharpen_amount, help="of --sharpen_mouth, 0 to 5")
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +175,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add("--wav2lip_batch_size", type=int, default=default.wav2lip_batch_size, help="frames per batch, at most")
     add("--fp16", action="store_true", help="half-precision networks on CUDA")
     add("--silence_gating", action="store_true", help="spend less work on frames in which nobody speaks")
-    add("--silence_threshold", type=float, default=default.silence_threshold, help="loudness (RMS) of silence, 0 to 1")
+    add("--silence_threshold", type=float, default=default.silence_threshold, help="of --silence_gating: RMS, 0 to 1")
     add("--device", default=default.device, help="auto, cpu, cuda or cuda:N")
     add("--decoder", choices=get_args(DecoderName), default=default.decoder, help="what decodes the video")
     add("--encoder", choices=get_args(EncoderName), default=default.encoder, help="what encodes the result")

@@ -21,11 +21,12 @@ from gpu_lipsync.blend_kernels.config import odd_kernel
 from gpu_lipsync.cli import add_mask_flags
 from gpu_lipsync.compare_page import page
 from gpu_lipsync.comparison import compare
-from gpu_lipsync.config import FrameConfig, require_apart, require_writable
+from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
 from gpu_lipsync.models import load_face_detector, load_wav2lip
+from gpu_lipsync.output_paths import require_apart, require_writable
 from gpu_lipsync.progress import one_line
 from gpu_lipsync.video import open_video
 

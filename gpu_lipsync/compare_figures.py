@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool2d, pad
 
 from gpu_lipsync.ops import grey, to_float
 
@@ -18,6 +18,12 @@ def box_edge(height: int, width: int, around: tuple[int, int, int, int], device:
     reach = tuple(min(EDGE_PX, side) for side in around)
     ring = pad(ring, reach, value=1.0)
     return pad(ring, tuple(side - near for side, near in zip(around, reach, strict=True))) > 0
+
+
+def mask_edge(mask: Tensor) -> Tensor:
+    """Where a mask (1, 1, H, W) in [0, 1] changes, and the pixels next to it, which see a mask without feather end."""
+    most, least = (sign * max_pool2d(sign * mask, 3, 1, 1) for sign in (1, -1))
+    return (most > 0.02) & (least < 0.98)
 
 
 def seam(source: Tensor, picture: Tensor, edge: Tensor) -> float:

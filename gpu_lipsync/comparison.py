@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.blend_kernels.config import BlendMethod
-from gpu_lipsync.compare_figures import box_edge, detail, seam
+from gpu_lipsync.compare_figures import box_edge, detail, mask_edge, seam
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
@@ -175,7 +175,7 @@ def _still(
     mask = pad(place.stencil.mask, [a + b for a, b in zip(inner, beside, strict=True)])
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
     for name, picture in modes.items():
-        edge = (mask > 0.02) & (mask < 0.98) if BLENDS[_method(name)].masked else outline
+        edge = mask_edge(mask) if BLENDS[_method(name)].masked else outline
         figures[name].seam.append(seam(source[None], picture[None], edge))
         figures[name].detail.append(detail(source[None], picture[None], mask > 0.5))
     # Copies on a CPU too, where a view would hold its whole batch.

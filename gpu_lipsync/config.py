@@ -6,23 +6,21 @@ default stands in one place: the stage's configuration.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod, odd_kernel
-from gpu_lipsync.errors import ConfigError, EncodeError
+from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds
+from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.output_paths import require_apart, require_writable
 
 DecoderName = Literal["auto", "decord", "torchcodec", "pyav"]
 EncoderName = Literal["auto", "libx264", "h264_nvenc"]
 SmoothMode = Literal["light", "medium", "strong"]
-Sides = tuple[int, int, int, int]  # top, bottom, left, right
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")
@@ -50,10 +48,11 @@ class FrameConfig:
     decoder: DecoderName = "auto"
 
     def __post_init__(self) -> None:
-        _require(MIN_FPS <= self.fps <= MAX_FPS, "fps", self.fps, f"{MIN_FPS} to {MAX_FPS}")
-        _require(self.resize_factor >= 1, "resize_factor", self.resize_factor, "1 or more")
-        _require_sides("crop", self.crop, least=-1)
-        _require_choice("decoder", self.decoder, get_args(DecoderName))
+        require_kinds(self)
+        require(MIN_FPS <= self.fps <= MAX_FPS, "fps", self.fps, f"{MIN_FPS} to {MAX_FPS}")
+        require(self.resize_factor >= 1, "resize_factor", self.resize_factor, "1 or more")
+        require(min(self.crop) >= -1, "crop", " ".join(map(str, self.crop)), "top bottom left right, each -1 or more")
+        require_choice("decoder", self.decoder, get_args(DecoderName))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +70,10 @@ class EncodeConfig:
     preset: str = "veryfast"
 
     def __post_init__(self) -> None:
-        _require_choice("encoder", self.encoder, get_args(EncoderName))
-        _require(0 <= self.crf <= 51, "crf", self.crf, "0 to 51")
-        _require_choice("preset", self.preset, PRESETS)
+        require_kinds(self)
+        require_choice("encoder", self.encoder, get_args(EncoderName))
+        require(0 <= self.crf <= 51, "crf", self.crf, "0 to 51")
+        require_choice("preset", self.preset, PRESETS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +121,12 @@ class LipSyncConfig:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.wav2lip_batch_size >= 1, "wav2lip_batch_size", self.wav2lip_batch_size, "1 or more")
-        _require(0 <= self.silence_threshold <= 1, "silence_threshold", self.silence_threshold, "0 to 1")
+        require_kinds(self)
+        require(self.wav2lip_batch_size >= 1, "wav2lip_batch_size", self.wav2lip_batch_size, "1 or more")
+        require(0 <= self.silence_threshold <= 1, "silence_threshold", self.silence_threshold, "0 to 1")
         require_device_name(self.device)
         for name in ("checkpoint_path", "face", "audio", "outfile", "report"):
-            _require("\0" not in (path := str(getattr(self, name))), name, repr(path), "a path without NUL characters")
+            require("\0" not in (path := str(getattr(self, name))), name, repr(path), "a path without NUL characters")
         _ = self.frames, self.faces, self.blend, self.encode  # each checks its share
         outfile = Path(self.outfile)
         if outfile.suffix.lower() not in SUFFIXES:
@@ -182,69 +183,3 @@ def require_device_name(name: str) -> None:
     """Raise ConfigError unless `name` is auto, cpu, cuda or cuda:N."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", name):
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
-
-
-def require_apart(name: str, path: Path, others: Mapping[str, Path]) -> None:
-    """Refuse to write a file that has another role too.
-
-    Raises:
-        ConfigError: `path` is one of `others`.
-        EncodeError: `path` cannot even be looked at.
-    """
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass  # nothing to lose there yet
-    except OSError as error:
-        raise _unwritable(name, path, error.strerror or str(error)) from error
-    for role, other in others.items():
-        if _same_file(path, other):
-            raise ConfigError(f"{name} {path} and {role} are the same file; give another --{name}")
-
-
-def require_writable(name: str, path: Path) -> None:
-    """Ask, before the work that it is to hold, whether a file can be written in place. Makes nothing.
-
-    Raises:
-        EncodeError: the file or its folder cannot be written, or it is a folder.
-    """
-    if path.is_dir():
-        raise EncodeError(f"{name} {path} is a folder; give the name of a file in it")
-    nearest = next(place for place in (path, *path.parents) if place.exists())
-    if nearest != path and not nearest.is_dir():
-        raise _unwritable(name, path, f"{nearest} is a file")
-    if not os.access(nearest, os.W_OK if nearest == path else os.W_OK | os.X_OK):
-        raise _unwritable(name, path, f"no permission to write {nearest}")
-
-
-def _unwritable(name: str, path: Path, reason: str) -> EncodeError:
-    return EncodeError(f"{name} {path} cannot be written ({reason}); choose another --{name}")
-
-
-def _same_file(first: Path, second: Path) -> bool:
-    try:
-        return first.samefile(second)
-    except OSError:  # one is not there, yet or at all, or cannot be looked at: its reader or writer says so
-        with suppress(OSError):  # nor the folder that they are relative to
-            return os.path.realpath(first) == os.path.realpath(second)
-        return False
-
-
-def _require(holds: bool, name: str, value: object, accepted: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} must be {accepted}, got {value}")
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def _require_sides(name: str, sides: Sides, *, least: int | None) -> None:
-    if len(sides) != 4 or (least is not None and min(sides) < least):
-        bound = "" if least is None else f", each {least} or more"
-        raise ConfigError(f"{name} must be four numbers, top bottom left right{bound}, got {_spaced(sides)}")
-
-
-def _spaced(sides: Sides) -> str:
-    return " ".join(map(str, sides))

@@ -19,10 +19,10 @@ from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, vote
 from gpu_lipsync.models.face_detector import network_size
 from gpu_lipsync.scene_cuts import LEAST_LOOK_AHEAD, SAMPLES, SceneChanges
 
-_LONGEST_STRIDE = 1 << 30  # no clip is longer, and offsets in it fit their integers
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
 SMALL = 0.1  # of the frame's longer side: a face of this height is seen without, too (from a fifteenth on)
-CUDA_HELD_BYTES = 256 << 20
+HELD_BYTES = 256 << 20  # of frames on CUDA, and anywhere from one that is looked at to the next
+_USUAL_STRIDE = 5  # however large frames are, the work of a shorter one is not asked of a machine
 CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
 
 Array = NDArray[np.float32]
@@ -92,7 +92,7 @@ class DetectionStream:
         self.changes: list[float] = []
         self.n_pushed = 0
         self._detector = detector
-        self._stride, self._look_ahead = min(stride, _LONGEST_STRIDE), look_ahead
+        self._stride, self._look_ahead = stride, look_ahead
         self._batch_size = self._at_once = batch_size
         self._layout = layout
         self._fine = False  # the face is small: look at FINE_SIDE_PX from the start
@@ -105,6 +105,8 @@ class DetectionStream:
 
     def push(self, frames: Tensor) -> None:
         """Take frames (B, ...) uint8; detect when a batch is full."""
+        if not self.n_pushed:
+            self._stride = min(self._stride, max(_USUAL_STRIDE, HELD_BYTES // frames[0].numel()))
         first, self.n_pushed = self.n_pushed, self.n_pushed + len(frames)
         self._size = self._layout.size(frames)
         self._held.append((first, frames))
@@ -119,7 +121,7 @@ class DetectionStream:
         """Two batches are under way on CUDA, and every frame up to the last of them is held."""
         if not frames.is_cuda:
             return CPU_BATCH
-        return max(1, CUDA_HELD_BYTES // (2 * self._stride * frames[0].numel()))
+        return max(1, HELD_BYTES // (2 * self._stride * frames[0].numel()))
 
     def finish(self) -> None:
         """Detect what is left, the very last frame included."""

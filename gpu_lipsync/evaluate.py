@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
-from gpu_lipsync.config import DecoderName, require_apart, require_writable
+from gpu_lipsync.config import DecoderName
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError, LipSyncError
+from gpu_lipsync.output_paths import require_apart, require_writable
 from gpu_lipsync.progress import one_line
 from gpu_lipsync.resync import OpeningMeter, resync
 from gpu_lipsync.talking_clip import Clip, read_clip

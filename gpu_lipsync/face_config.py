@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gpu_lipsync.config_checks import Sides, require_kinds
 from gpu_lipsync.errors import ConfigError
 
 HALF_WINDOW_S = 0.25
@@ -19,8 +20,8 @@ class FaceConfig:
         ConfigError: a value is out of its range.
     """
 
-    pads: tuple[int, int, int, int] = (0, 10, 0, 0)  # top bottom left right, added to a detected box, pixels
-    box: tuple[int, int, int, int] = NO_BOX  # top bottom left right: the box of every frame, pixels; all -1: detect
+    pads: Sides = (0, 10, 0, 0)  # top bottom left right, added to a detected box, pixels
+    box: Sides = NO_BOX  # top bottom left right: the box of every frame, pixels; all -1: detect
     det_batch_size: int = 16  # an upper bound; a CPU takes fewer at a time
     det_stride: int = 5  # frames from one detection to the next
     smooth: bool = True
@@ -30,6 +31,7 @@ class FaceConfig:
 
     def __post_init__(self) -> None:
         """Refuse nonsense only."""
+        require_kinds(self)
         for name in ("det_batch_size", "det_stride"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"face_{name} is {getattr(self, name)}; use 1 or more")
@@ -37,8 +39,6 @@ class FaceConfig:
             raise ConfigError(f"smooth_window is {self.smooth_window}; use 1 to 31")
         if self.smooth_mode not in MODE_FACTORS:
             raise ConfigError(f"smooth_mode is {self.smooth_mode!r}; use one of {', '.join(MODE_FACTORS)}")
-        if len(self.pads) != 4 or len(self.box) != 4:
-            raise ConfigError(f"pads {self.pads} and box {self.box} each need four numbers: top bottom left right")
         top, bottom, left, right = self.box
         if self.has_box and (min(top, left) < 0 or bottom <= top or right <= left):
             raise ConfigError(
@@ -66,5 +66,9 @@ class FaceConfig:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of these settings."""
+        if not self.temporal_smooth:
+            return ()
+        if self.has_box:
+            return ("--temporal_smooth smooths boxes that are found: it does nothing with --box",)
         effect = "it smooths the face box, and flattens quick turns and nods"
-        return (f"--temporal_smooth is experimental and not recommended: {effect}",) if self.temporal_smooth else ()
+        return (f"--temporal_smooth is experimental and not recommended: {effect}",)

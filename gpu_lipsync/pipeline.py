@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
-from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.config import FrameConfig, LipSyncConfig
 from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.cores import cores_given_back, use_one_core
 from gpu_lipsync.device import (
@@ -39,9 +39,6 @@ from gpu_lipsync.threads import Later
 from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video, open_video
-
-_CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
-_CUDA_BATCH, _CUDA_BATCH_PIXELS = 32, 32 << 20  # more is no faster there, and the encoder starts later
 
 
 def run(config: LipSyncConfig, observer: Observer | None = None, *, started: float | None = None) -> Report:
@@ -159,7 +156,8 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
     video, device = clip.video, clip.video.device
     timeline = video.timeline(len(clip.mel))
     faces = config.faces
-    if report.batch_size < batch_size(config, video):  # begun again: detection has to do with less memory, too
+    begun_again = report.batch_size < video.batch_size(config.wav2lip_batch_size)
+    if begun_again:  # detection has to do with less memory, too
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
     fps, layout = float(video.source_fps), video.layout
     tracker = FaceTracker(clip.detector, faces, mesh=clip.mesh, fps=fps, layout=layout)
@@ -218,32 +216,28 @@ def load_generator(config: LipSyncConfig, device: torch.device) -> Wav2Lip:
         return load_wav2lip(config.checkpoint_path, device, network_dtype(device, fp16=config.fp16))
 
 
-def batch_size(config: LipSyncConfig, video: Video) -> int:
-    """Frames in one batch: the flag is an upper bound; memory, a CPU's caches and a GPU's speed set lower ones."""
-    on_cuda = video.device.type == "cuda"
-    most, most_pixels = (_CUDA_BATCH, _CUDA_BATCH_PIXELS) if on_cuda else (_CPU_BATCH, _CPU_BATCH_PIXELS)
-    return max(1, min(config.wav2lip_batch_size, most, most_pixels // video.decoded_pixels))
-
-
 def _require_faces(report: Report, config: LipSyncConfig) -> None:
     if report.n_frames_without_face == report.n_frames:
+        where = "" if tuple(config.crop) == FrameConfig.crop else f", within --crop {' '.join(map(str, config.crop))}"
+        only = ", the only one with --static" if config.static else ""
         raise FaceNotFoundError(
-            f"no face in {config.face} ({report.n_source_frames} frames looked at); "
+            f"no face in {config.face}{where} (frames looked at: {report.n_source_frames}{only}); "
             "use a clip that shows one, or pass --box top bottom left right"
         )
 
 
 def _open_report(config: LipSyncConfig, device: torch.device, video: Video, started: float) -> Report:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({torch.get_num_threads()} threads)"
+    height, width = (side + side % 2 for side in video.size)  # as they are written
     return Report(
         outfile=str(config.outfile),
         device=name,
         decoder=video.decoder,
         encoder="",
         precision=str(network_dtype(device, fp16=config.fp16)).removeprefix("torch."),
-        height=video.size[0],
-        width=video.size[1],
+        height=height,
+        width=width,
         fps=str(video.fps),
-        batch_size=batch_size(config, video),
+        batch_size=video.batch_size(config.wav2lip_batch_size),
         seconds={"start-up": time.perf_counter() - started},
     )

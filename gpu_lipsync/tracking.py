@@ -55,8 +55,8 @@ class FaceTracker:
     Frames are held, by reference, from the last decided detection on: at most one push and `look_ahead(fps)` +
     `det_stride` × (`det_batch_size` + 1), where `det_batch_size` counts as 4 at most on a CPU and twice on CUDA, where
     one batch is read while the next is under way; there both together take as few frames as fit 256 MiB, if more than
-    one does. `n_ready` trails that by 0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a
-    face is missed.
+    one does. `det_stride` counts as the frames that fit 256 MiB at most, but for 5 or less. `n_ready` trails that by
+    0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a face is missed.
 
     Attributes:
         frames_without_face: ready frames that have none.

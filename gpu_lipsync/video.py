@@ -22,6 +22,8 @@ from gpu_lipsync.stills import is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
 from gpu_lipsync.video_info import probe_video
 
+_CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
+_CUDA_BATCH, _CUDA_BATCH_PIXELS = 32, 32 << 20  # more is no faster there, and the encoder starts later
 _LEAST_FPS = 10  # frames of slower clips are held, lest the lips move as seldom
 
 
@@ -71,9 +73,10 @@ class Video:
             self.source_fps, self._shown_at, self._constant_rate = info.fps, info.shown_at, info.constant_rate
             self._window = _crop_window(path, height, width, config)  # before a decoder meets what is too small
             if info.n_frames > 1 and info.fps < _LEAST_FPS:
-                self.notes.append(
-                    f"{path.name} shows {float(info.fps):.3g} frames a second; the result has {config.fps:g}"
-                )
+                if info.fps != fps_of_still:
+                    self.notes.append(
+                        f"{path.name} shows {float(info.fps):.3g} frames a second; the result has {config.fps:g}"
+                    )
                 self.fps, self._constant_rate = fps_of_still, False
             if info.interlaced:
                 self.notes.append(f"{path.name} is interlaced: its combs stay; deinterlace it first (ffmpeg -vf bwdif)")
@@ -113,6 +116,12 @@ class Video:
             last_s=1 / self.source_fps,
             static=self._config.static,
         )
+
+    def batch_size(self, most: int) -> int:
+        """Frames in one batch, at most as many; memory, a CPU's caches and a GPU's speed set lower bounds."""
+        on_cuda = self.device.type == "cuda"
+        useful, most_pixels = (_CUDA_BATCH, _CUDA_BATCH_PIXELS) if on_cuda else (_CPU_BATCH, _CPU_BATCH_PIXELS)
+        return max(1, min(most, useful, most_pixels // self.decoded_pixels))
 
     def batches(self, frames: range, size: int) -> Iterator[tuple[range, Tensor]]:
         """Decode consecutive source frames, at most `size` at a time.

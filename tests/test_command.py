@@ -86,6 +86,8 @@ def test_frames_without_a_face_pass_through(checkpoint: Path, tmp_path: Path, od
     assert done.returncode == 0, done.stderr
     facts = json.loads(report.read_text())
     assert facts["n_frames_without_face"] == 15
+    written = ffprobe(out)["video"]
+    assert (facts["width"], facts["height"]) == (written["width"], written["height"]), "padded where it is odd"
     with open_video(out, FrameConfig(decoder="pyav")) as video:
         (_, first), *_ = video.batches(range(15, 30), 15)
     assert (first.float() - 90).abs().max() < 4  # flat grey through crf 18

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpu_lipsync import compare, comparison
 from gpu_lipsync.blend_kernels import BLENDS
-from gpu_lipsync.compare_figures import box_edge, detail, seam
+from gpu_lipsync.compare_figures import box_edge, detail, mask_edge, seam
 from gpu_lipsync.compare_page import page, png
 from gpu_lipsync.comparison import Comparison, ModeFigures, Still
 from tests import pictures
@@ -57,6 +57,15 @@ def test_the_edge_of_a_box_is_four_pixels_wide_and_cut_off_by_the_frame() -> Non
     assert edge.shape == (31, 30)
     assert edge[15].nonzero().flatten().tolist() == [3, 4, 5, 6, 23, 24, 25, 26]
     assert edge[:, 15].nonzero().flatten().tolist() == [0, 1, 28, 29, 30]
+
+
+def test_the_edge_of_a_mask_is_where_it_changes_with_a_feather_or_without() -> None:
+    hard = torch.zeros(1, 1, 9, 20)
+    hard[..., 6:12] = 1
+    assert mask_edge(hard)[0, 0, 4].nonzero().flatten().tolist() == [5, 6, 11, 12], "the pixels on both sides"
+    soft = torch.linspace(0, 1, 21).expand(1, 1, 9, 21)
+    assert mask_edge(soft)[0, 0, 4].nonzero().flatten().tolist() == list(range(21)), "0 and 1 beside it"
+    assert not mask_edge(torch.ones(1, 1, 9, 20)).any()
 
 
 def test_the_page_needs_nothing_beside_it() -> None:

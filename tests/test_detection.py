@@ -65,6 +65,20 @@ def test_no_batch_is_larger_than_asked_for_not_even_the_last() -> None:
     assert len(stream.results(all_of_them=True)) == sum(sizes) == 21 and max(sizes) == 2
 
 
+@pytest.mark.parametrize(("holds", "stride"), [(12, 12), (2, 5), (1 << 20, 240)])
+def test_no_more_frames_lie_between_two_looks_than_memory_holds(
+    monkeypatch: pytest.MonkeyPatch, holds: int, stride: int
+) -> None:
+    """However long the stride asked for, but for the usual one."""
+    monkeypatch.setattr("gpu_lipsync.detection.HELD_BYTES", holds * scripted_frames(1).numel())
+    detector = Looks(LARGE, {})
+    stream = DetectionStream(detector, stride=1 << 40, batch_size=1)
+    for batch in batches(scripted_frames(240)):
+        stream.push(batch)
+    stream.finish()
+    assert sorted(frame for frame, _ in stream.results(all_of_them=True)) == sorted({*range(0, 240, stride), 239})
+
+
 def test_a_small_face_is_looked_for_closely_from_the_start() -> None:
     detector = Looks(SMALL, dict.fromkeys(range(240), 0.0))
     assert min(detected(detector).values()) > 0.8

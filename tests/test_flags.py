@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gpu_lipsync import LipSyncConfig, Report, run
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.errors import FaceNotFoundError
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.video import open_video
 from tests.clips import gradient, tone, write_clip, write_sound
 
@@ -65,7 +67,17 @@ def test_what_counts_as_silence_is_asked_for(config: dict[str, Any]) -> None:
 def test_what_is_not_recommended_is_told_to_programs_too(config: dict[str, Any]) -> None:
     assert not run(LipSyncConfig(**config)).notes
     (note,) = run(LipSyncConfig(**config, temporal_smooth=True)).notes
-    assert note.startswith("--temporal_smooth is experimental and not recommended")
+    assert note == "--temporal_smooth smooths boxes that are found: it does nothing with --box"
+    (warning,) = FaceConfig(temporal_smooth=True).warnings
+    assert warning.startswith("--temporal_smooth is experimental and not recommended")
+
+
+def test_where_no_face_was_found_is_told(config: dict[str, Any], tmp_path: Path) -> None:
+    nobody = config | {"face": write_clip(tmp_path / "grey.mp4", n_frames=9), "box": FaceConfig.box}
+    with pytest.raises(FaceNotFoundError, match=r"no face in \S+ \(frames looked at: 9\)"):
+        run(LipSyncConfig(**nobody))
+    with pytest.raises(FaceNotFoundError, match=r"within --crop 0 40 0 -1 \(frames looked at: 1, the only one"):
+        run(LipSyncConfig(**nobody, crop=(0, 40, 0, -1), static=True))
 
 
 def test_half_precision_on_a_cpu_is_a_notice_and_no_more(config: dict[str, Any]) -> None:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -116,6 +118,33 @@ def test_what_an_observer_raises_is_its_own(config: LipSyncConfig, error: Except
 def test_no_path_has_a_nul_character(config: LipSyncConfig, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be a path without NUL characters, got"):
         replace(config, **{name: "a\0b.mp4"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "accepted"),
+    [
+        ({"static": "False"}, "True or False, got 'False'"),
+        ({"resize_factor": 1.5}, "a whole number, got 1.5"),
+        ({"resize_factor": True}, "a whole number, got True"),
+        ({"fps": "30"}, "a number, got '30'"),
+        ({"crf": None}, "a whole number, got None"),
+        ({"sharpen_amount": False}, "a number, got False"),
+        ({"pads": (0, 10, 0)}, "four whole numbers, top bottom left right, got 0 10 0"),
+        ({"crop": (0, 0.5, 0, -1)}, "four whole numbers, top bottom left right, got 0 0.5 0 -1"),
+        ({"box": 16}, "four whole numbers, top bottom left right, got 16"),
+    ],
+)
+def test_values_of_another_kind_are_refused(config: LipSyncConfig, wrong: dict[str, Any], accepted: str) -> None:
+    """What a command line cannot give: "False" would be true."""
+    (name,) = wrong
+    with pytest.raises(ConfigError) as refused:
+        replace(config, **wrong)
+    assert str(refused.value) == f"{name} must be {accepted}"
+
+
+def test_numbers_of_other_libraries_are_numbers(config: LipSyncConfig) -> None:
+    other = replace(config, fps=np.float32(30), resize_factor=np.int64(2), crop=[0, -1, 0, np.int32(-1)])  # type: ignore[arg-type]
+    assert (other.frames.fps, other.frames.resize_factor) == (30, 2)
 
 
 class Elsewhere(Silent):

@@ -15,7 +15,7 @@ import torch
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoders import TorchcodecDecoder
-from gpu_lipsync.detection import CUDA_HELD_BYTES, DetectionStream
+from gpu_lipsync.detection import HELD_BYTES, DetectionStream
 from gpu_lipsync.device import lack_of_memory_named
 from gpu_lipsync.errors import DeviceMemoryError
 from gpu_lipsync.models.wav2lip import Wav2Lip
@@ -260,5 +260,5 @@ def test_frames_held_for_detection_on_cuda_are_bounded_by_bytes() -> None:
 
     for height, width in ((360, 640), (720, 1280), (1080, 1920), (2160, 3840)):
         held = 2 * 5 * most(height, width) * 3 * height * width
-        assert held <= CUDA_HELD_BYTES < held + 10 * 3 * height * width
+        assert held <= HELD_BYTES < held + 10 * 3 * height * width
     assert most(9000, 9000) == 1

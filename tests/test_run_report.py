@@ -16,7 +16,6 @@ from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.heads import Heads
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.pipeline import batch_size
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.sound_file import read_sound
@@ -70,7 +69,7 @@ def test_batches_are_bounded_by_what_is_decoded_not_by_what_is_left_of_it(tmp_pa
     given: dict[str, Any] = {"checkpoint_path": "c", "face": clip, "audio": "a", "outfile": tmp_path / "o.mp4"}
     for config in (LipSyncConfig(**given), LipSyncConfig(**given, resize_factor=4)):
         with open_video(clip, config.frames) as video:
-            assert batch_size(config, video) == 8  # 16 Mi pixels
+            assert video.batch_size(config.wav2lip_batch_size) == 8  # 16 Mi pixels
 
 
 def test_counting_them_does_not_make_the_host_wait() -> None:

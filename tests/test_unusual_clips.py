@@ -98,6 +98,8 @@ def test_lips_move_in_a_clip_of_slides(tmp_path: Path) -> None:
 def test_a_slow_clip_that_repeats_shows_what_its_first_run_left_out(tmp_path: Path) -> None:
     """Eight frames a second shown at five: of eleven the last is not due until the clip has begun anew."""
     path = write_clip(tmp_path / "slow.mp4", n_frames=11, fps=Fraction(8))
+    with open_video(path, FrameConfig(fps=8.0)) as video:
+        assert video.fps == 8 and not video.notes, "nothing becomes different"
     with open_video(path, FrameConfig(fps=5.0)) as video:
         timeline = video.timeline(30)
         first, *_ = timeline.passes()

@@ -55,6 +55,11 @@ class Batch:
     mouth: Tensor
     mouth_known: Tensor
 
+    @property
+    def silent(self) -> Tensor:
+        """(B,) where nothing is said from the first moment to the last, as far as that is known."""
+        return (self.mouth == 0).all(dim=2).all(dim=1) & (self.mouth_known > 0)
+
 
 def mouth_region(points: Tensor, middle: Tensor) -> Tensor:
     """Where the mouth and what moves with it is seen, (n, 1, H, W), 1 in its middle, falling to 0.

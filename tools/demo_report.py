@@ -25,7 +25,7 @@ def draw_losses(out: Path) -> None:
     records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     figure = Figure(figsize=(9, 5))
     axes = figure.add_subplot()
-    for name in ("mouth", "l1", "small", "edges"):
+    for name in ("mouth", "l1", "small", "edges", "detail"):
         points = [(record["step"], record[name]) for record in records if name in record]
         if points:
             axes.semilogy(*zip(*points, strict=True), label=name, linewidth=0.8)

@@ -7,8 +7,6 @@ those drawn (root mean square of what is finer than a few pixels). How much of i
 place to place: one loss more asks for as much, wherever its lines may lie. Only what works at full size learns, the
 decoder's last block and the output block, with batch norm as it is: what the mouth does was decided before them. Six
 minutes on one core. Writes averaged weights, as train_demo does. Seeded.
-
-Reference: local contrast as in structural similarity (Wang, Bovik, Sheikh, Simoncelli, 2004), without its structure.
 """
 
 import argparse
@@ -17,44 +15,22 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools.demo_batches import Batch, BatchMaker
-from gpu_lipsync.tools.demo_learner import loss_weights, pixel_weights, unlikeness
+from gpu_lipsync.tools.demo_learner import lacking_detail, pixel_weights, unlikeness
 from gpu_lipsync.tools.generator_file import start_from
 
 LAST_LAYERS = ("face_decoder_blocks.6.", "output_block.")
-FINER_THAN_PX = (3, 7)  # detail is what a box blur of so many pixels takes away
-AROUND_PX = 9  # of a pixel, in which detail is summed up
-SILENT_WEIGHT = 10.0  # of a window of silence in likeness; of its detail none: what is left of an open mouth would show
+SILENT_WEIGHT = 10.0  # of a window of silence in likeness
 EMA_EVERY = 5
 
 
-def detail(pictures: Tensor) -> Tensor:
-    """How much fine detail is around each pixel of (B, 3, H, W): its root mean square, (B, 2, H, W)."""
-    grey = pictures.mean(dim=1, keepdim=True)
-    fine = torch.cat([grey - _box_blur(grey, size) for size in FINER_THAN_PX], dim=1)
-    return (_box_blur(fine.square(), AROUND_PX) + 1e-5).sqrt()  # no slope without end where there is none
-
-
-def lacking(out: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """By how much the detail of `out` differs from that of `target`, both (B, 3, H, W), weighted (B, 1, H, W)."""
-    apart = (detail(out) - detail(target)).abs() * weights
-    return apart.mean(dim=(0, 2, 3)).sum()
-
-
-def _box_blur(image: Tensor, size: int) -> Tensor:
-    return F.avg_pool2d(image, size, 1, size // 2, count_include_pad=False)
-
-
 def _loss(out: Tensor, batch: Batch, detail_weight: float) -> Tensor:
-    shut = (batch.mouth.flatten(1).abs().amax(dim=1) == 0) & (batch.mouth_known > 0)
-    silent = shut[:, None, None, None]
+    silent = batch.silent[:, None, None, None]
     unlike = unlikeness(out, batch.faces, pixel_weights(batch) * torch.where(silent, SILENT_WEIGHT, 1.0))
-    speaking = loss_weights(batch.region) * ~silent
-    return unlike["l1"] + unlike["edges"] + detail_weight * lacking(out, batch.faces, speaking)
+    return unlike["l1"] + unlike["edges"] + detail_weight * lacking_detail(out, batch)
 
 
 def sharpen(generator: Wav2Lip, maker: BatchMaker, arguments: argparse.Namespace) -> dict[str, Tensor]:

@@ -1,0 +1,52 @@
+"""What a setting may be, for those that check themselves. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
+from gpu_lipsync.errors import ConfigError
+
+Sides = tuple[int, int, int, int]  # top, bottom, left, right
+
+
+def require(holds: bool, name: str, value: object, accepted: str) -> None:
+    """Raise ConfigError with the setting's value and what it should be, unless it holds."""
+    if not holds:
+        raise ConfigError(f"{name} must be {accepted}, got {value}")
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    require(value in choices, name, repr(value), f"one of {', '.join(choices)}")
+
+
+def require_kinds(config: Any) -> None:
+    """Raise ConfigError where a dataclass's value is not of its default's kind.
+
+    The command line's are; a program could give "False", which is true, or 1.5 frames. Defaults that are neither
+    numbers nor truths, nor four numbers, have choices of their own.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(field.default, bool):
+            require(isinstance(value, bool), field.name, repr(value), "True or False")
+        elif isinstance(field.default, int):
+            require(_is_whole(value), field.name, repr(value), "a whole number")
+        elif isinstance(field.default, float):
+            require(isinstance(value, Real) and not isinstance(value, bool), field.name, repr(value), "a number")
+        elif isinstance(field.default, tuple):
+            _require_sides(field.name, value)
+
+
+def _require_sides(name: str, sides: Any) -> None:
+    four = isinstance(sides, (tuple, list)) and len(sides) == 4 and all(map(_is_whole, sides))
+    require(four, name, _spaced(sides), "four whole numbers, top bottom left right")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _spaced(sides: Any) -> str:
+    return " ".join(map(str, sides)) if isinstance(sides, (tuple, list)) else repr(sides)

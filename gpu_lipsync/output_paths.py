@@ -1,0 +1,56 @@
+"""Whether a file can be written, asked before the work that it is to hold. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from gpu_lipsync.errors import ConfigError, EncodeError
+
+
+def require_apart(name: str, path: Path, others: Mapping[str, Path]) -> None:
+    """Refuse to write a file that has another role too.
+
+    Raises:
+        ConfigError: `path` is one of `others`.
+        EncodeError: `path` cannot even be looked at.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # nothing to lose there yet
+    except OSError as error:
+        raise _unwritable(name, path, error.strerror or str(error)) from error
+    for role, other in others.items():
+        if _same_file(path, other):
+            raise ConfigError(f"{name} {path} and {role} are the same file; give another --{name}")
+
+
+def require_writable(name: str, path: Path) -> None:
+    """Ask, before the work that it is to hold, whether a file can be written in place. Makes nothing.
+
+    Raises:
+        EncodeError: the file or its folder cannot be written, or it is a folder.
+    """
+    if path.is_dir():
+        raise EncodeError(f"{name} {path} is a folder; give the name of a file in it")
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if nearest != path and not nearest.is_dir():
+        raise _unwritable(name, path, f"{nearest} is a file")
+    if not os.access(nearest, os.W_OK if nearest == path else os.W_OK | os.X_OK):
+        raise _unwritable(name, path, f"no permission to write {nearest}")
+
+
+def _unwritable(name: str, path: Path, reason: str) -> EncodeError:
+    return EncodeError(f"{name} {path} cannot be written ({reason}); choose another --{name}")
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:  # one is not there, yet or at all, or cannot be looked at: its reader or writer says so
+        with suppress(OSError):  # nor the folder that they are relative to
+            return os.path.realpath(first) == os.path.realpath(second)
+        return False
