@@ -188,6 +188,17 @@ def test_loudness_is_the_root_mean_square_of_each_frame() -> None:
     np.testing.assert_allclose(loudness[25:], 0, atol=1e-4)  # past the end too
 
 
+@pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(50)])
+def test_loudness_is_that_of_each_frame_at_any_rate(fps: Fraction) -> None:
+    """NumPy's own, of the samples from one frame's beginning to the next's."""
+    wave = torch.rand(32000, generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 1, 32000)
+    n = int(2 * fps)
+    edges = [int(i * 16000 / fps) for i in range(n + 1)]
+    spans = [wave[a:b].double().numpy() for a, b in zip(edges, edges[1:], strict=False)]
+    expected = [np.sqrt(np.square(span).mean()) for span in spans]
+    np.testing.assert_allclose(frame_loudness(wave, n, fps), expected, rtol=1e-4)  # float32
+
+
 def test_loudness_after_minutes_of_speech_is_as_exact_as_at_the_start() -> None:
     seconds = 20 * 60
     waveform = torch.cat([torch.full((16000 * seconds,), 0.9), torch.full((16000,), 1e-3)])

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from gpu_lipsync.colours import Colours
 from gpu_lipsync.config import EncodeConfig, FrameConfig
-from gpu_lipsync.encode import open_writer
+from gpu_lipsync.encode import even_sided, open_writer
 from gpu_lipsync.encoders import PyavBackend, X264Backend, pictures_of_planes
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
@@ -76,6 +77,17 @@ def test_odd_sizes_are_padded_by_one_pixel(tmp_path: Path, height: int, width: i
         assert video.size == (height + height % 2, width + width % 2)
         _, back = next(video.batches(range(8), 8))
     assert (back[:, :, :height, :width].float() - frames[:8].float()).abs().mean() < 1  # crf 8
+    odd = (0, width % 2, 0, height % 2)
+    repeated = torch.nn.functional.pad(frames.float(), odd, mode="replicate").to(torch.uint8)
+    assert torch.equal(even_sided(frames), repeated), "by the last row and column once more"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_primaries_and_transfer_are_written_each_in_its_place(tmp_path: Path, suffix: str) -> None:
+    shape = replace(shape_of(64, 64), colours=Colours("bt709", 1, 9, 14))
+    video = ffprobe(encode(tmp_path / f"out{suffix}", shape, pictures(25, 64, 64)))["video"]
+    tags = [video[f"color_{tag}"] for tag in ("space", "primaries", "transfer")]
+    assert tags == ["bt709", "bt2020", "bt2020-10"]
 
 
 @pytest.mark.parametrize("name", ["vretalk_4_woman_30fps.mp4", "latentsync_demo1_woman_seated_portrait.mp4"])

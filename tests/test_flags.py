@@ -1,5 +1,6 @@
 """Flags that no other test follows to what they do in a run."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync import LipSyncConfig, Report, run
+from gpu_lipsync.audio import window_starts
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.video import open_video
 from tests.clips import gradient, tone, write_clip, write_sound
 
@@ -62,6 +65,24 @@ def test_what_counts_as_silence_is_asked_for(config: dict[str, Any]) -> None:
         return run(LipSyncConfig(**config, silence_gating=True, silence_threshold=threshold))
 
     assert rested(0.01).n_frames_in_silence == 0 < 5 < rested(0.1).n_frames_in_silence
+
+
+def test_a_clip_of_slides_becomes_a_video_of_its_sound(config: dict[str, Any], tmp_path: Path) -> None:
+    """As long as the sound at the rate of the result, not at that of the slides."""
+    slides = write_clip(tmp_path / "slides.mp4", n_frames=5, fps=Fraction(1), picture=gradient)
+    report = run(LipSyncConfig(**config | {"face": slides}))
+    assert (report.fps, report.n_frames) == ("25", len(window_starts(81, Fraction(25))))  # one second: 81 columns
+
+
+def test_silence_is_looked_for_at_the_clip_s_own_rate(config: dict[str, Any], tmp_path: Path) -> None:
+    """NumPy's loudness of each fiftieth of a second, of which the second half is silent."""
+    fast = write_clip(tmp_path / "fast.mp4", n_frames=60, fps=Fraction(50), picture=gradient)
+    samples = tone(2.0) * np.repeat([1.0, 0.0], 16000)
+    sound = write_sound(tmp_path / "b.wav", samples)
+    report = run(LipSyncConfig(**config | {"face": fast, "audio": sound}, silence_gating=True))
+    loudness = np.sqrt(np.square(samples[0].reshape(-1, 320)).mean(1))[: report.n_frames].tolist()
+    rested = rest_weights(loudness, fps=Fraction(50), threshold=0.01)
+    assert report.n_frames_in_silence == rested.count(1.0) > 40
 
 
 def test_what_is_not_recommended_is_told_to_programs_too(config: dict[str, Any]) -> None:

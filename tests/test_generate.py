@@ -1,4 +1,6 @@
-"""A batch through crop, generator and blend: what happens without faces and without memory."""
+"""A batch through crop, generator and blend: whose sound makes which mouth; without faces, and without memory."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,12 +9,13 @@ from torch import Tensor, nn
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.heads import Heads
+from gpu_lipsync.heads import Heads, Pose
 from gpu_lipsync.progress import Silent
 from tests.reports import fresh_report
 
 BOX = [40, 30, 120, 130]
 NEAR, FAR = [20, 10, 150, 158], [40, 30, 88, 78]  # as large a feather is more of a smaller face
+PLAIN = BlendConfig(method="original")
 FEATHERED = BlendConfig(mouth_region_size=0.4, blur_intensity=9)
 
 
@@ -31,6 +34,13 @@ class Red(nn.Module):
         return torch.tensor([1.0, 0.0, 0.0])[None, :, None, None].expand_as(faces)
 
 
+class Loud(nn.Module):
+    """A mouth as bright as its window is loud."""
+
+    def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
+        return mel.mean((1, 2, 3)).clamp(min=0)[:, None, None, None].expand_as(faces).clone()
+
+
 class Listener(Silent):
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -45,6 +55,12 @@ def batch(n: int) -> tuple[Tensor, Tensor]:
 
 def heads(boxes: list[list[int]]) -> Heads:
     return Heads.held_still(torch.tensor(boxes))
+
+
+def mouths_in(frames: Tensor) -> Tensor:
+    """(B,) levels of what is in BOX."""
+    x1, y1, x2, y2 = BOX
+    return frames[:, :, y1:y2, x1:x2].float().mean((1, 2, 3))
 
 
 def test_out_of_memory_halves_the_batch_once_per_level_and_says_so() -> None:
@@ -66,19 +82,55 @@ def test_out_of_memory_with_one_frame_is_not_answered_here() -> None:
 
 
 def test_each_frame_rests_as_far_as_its_own_sound_says() -> None:
-    """Two batches, each frame's share of the resting mouth another; spoken mouths are white, resting ones black."""
+    """Two batches, each frame's share of the resting mouth another; spoken mouths are white, resting ones black.
 
-    class Loud(nn.Module):
+    Every third frame has no face, and counts all the same.
+    """
+    weights, places = [i / 16 for i in range(16)], [[0] * 4 if i % 3 == 2 else BOX for i in range(16)]
+    renderer = MouthRenderer(Loud(), PLAIN, fresh_report(8), Silent(), rest_weights=weights)
+    seen = [renderer.render(batch(8)[0], torch.ones(8, 1, 80, 16), heads(places[i : i + 8])) for i in (0, 8)]
+    expected = torch.tensor([100 if i % 3 == 2 else 255 * (1 - weight) for i, weight in enumerate(weights)])
+    torch.testing.assert_close(mouths_in(torch.cat(seen)), expected, atol=0.51, rtol=0)  # 8 bits
+
+
+def test_each_face_says_the_sound_of_its_own_frame() -> None:
+    """Though others of the batch have no face."""
+    mel = (torch.arange(6.0) / 8)[:, None, None, None].expand(6, 1, 80, 16)
+    nobody = [0] * 4
+    known = heads([BOX, nobody, BOX, nobody, nobody, BOX])
+    synced = MouthRenderer(Loud(), PLAIN, fresh_report(8), Silent()).render(batch(6)[0], mel, known)
+    expected = torch.tensor([0, 100, 255 * 2 / 8, 100, 100, 255 * 5 / 8])
+    torch.testing.assert_close(mouths_in(synced), expected, atol=0.51, rtol=0)  # 8 bits
+
+
+def test_resting_mouths_know_the_scene_and_the_pose() -> None:
+    """Of eight frames in a pause the first and the sixth get a mouth of their own, and who is elsewhere another."""
+
+    class Own(nn.Module):
         def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
-            return (mel.mean((1, 2, 3)) > -1).float()[:, None, None, None].expand_as(faces).clone()
+            return faces.clone()
 
-    weights = [i / 16 for i in range(16)]
-    config = BlendConfig(method="original")
-    renderer = MouthRenderer(Loud(), config, fresh_report(8), Silent(), rest_weights=weights)
-    seen = [renderer.render(*batch(8), heads([BOX] * 8)) for _ in range(2)]
-    x1, y1, x2, y2 = BOX
-    mouths = torch.cat(seen)[:, :, y1:y2, x1:x2].float().mean((1, 2, 3))
-    torch.testing.assert_close(mouths, 255 * (1 - torch.tensor(weights)), atol=0.51, rtol=0)  # 8 bits
+    def rendered(**changed: tuple[object, ...]) -> tuple[list[int], int]:
+        frames = (torch.arange(8, dtype=torch.uint8) * 10)[:, None, None, None].expand(8, 3, 160, 160).contiguous()
+        report = fresh_report(8)
+        renderer = MouthRenderer(Own(), PLAIN, report, Silent(), rest_weights=[1.0] * 8)
+        synced = renderer.render(frames, batch(8)[1], replace(heads([BOX] * 8), **changed))  # type: ignore[arg-type]
+        return mouths_in(synced).round().int().tolist(), report.n_generated
+
+    still, n_still = rendered()
+    assert n_still == 2 and still[:5] == [0] * 5
+    after_a_cut, n_cut = rendered(scenes=(1,) * 4 + (2,) * 4)
+    assert n_cut == 2 and after_a_cut == [0] * 4 + [40] * 4
+    moved, n_moved = rendered(poses=(Pose(48, 69),) * 3 + (Pose(50, 69),) * 5)
+    assert n_moved == 2 and moved == [0] * 3 + [30] * 5
+    assert rendered(poses=(None,) * 8) == ([i * 10 for i in range(8)], 8)
+
+
+def test_fades_are_no_silence() -> None:
+    report = fresh_report(8)
+    weights = [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    MouthRenderer(Loud(), PLAIN, report, Silent(), rest_weights=weights).render(*batch(6), heads([BOX] * 6))
+    assert (report.n_frames_in_silence, report.n_generated) == (2, 5)
 
 
 @pytest.mark.parametrize("stage", ["paste", "count"])

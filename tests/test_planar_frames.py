@@ -92,8 +92,11 @@ def test_frames_that_are_worked_on_or_another_decoders_are_rgb(config: FrameConf
     [
         ("a.mp4", {"size": (96, 127), "pix_fmt": "yuv444p"}),
         ("a.mp4", {"pix_fmt": "yuv444p"}),
+        ("a.webm", {"size": (97, 128), "codec": "libvpx-vp9"}),
+        ("a.webm", {"size": (96, 127), "codec": "libvpx-vp9"}),
         ("a.mkv", {"pix_fmt": "yuv420p10le"}),
         ("a.mp4", {"pix_fmt": "yuvj420p"}),  # full range
+        ("a.mp4", {"options": {"x264-params": "fullrange=on"}}),
         ("a.mp4", {"rotation": 90}),
         ("a.mp4", {"options": {"x264-params": "colormatrix=bt2020nc"}}),
         ("a.mkv", {"options": {"x264-params": "transfer=arib-std-b67"}}),  # HLG
@@ -274,3 +277,5 @@ def test_colours_of_frames_in_words() -> None:
     picture.colorspace, picture.color_range = 1, 1
     colours = plain_colours(picture)
     assert colours is not None and (colours.matrix, colours.number) == ("bt709", 1)
+    picture.color_range = 2  # as VP9 may have it: H.264's is another format
+    assert plain_colours(picture) is None

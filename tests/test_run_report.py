@@ -24,6 +24,7 @@ from tests.clips import tone, write_clip, write_sound
 from tests.residency import fake_cuda, watched
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+FACTS = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
 FACE, SPEECH = SAMPLES / "face.mp4", SAMPLES / "speech.wav"
 
 
@@ -72,15 +73,20 @@ def test_batches_are_bounded_by_what_is_decoded_not_by_what_is_left_of_it(tmp_pa
             assert video.batch_size(config.wav2lip_batch_size) == 8  # 16 Mi pixels
 
 
+def test_mouths_spared_are_those_of_faces() -> None:
+    report = Report(**FACTS, width=32, height=32, n_frames=10)  # type: ignore[arg-type]
+    report.n_frames_without_face, report.n_frames_in_silence, report.n_generated = 3, 2, 5
+    assert report.n_skipped == 2
+
+
 def test_counting_them_does_not_make_the_host_wait() -> None:
     boxes, speaking = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)]), [0.0] * 4
     here, there = Heads.held_still(boxes), Heads.held_still(boxes + 30)
-    facts = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
     with fake_cuda():
         with torch.device("cuda"):
             generator, mel = Wav2Lip(0.125).eval(), torch.zeros(4, 1, 80, 16)
             frames = torch.zeros(4, 240, 320, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-        report = Report(**facts, width=320, height=240, batch_size=4)  # type: ignore[arg-type]
+        report = Report(**FACTS, width=320, height=240, batch_size=4)  # type: ignore[arg-type]
         renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
         renderer._sync(frames, mel, here, speaking)  # masks and the like are made once
         seen = watched(lambda: renderer._sync(frames, mel, there, speaking))

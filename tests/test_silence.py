@@ -75,10 +75,11 @@ def test_a_word_between_two_pauses_is_faded_from_both_sides() -> None:
     assert weights == (1.0,) * 8 + (0.75, 0.5, 0.5, 0.75) + (1.0,) * 8
 
 
-def test_silence_at_the_ends_of_the_clip_needs_no_fade() -> None:
-    weights = rest_weights(levels((0.0, 10), (0.1, 5), (0.0, 10)), fps=FPS, threshold=0.01)
-    assert weights[0] == 1.0
-    assert weights[-1] == 1.0
+def test_silence_at_one_end_of_the_clip_fades_at_the_other_of_its_own() -> None:
+    """And nothing at the clip's other end."""
+    expected = (1.0,) * 10 + (0.75, 0.5, 0.25) + (0.0,) * 17
+    assert rest_weights(levels((0.0, 10), (0.1, 20)), fps=FPS, threshold=0.01) == expected
+    assert rest_weights(levels((0.1, 20), (0.0, 10)), fps=FPS, threshold=0.01) == expected[::-1]
 
 
 @pytest.mark.parametrize("batch", [1, 4, 16, 64])
@@ -135,11 +136,13 @@ def test_a_resting_mouth_is_never_another_scenes(weights: tuple[float, ...], bat
 
 
 @pytest.mark.parametrize("batch", [1, 4, 30])
-def test_a_head_that_moves_gets_a_resting_mouth_of_its_own(batch: int) -> None:
+@pytest.mark.parametrize("way", [(0.4, 0.0), (-0.4, 0.0), (0.0, 0.4), (0.0, -0.4)])
+def test_a_head_that_moves_gets_a_resting_mouth_of_its_own(batch: int, way: tuple[float, float]) -> None:
     """In its box by 0.4 px a frame in the middle of the pause: a mouth from two frames before would show beside it."""
     weights = (0.0,) * 3 + (0.25, 0.5, 0.75) + (1.0,) * 18 + (0.75, 0.5, 0.25) + (0.0,) * 3
     moving = range(10, 26)
-    places = [Pose(48.0 + 0.4 * len([k for k in moving if k <= i]), 69.0) for i in range(30)]
+    steps = [len([k for k in moving if k <= i]) for i in range(30)]
+    places = [Pose(48.0 + way[0] * n, 69.0 + way[1] * n) for n in steps]
     mouths, n_generated = render(weights, batch=batch, places=places)
     still, n_still = render(weights, batch=batch)
     for i in moving[2:]:

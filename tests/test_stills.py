@@ -4,6 +4,7 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
@@ -38,6 +39,12 @@ def test_still_with_exif_rotation_and_alpha(tmp_path: Path) -> None:
         assert "on black" in video.notes[0]
     assert frames[0, :, :, :40].max() == 0
     assert frames[0, :, :, 40:].min() == 200
+
+
+def test_sixteen_bits_of_grey_are_cut_to_eight(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 80).astype(np.uint16).reshape(64, 80)
+    cv2.imwrite(str(tmp_path / "a.png"), ramp)
+    np.testing.assert_array_equal(read_still(tmp_path / "a.png").pixels, np.repeat((ramp // 256)[..., None], 3, 2))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from gpu_lipsync.frame_times import is_constant
 from gpu_lipsync.timeline import Timeline, align
 
 FPS = Fraction(25)
@@ -25,6 +26,19 @@ def test_a_still_is_one_pass() -> None:
 
 def test_static_shows_the_first_frame_only() -> None:
     assert set(align(even(9), fps=FPS, constant_rate=True, n_outputs=30, static=True).source) == {0}
+
+
+def test_static_shows_no_frame_that_an_edit_list_hides() -> None:
+    """Two frames lie before the beginning."""
+    hidden = even(6, Fraction(-8, 100))
+    assert set(align(hidden, fps=FPS, constant_rate=False, n_outputs=9, static=True).source) == {2}
+
+
+def test_a_rate_is_constant_as_long_as_no_frame_is_half_a_frame_off() -> None:
+    for late, constant in ((Fraction(49, 100), True), (Fraction(51, 100), False)):
+        for sign in (1, -1):
+            shown_at = tuple(moment + (sign * late / FPS if i == 3 else 0) for i, moment in enumerate(even(9)))
+            assert is_constant(shown_at, FPS) is constant
 
 
 def test_variable_rate_shows_what_is_on_screen() -> None:

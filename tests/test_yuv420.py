@@ -104,7 +104,8 @@ def test_a_trip_through_rgb_brings_planes_back(
     assert apart.float().mean() < 0.02
 
 
-def test_only_what_changed_changes(pictures: Tensor, device: str) -> None:
+@pytest.mark.parametrize(("y", "x"), [(30, 40), (30, 41), (31, 40), (31, 41)])  # each pixel of a chroma sample
+def test_only_what_changed_changes(pictures: Tensor, device: str, y: int, x: int) -> None:
     window = (100, 232, 46, 348)
     given = pictures.to(device)
     rgb = read_rgb(given, window, matrix="bt709")
@@ -113,11 +114,11 @@ def test_only_what_changed_changes(pictures: Tensor, device: str) -> None:
     assert torch.equal(written, given)
 
     new = rgb.clone()
-    new[1, 0, 30, 41] ^= 64  # one colour of one pixel of one picture
+    new[1, 0, y, x] ^= 64  # one colour of one pixel of one picture
     write_rgb(written, window, rgb, new, matrix="bt709")
     differs = (written != given).nonzero().tolist()
     height, width = picture_size(given)
-    row, column = 100 + 30, 46 + 41
+    row, column = 100 + y, 46 + x
     samples = [
         divmod(height * width + plane * height * width // 4 + row // 2 * (width // 2) + column // 2, width)
         for plane in (0, 1)

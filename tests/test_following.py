@@ -1,0 +1,78 @@
+"""What a followed face's frames are given: places when it moves fast, sizes in a zoom, poses, fits, and small boxes."""
+
+import numpy as np
+import pytest
+import torch
+
+from gpu_lipsync.heads import Heads
+from gpu_lipsync.mouth_finder import MouthFinder
+from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, scripted_frames, sizes, track
+
+FACE: Face = (200.0, 220.0, 100.0, 130.0)
+SIZE = float(np.sqrt(100 * 130))
+
+
+@pytest.mark.parametrize(("moved", "n_without"), [(0.4, 0), (0.55, 5)])
+def test_a_face_missed_for_longer_may_have_moved_farther(moved: float, n_without: int) -> None:
+    """By a quarter of its size at once and a twentieth more each frame, up to half: 0.5 after five and more."""
+    away: Face = (200 + moved * SIZE, 220.0, 100.0, 130.0)
+    script = [[FACE] if i <= 30 else [away] if i >= 36 else [] for i in range(61)]
+    boxes, tracker = track(script)
+    assert tracker.frames_without_face == n_without
+    assert (boxes[:20, 2] == 250).all() and (boxes[50:, 2] == round(250 + moved * SIZE)).all()
+
+
+@pytest.mark.parametrize(("zoom", "looked_between"), [(1.2, False), (1.4, True)])
+def test_a_quick_zoom_is_looked_at_in_every_frame(zoom: float, looked_between: bool) -> None:
+    """One of a quarter or less between two samples is a straight line exactly enough."""
+    near: Face = (200.0, 220.0, 100 * zoom, 130 * zoom)
+    detector = ScriptedDetector([[FACE] if i < 32 else [near] for i in range(61)])
+    tracker = FaceTracker(detector, FaceConfig(pads=NO_PADS))
+    tracker.push(scripted_frames(61))
+    tracker.finish()
+    assert ({31, 32, 33, 34} <= set(detector.seen)) is looked_between
+
+
+def test_sizes_that_were_used_are_used_again() -> None:
+    """In and out twice, with three per cent of noise; each size is a Wav2Lip crop's, and a change of it is seen."""
+    rng = np.random.default_rng(0)
+    zoom = 1.15 - 0.15 * np.cos(np.arange(301) * 2 * np.pi / 150)
+    script = [[(240.0, 240.0, 100 * k * n, 130 * k * n)] for k, n in zip(zoom, rng.normal(1, 0.03, 301), strict=True)]
+    boxes, _ = track(script)
+    n_changes = (np.diff(boxes[:, 2] - boxes[:, 0]) != 0).sum()
+    assert n_changes >= 8 and len(sizes(boxes)) <= 5
+
+
+def test_a_new_size_is_that_of_the_frames_to_come() -> None:
+    """Of half a second: a face first seen a little too large would be held at that."""
+    script: list[list[Face]] = [[(200.0, 220.0, 108.0, 140.0)], *([FACE] for _ in range(60))]
+    boxes, _ = track(script, config=FaceConfig(pads=NO_PADS, det_stride=1))
+    assert sizes(boxes) == {(100.0, 130.0)}
+
+
+def test_poses_add_up_how_much_the_picture_has_changed() -> None:
+    """By NumPy's means of the frames, each a level brighter than the one before."""
+    frames = scripted_frames(61)
+    frames[:, :, 2:] += torch.arange(61, dtype=torch.uint8)[:, None, None, None]
+    tracker = FaceTracker(ScriptedDetector([[FACE]] * 61), FaceConfig(pads=NO_PADS))
+    tracker.push(frames)
+    tracker.finish()
+    means = frames[:, :, 2:].numpy().mean((1, 2, 3))
+    expected = np.concatenate(([0], np.abs(np.diff(means)).cumsum()))
+    changed = [pose.changed for pose in tracker.heads(0, 61).poses if pose is not None]
+    # The frame's number, in two pixels of 96 x 96 that are looked at, may add or take a little.
+    np.testing.assert_allclose(changed, expected, atol=0.7)
+
+
+def test_a_mouth_s_width_is_a_part_of_the_face_and_not_of_its_pads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MouthFinder, "half_width", lambda *_: 0.2)
+    tracker = FaceTracker(ScriptedDetector([[FACE]] * 11), FaceConfig(pads=(0, 0, 30, 30)))
+    tracker.push(scripted_frames(11))
+    tracker.finish()
+    assert (tracker.heads(0, 11).fits[:, 2] == round(0.2 * 100 / 160 * 96)).all()
+
+
+def test_a_box_is_large_enough_from_sixteen_pixels_on() -> None:
+    boxes = torch.tensor([[0, 0, 16, 16], [0, 0, 15, 40], [0, 0, 16, 40], [0, 0, 40, 15], [0, 0, 0, 0]])
+    assert Heads.held_still(boxes).with_face() == [0, 2]
