@@ -59,9 +59,12 @@ class Placement:
         return self.top, self.bottom, self.left, self.right
 
     def moved(self, right: int, down: int) -> "Placement":
-        """The same mask elsewhere, so many pixels or as many as its window has room for in the crop."""
-        right = min(max(right, -self.left), self.width - self.right)
-        down = min(max(down, -self.top), self.height - self.bottom)
+        """The same mask elsewhere, so many pixels or as many as its window has room for inside the crop.
+
+        The crop's outermost pixels stay free: what the mask still is at its end would be a line there.
+        """
+        right = min(max(right, min(0, 1 - self.left)), max(0, self.width - 1 - self.right))
+        down = min(max(down, min(0, 1 - self.top)), max(0, self.height - 1 - self.bottom))
         if not right and not down:
             return self
         rows, columns = (self.top + down, self.bottom + down), (self.left + right, self.right + right)

@@ -23,7 +23,7 @@ from gpu_lipsync.compare_page import page
 from gpu_lipsync.comparison import compare
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import require_file
-from gpu_lipsync.device import resolve_device
+from gpu_lipsync.device import lack_of_memory_named, resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.output_paths import require_apart, require_writable
@@ -72,8 +72,11 @@ def _run(arguments: argparse.Namespace) -> None:
     require_apart("outfile", arguments.outfile, inputs)
     require_writable("outfile", arguments.outfile)
     device = resolve_device(arguments.device)
-    generator = load_wav2lip(arguments.checkpoint_path, device)
-    with open_video(arguments.face, FrameConfig(), device) as video:
+    with (
+        lack_of_memory_named(device, less="a smaller --max_seconds"),
+        open_video(arguments.face, FrameConfig(), device) as video,
+    ):
+        generator = load_wav2lip(arguments.checkpoint_path, device)
         mel = mel_windows(load_audio(arguments.audio, device), video.fps)
         shown = compare(
             video,

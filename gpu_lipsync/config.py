@@ -124,6 +124,7 @@ class LipSyncConfig:
         require_kinds(self)
         require(self.wav2lip_batch_size >= 1, "wav2lip_batch_size", self.wav2lip_batch_size, "1 or more")
         require(0 <= self.silence_threshold <= 1, "silence_threshold", self.silence_threshold, "0 to 1")
+        require_choice("blend_method", self.blend_method, get_args(BlendMethod))
         require_device_name(self.device)
         for name in ("checkpoint_path", "face", "audio", "outfile", "report"):
             require("\0" not in (path := str(getattr(self, name))), name, repr(path), "a path without NUL characters")

@@ -106,9 +106,13 @@ LACK_OF_MEMORY = (
 
 
 @contextmanager
-def lack_of_memory_named(device: torch.device) -> Iterator[None]:
+def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[None]:
     """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind; of
     threads and open files as well.
+
+    Args:
+        device: where the work is done.
+        less: the flag that makes it less; by default those of a run.
 
     Raises:
         DeviceMemoryError: instead of torch's or Python's error, which would look like a bug of this program.
@@ -122,13 +126,13 @@ def lack_of_memory_named(device: torch.device) -> Iterator[None]:
             raise
         if device.type == "cpu" or "DefaultCPUAllocator" in str(error) or isinstance(error, MemoryError):
             raise DeviceMemoryError(
-                "out of memory on the host; pass --resize_factor 2, a smaller --wav2lip_batch_size or a shorter sound, "
-                "or free memory"
+                f"out of memory on the host; pass {less or '--resize_factor 2, a smaller --wav2lip_batch_size'} or a "
+                "shorter sound, or free memory"
             ) from error
         told = "" if str(error).startswith("CUDA out of memory") else f" ({first_line(error)})"
         raise DeviceMemoryError(
-            f"out of memory on {device}{told}, and no smaller batch helps; pass --resize_factor 2 or --device cpu, or "
-            "free memory on the device"
+            f"out of memory on {device}{told}, and no smaller batch helps; pass {less or '--resize_factor 2'} or "
+            "--device cpu, or free memory on the device"
         ) from error
 
 

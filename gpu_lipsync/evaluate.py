@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
 from gpu_lipsync.config import DecoderName
-from gpu_lipsync.device import resolve_device
+from gpu_lipsync.device import lack_of_memory_named, resolve_device
 from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError, LipSyncError
 from gpu_lipsync.output_paths import require_apart, require_writable
 from gpu_lipsync.progress import one_line
@@ -180,12 +180,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from gpu_lipsync.models import load_wav2lip
 
         device = resolve_device(arguments.device)
-        generator = load_wav2lip(arguments.checkpoint_path, device)
-        seconds, decoder = arguments.max_seconds, arguments.decoder
-        clip = read_clip(arguments.face, device, audio=arguments.audio, max_seconds=seconds, decoder=decoder)
         report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
         report |= {} if arguments.audio is None else {"audio": str(arguments.audio)}
-        report |= evaluate(clip, generator, arguments.picture)
+        with lack_of_memory_named(device, less="a smaller --max_seconds"):
+            generator = load_wav2lip(arguments.checkpoint_path, device)
+            seconds, decoder = arguments.max_seconds, arguments.decoder
+            clip = read_clip(arguments.face, device, audio=arguments.audio, max_seconds=seconds, decoder=decoder)
+            report |= evaluate(clip, generator, arguments.picture)
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         if arguments.out is None:
             sys.stdout.write(text)

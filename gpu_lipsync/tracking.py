@@ -138,7 +138,7 @@ class FaceTracker:
             self._advance()
             self._detections.release(self._detections.n_pushed)
         if self._lost_to_pads and self.frames_without_face == self.n_ready:
-            raise ConfigError(f"pads {self._config.pads} leave nothing of {self._lost_to_pads}")
+            raise ConfigError(f"pads {self._config.pads} leave nothing of {self._lost_to_pads}; take less away")
 
     def heads(self, start: int, stop: int) -> Heads:
         """The final ones of source frames [start, stop); their scenes are numbers, 0 where there is no face or the box

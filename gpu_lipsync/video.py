@@ -171,7 +171,7 @@ def open_video(
 
 def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:
     if min(height, width) < 32:
-        raise MediaError(f"face {path} is {width}x{height} px; 32x32 is the least")
+        raise MediaError(f"face {path} is {width}x{height} px; 32x32 is the least: give a larger one")
     height, width = height // config.resize_factor, width // config.resize_factor
     if min(height, width) < 32:
         raise ConfigError(f"resize_factor {config.resize_factor} leaves frames of {width}x{height}; 32x32 is the least")

@@ -23,6 +23,17 @@ from tests.probe import ffprobe
 ROOT = Path(__file__).parent.parent
 FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
 
+LOADING_SLOWLY = """
+import runpy, sys, time
+class Slow:
+    def find_spec(name, *_):
+        if name == "gpu_lipsync.cli":
+            print("loading", flush=True)
+            time.sleep(300)
+sys.meta_path.insert(0, Slow)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
 
 def command(*flags: object) -> list[str]:
     return [sys.executable, str(ROOT / "inference_fast.py"), *map(str, flags)]
@@ -114,6 +125,22 @@ def test_quiet_says_nothing(checkpoint: Path, tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "a.wav", tone(0.3))
     done = run("--checkpoint_path", checkpoint, "--face", FACE, "--audio", sound, "--outfile", tmp_path / "o.mp4", "--quiet")  # fmt: skip # noqa: E501
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_interrupt_while_the_program_is_still_being_loaded_is_answered_in_one_line() -> None:
+    """An import would be left in the middle, with a traceback."""
+    heeding = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOADING_SLOWLY, str(ROOT / "inference_fast.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heeding,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "interrupted: nothing was written\n")
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

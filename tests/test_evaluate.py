@@ -1,6 +1,7 @@
 """The judge, on generators whose answer is known."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
+from gpu_lipsync import compare
 from gpu_lipsync import mouth_measures as measures
-from gpu_lipsync.errors import CheckpointError, FaceNotFoundError, MediaError
+from gpu_lipsync.errors import CheckpointError, DeviceMemoryError, FaceNotFoundError, MediaError
 from gpu_lipsync.evaluate import evaluate, main
 from gpu_lipsync.talking_clip import Clip, read_clip
 from tests.clips import write_clip, write_sound
@@ -261,3 +263,23 @@ def join_samples(path: Path) -> None:
         for frame in speech.decode(audio=0):
             out.mux(sound.encode(frame))
         out.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize("command", [main, compare.main])
+def test_a_lack_of_memory_is_told_in_one_line(
+    command: Callable[[list[str]], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def starved(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    for place in ("gpu_lipsync.models.load_wav2lip", "gpu_lipsync.compare.load_wav2lip"):
+        monkeypatch.setattr(place, starved)
+    arguments = ["--checkpoint_path", str(DEMO), "--face", str(SAMPLES / "face.mp4")]
+    arguments += [] if command is main else ["--outfile", str(tmp_path / "page.html")]
+    assert command([*arguments, "--audio", str(SAMPLES / "speech.wav")]) == DeviceMemoryError.exit_code
+    stderr = capsys.readouterr().err
+    assert "pass a smaller --max_seconds" in stderr and stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

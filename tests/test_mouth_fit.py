@@ -68,11 +68,26 @@ def test_the_mask_stays_in_its_crop(size: tuple[int, int], region: float) -> Non
             moved = place.moved(*shift)
             assert moved.left >= 0 and moved.right <= size[1] and moved.top >= 0 and moved.bottom <= size[0]
             assert moved.stencil is place.stencil
-            for wanted, found, room in (
-                (shift[0], moved.left - place.left, (-place.left, size[1] - place.right)),
-                (shift[1], moved.top - place.top, (-place.top, size[0] - place.bottom)),
+            for wanted, found, before, after in (
+                (shift[0], moved.left - place.left, place.left, size[1] - place.right),
+                (shift[1], moved.top - place.top, place.top, size[0] - place.bottom),
             ):
+                room = min(0, 1 - before), max(0, after - 1)
                 assert found == sorted((wanted, *room))[1], "the move, or as much of it as there is room for"
+
+
+@pytest.mark.parametrize("region", [0.4, 0.6, 0.8, 1.0])
+@pytest.mark.parametrize("feather", [5, 51])
+def test_a_mask_that_is_moved_ends_inside_its_crop_too(region: float, feather: int) -> None:
+    """As one that is not: a border less transparent than 1/255 draws a box."""
+    for size in ((77, 61), (240, 192), (340, 250)):
+        config = BlendConfig(mouth_region_size=region, blur_intensity=feather)
+        for shift in ((-99, 0), (99, 0), (0, -99), (0, 99), (99, 99)):
+            place = place_blend(*size, config, CPU).moved(*shift)
+            whole = np.zeros(size, np.float32)
+            whole[place.top : place.bottom, place.left : place.right] = place.stencil.values
+            border = np.concatenate((whole[[0, -1]].ravel(), whole[:, [0, -1]].ravel()))
+            assert border.max() <= 1 / 255 and place.stencil.values.max() == whole.max()
 
 
 def masks(boxes: Tensor, fits: list[tuple[int, int, int]], config: BlendConfig) -> list[Placement]:
