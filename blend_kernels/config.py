@@ -31,8 +31,10 @@ class BlendConfig:
         if not 0.1 <= self.mouth_region_size <= 1.0:
             raise ValueError(f"mouth_region_size must be 0.1 to 1.0, got {self.mouth_region_size}")
         whole = isinstance(self.blur_intensity, Integral) and not isinstance(self.blur_intensity, bool)
-        if not whole or self.blur_intensity not in range(1, 202, 2):
-            raise ValueError(f"blur_intensity must be odd, 1 to 201, got {self.blur_intensity}")
+        if not whole or not 1 <= self.blur_intensity <= 201:
+            raise ValueError(f"blur_intensity must be a whole number, 1 to 201, got {self.blur_intensity}")
+        if self.blur_intensity % 2 == 0:
+            raise ValueError(f"blur_intensity must be odd, got {self.blur_intensity}")
         if not 0 <= self.sharpen_amount <= 5:
             raise ValueError(f"sharpen_amount must be 0 to 5, got {self.sharpen_amount}")
 

@@ -9,7 +9,10 @@ from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 
 UNSPECIFIED = 2
 HD_LINES = 720  # from here on Chromium takes what is not tagged for BT.709, below for BT.601 (mpv draws other lines)
+KEPT_FORMAT = "yuv420p"  # FFmpeg's name of 8-bit 4:2:0
+_MADE_KEPT = {KEPT_FORMAT, "yuv420p10le"}  # a tenth of the work that converting to RGB and back would be
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601"}
+_NUMBERS: dict[YuvMatrix, int] = {"bt709": 1, "bt601": 6}
 _FULL_RANGE = 2  # of AVColorRange
 _WIDE_PRIMARIES = {9, 11, 12}  # BT.2020's and P3's; others are BT.709's but for a shade
 _HDR_CURVES = {16: "PQ", 18: "HLG"}
@@ -41,14 +44,21 @@ def hdr_curve(transfer: int) -> str | None:
 
 
 def plain_colours(frame: Any) -> Colours | None:
-    """Of an av.VideoFrame in 8-bit 4:2:0, limited range, BT.601 or BT.709: what can be written as it was read.
-
-    None if it has to be converted.
+    """Of an av.VideoFrame in 4:2:0 of 8 or 10 bits, limited range, BT.601 or BT.709: what can be written as it was
+    read, or with two bits less. None if it has to be converted.
     """
     number = int(frame.colorspace)
     matrix = guessed_matrix(frame.height) if number == UNSPECIFIED else _MATRICES.get(number)
-    plain = frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and not hdr_curve(frame.color_trc)
+    plain = frame.format.name in _MADE_KEPT and frame.color_range != _FULL_RANGE and not hdr_curve(frame.color_trc)
     return Colours(matrix, number, int(frame.color_primaries), int(frame.color_trc)) if matrix and plain else None
+
+
+def said_at(height: int, colours: Colours) -> Colours:
+    """What to write of pictures of that height: those that do not say count as another matrix's at some, where they
+    have been turned upright; these say.
+    """
+    silent = colours.number == UNSPECIFIED and guessed_matrix(height) != colours.matrix
+    return replace(colours, number=_NUMBERS[colours.matrix]) if silent else colours
 
 
 def rgb_colours(frame: Any) -> Colours:

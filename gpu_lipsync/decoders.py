@@ -29,6 +29,9 @@ _INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which deco
 _HOLD_FRAMES = {"vp8", "mpeg4"}  # codecs with packets that are no picture: hidden ones, and "the same as before"
 # Levels: on the ten clips looked at, ways of converting differ by up to 3.7, BT.601 taken for BT.709 by 6.5 to 17.
 _SQUARE_PX, _COLOURS_APART = 16, 5.0
+# Levels: of squares of a picture that tells. On those ten another matrix moves them by at least 0.068 of their colour.
+_COLOURFUL, _CONTRAST = 75.0, 10.0
+_DARK_AT_MOST_S = 1.0  # how long a clip may take to fade in
 _AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead
 
 
@@ -164,7 +167,7 @@ class TorchcodecDecoder:
 
 
 def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
-    """Compare a decoder's first frame with PyAV's.
+    """Compare a decoder's frames with PyAV's, from the first on until one tells: many clips begin black.
 
     Decoders on a device differ in what they do about rotation and colour matrices, by version and by build; none of
     them says so.
@@ -172,13 +175,28 @@ def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
     Raises:
         DecoderUnavailableError: it has another shape, or other colours.
     """
-    ours, theirs = (next(d.batches(0, 1, 1))[0].cpu().float() for d in (decoder, PyavDecoder(info)))
+    reference = PyavDecoder(info)
+    n_looked_at = min(info.n_frames, max(1, round(_DARK_AT_MOST_S * info.fps)))
+    for span in (range(1), range(1, n_looked_at)):  # the first alone: of more, decoders begin more than they give
+        pairs = zip(*(d.batches(span.start, span.stop, 1) for d in (decoder, reference)), strict=True)
+        if any(_tells(ours[0], theirs[0], decoder.name) for ours, theirs in pairs):
+            return
+
+
+def _tells(ours: Tensor, theirs: Tensor, name: str) -> bool:
+    """Whether a frame (3, H, W) of the decoder of that name, compared with FFmpeg's, has colours and contrast enough to
+    tell one that is at fault; DecoderUnavailableError if it does.
+    """
+    ours, theirs = ours.cpu().float(), theirs.float()
     if ours.shape != theirs.shape:
-        raise DecoderUnavailableError(f"{decoder.name} gives frames of {tuple(ours.shape)}, not {tuple(theirs.shape)}")
+        raise DecoderUnavailableError(f"{name} gives frames of {tuple(ours.shape)}, not {tuple(theirs.shape)}")
     # Means over squares: what differs by ways of rounding and of enlarging chroma goes.
-    apart = float(avg_pool2d((ours - theirs)[None], _SQUARE_PX).abs().max())
+    squares, reference = (avg_pool2d(picture[None], _SQUARE_PX)[0] for picture in (ours, theirs))
+    apart = float((squares - reference).abs().max())
     if apart > _COLOURS_APART:
-        raise DecoderUnavailableError(f"{decoder.name} shows other colours than FFmpeg, by {apart:.0f} levels")
+        raise DecoderUnavailableError(f"{name} shows other colours than FFmpeg, by {apart:.0f} levels")
+    colour, contrast = reference.amax(dim=0) - reference.amin(dim=0), reference.mean(dim=0).std()
+    return bool(colour.max() >= _COLOURFUL and contrast >= _CONTRAST)
 
 
 def _require_memory(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""PyAV on the CPU with pictures left as the codec made them, for `Yuv420Frames`."""
+"""PyAV on the CPU with pictures left 4:2:0, as the codec made them, for `Yuv420Frames`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_lipsync.colours import UNSPECIFIED, Colours, plain_colours
+from gpu_lipsync.colours import KEPT_FORMAT, UNSPECIFIED, Colours, plain_colours, said_at
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.frame_layout import FrameLayout, Yuv420Frames
 from gpu_lipsync.pyav_decoder import PyavDecoder
@@ -17,14 +17,14 @@ from gpu_lipsync.video_info import VideoInfo
 
 
 class PlanarDecoder(PyavDecoder):
-    """Batches of (n, H * 3 // 2, W) uint8, as `ops.yuv420` has them.
+    """Batches of (n, H * 3 // 2, W) uint8, as `ops.yuv420` has them; planes are turned and mirrored as metadata says,
+    ten bits become eight.
 
     Args:
         info, tell: as for PyavDecoder.
 
     Raises:
-        DecoderUnavailableError: the clip is not 8-bit 4:2:0 in plain colours, has an odd side, or is not shown
-            as it is coded.
+        DecoderUnavailableError: the clip is not 4:2:0 in plain colours, or has an odd side.
     """
 
     def __init__(self, info: VideoInfo, tell: Callable[[str], None] | None = None) -> None:
@@ -32,23 +32,22 @@ class PlanarDecoder(PyavDecoder):
             raise DecoderUnavailableError(f"{info.path.name} is not 4:2:0 that can stay as it is")
         super().__init__(info, tell)
         self.name += ", 4:2:0"
-        self.colours: Colours = info.colours
+        self.colours: Colours = said_at(info.height, info.colours)
         self.layout: FrameLayout = Yuv420Frames(info.colours.matrix)
 
     @staticmethod
     def can_read(info: VideoInfo) -> bool:
-        """Whether the clip's frames can stay as they are coded."""
-        as_coded = not (info.rotation or info.mirrored)
-        return info.colours is not None and as_coded and not (info.width % 2 or info.height % 2)
+        """Whether the clip's frames can stay 4:2:0."""
+        return info.colours is not None and not (info.width % 2 or info.height % 2)
 
     def _kept(self, frame: Any) -> Any:
-        if (frame.width, frame.height) != (self._coded_width, self._coded_height) or self._differs(frame):
+        if not self._is_like_first(frame):
             from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
             return frame.reformat(
                 width=self._coded_width,
                 height=self._coded_height,
-                format="yuv420p",
+                format=KEPT_FORMAT,
                 # What is not tagged swscale takes for BT.601, where the clip may count as BT.709 for its size.
                 src_colorspace=self._space if frame.colorspace == UNSPECIFIED else None,
                 # FFmpeg's scaler counts matrices in its own way, and leaves pictures alone if told of one it lacks.
@@ -57,19 +56,21 @@ class PlanarDecoder(PyavDecoder):
                 interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
                 threads=1,
             )
-        return frame
+        return frame if frame.format.name == KEPT_FORMAT else frame.reformat(format=KEPT_FORMAT, threads=1)
 
-    def _differs(self, frame: Any) -> bool:
-        """Whether a frame's colours are not those of the first: rare, but streams may change on the way."""
+    def _is_like_first(self, frame: Any) -> bool:
+        """Whether a frame has the size and the colours of the first; streams may change on the way, if rarely."""
         colours = plain_colours(frame)
-        return colours is None or colours.matrix != self.colours.matrix
+        same = colours is not None and colours.matrix == self.colours.matrix
+        return same and (frame.width, frame.height) == (self._coded_width, self._coded_height)
 
     def _batch(self, kept: list[Any]) -> Tensor:
-        height, width = self._coded_height, self._coded_width
+        height, width = self._info.height, self._info.width
         batch = torch.empty((len(kept), height * 3 // 2, width), dtype=torch.uint8)
         for rows, frame in zip(batch.numpy(), kept, strict=True):
             chroma = rows[height:].reshape(2, height // 2, width // 2)
             for plane, out in zip(frame.planes, (rows[:height], *chroma), strict=True):
-                lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-                out[:] = lines[: len(out), : out.shape[1]]
+                coded = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+                upright = coded[::-1] if self._info.mirrored else coded
+                out[:] = np.rot90(upright, self._info.rotation // 90)
         return batch

@@ -40,7 +40,7 @@ class VideoInfo:
         hdr: name of the transfer curve, if it is one of high dynamic range: PQ or HLG.
         interlaced: its first frame is two half pictures, of two moments.
         untagged_hd: says nothing of its colours, and is taken for BT.709 by its size.
-        colours: of 8-bit 4:2:0 that can be written as it is read; None: frames have to be converted.
+        colours: of 4:2:0 that can be written as it is read, or with two bits less; None: frames have to be converted.
         rgb_colours: of what is written of RGB.
         transparent: parts of its first frame are, or it comes with a second picture that says which.
         too_dark: levels by which the fast way to RGB is darker than the exact one.

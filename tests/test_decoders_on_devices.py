@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, require_same_
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video_info import VideoInfo, probe_video
+from tests.clips import write_clip
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 
@@ -23,10 +25,11 @@ class StandIn:
     name = "stand-in on cuda"
 
     def __init__(self, info: VideoInfo, change: Callable[[Tensor], Tensor]) -> None:
-        self._frames, self._change = PyavDecoder(info), change
+        self._frames, self._change, self.n_given = PyavDecoder(info), change, 0
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
         for frames in self._frames.batches(start, stop, size):
+            self.n_given += len(frames)
             yield self._change(frames)
 
 
@@ -61,6 +64,35 @@ UNFAITHFUL: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 def test_ways_of_rounding_pass(change: str) -> None:
     info = probe_video(SAMPLE)
     require_same_picture(StandIn(info, FAITHFUL[change]), info)
+
+
+@pytest.mark.parametrize("change", ["turned", "BGR", "of another matrix"])
+def test_nor_one_that_begins_black(tmp_path: Path, change: str) -> None:
+    """The first pictures of a clip that fades in tell nothing: those within its first second do."""
+    face = next(PyavDecoder(probe_video(SAMPLE)).batches(0, 1, 1))[0].permute(1, 2, 0).numpy()
+    path = write_clip(
+        tmp_path / "a.mp4",
+        n_frames=30,
+        size=(512, 512),
+        picture=lambda i, *_: (face * (i / 30)).astype(np.uint8) if i > 5 else np.zeros_like(face),
+        options={"x264-params": "colormatrix=bt709"},
+    )
+    info = probe_video(path)
+    require_same_picture(StandIn(info, FAITHFUL["as it is"]), info)
+    with pytest.raises(DecoderUnavailableError, match="other colours than FFmpeg"):
+        require_same_picture(StandIn(info, UNFAITHFUL[change][0]), info)
+
+
+def test_one_that_stays_black_is_taken(tmp_path: Path) -> None:
+    """And no more than a second of it is looked at, here of a clip of one and one of sixty frames."""
+    for n_frames in (1, 60):
+        dark = write_clip(
+            tmp_path / "a.mp4", n_frames=n_frames, picture=lambda _, *size: np.zeros((*size, 3), np.uint8)
+        )
+        info = probe_video(dark)
+        stand_in = StandIn(info, FAITHFUL["as it is"])
+        require_same_picture(stand_in, info)
+        assert stand_in.n_given == min(n_frames, 25)
 
 
 @pytest.mark.parametrize("change", UNFAITHFUL)

@@ -18,7 +18,7 @@ def drop_records(out: Path, *, after: int) -> None:
 
 
 def draw_losses(out: Path) -> None:
-    """Write loss.png from log.jsonl, which a run has from its twentieth step on."""
+    """Write loss.png from log.jsonl, which a run has from its twentieth step on; before that an empty one."""
     from matplotlib.figure import Figure
 
     log = out / "log.jsonl"
@@ -30,7 +30,8 @@ def draw_losses(out: Path) -> None:
         if points:
             axes.semilogy(*zip(*points, strict=True), label=name, linewidth=0.8)
     axes.set_xlabel("step")
-    axes.legend()
+    if records:
+        axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(out / "loss.png", dpi=80)
 

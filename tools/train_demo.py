@@ -159,6 +159,7 @@ def train(arguments: argparse.Namespace, plan: Plan) -> None:
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.benchmark = True  # shapes never change
     arguments.out.mkdir(parents=True, exist_ok=True)
+    draw_losses(arguments.out)  # what it needs is missed now, or after many minutes
     device = torch.device(arguments.device)
     with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext():
         _train(arguments, plan)
