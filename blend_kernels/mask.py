@@ -1,5 +1,6 @@
 """The feathered ellipse over the mouth, and the window of the crop that it needs work in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.raster import filled_ellipse
-from gpu_lipsync.ops import blur_matrix, blur_rows, interleaved, remembered, upload
+from gpu_lipsync.ops import blur_rows, interleaved, remembered, upload
 
 SIZES_OF_A_BATCH = 40  # to remember: without smoothing each of CUDA's 32 frames may have its own
 CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
@@ -113,17 +114,29 @@ def _placement(
 def _mask(height: int, width: int, axes: tuple[int, int], feather: int) -> NDArray[np.float32]:
     ellipse = fit_ellipse(height, width, axes, feather)
     reach = ellipse.kernel_size // 2
-    inside = ellipse.filled(height, width)
-    rows = slice(max(0, ellipse.center_y - ellipse.semi_y), ellipse.center_y + ellipse.semi_y + 1)
-    cols = slice(max(0, ellipse.center_x - ellipse.semi_x), ellipse.center_x + ellipse.semi_x + 1)
+    rows = _spanned(ellipse.center_y, ellipse.semi_y + reach, height)
+    cols = _spanned(ellipse.center_x, ellipse.semi_x + reach, width)
     mask = np.zeros((height, width), np.float32)
-    out_rows = slice(max(0, rows.start - reach), rows.stop + reach)
-    out_cols = slice(max(0, cols.start - reach), cols.stop + reach)
-    blur_rows = blur_matrix(height, ellipse.kernel_size, ellipse.sigma)[out_rows, rows]
-    blur_cols = blur_matrix(width, ellipse.kernel_size, ellipse.sigma)[out_cols, cols]
-    mask[out_rows, out_cols] = blur_rows @ inside[rows, cols].astype(np.float32) @ blur_cols.T
+    mask[rows, cols] = _feathered(ellipse, height, width, range(height)[rows], range(width)[cols])
     mask[mask < BORDER] = 0.0
     return mask.clip(0.0, 1.0)
+
+
+def _feathered(
+    ellipse: Ellipse, height: int, width: int, at_y: Sequence[int], at_x: Sequence[int]
+) -> NDArray[np.float32]:
+    """The blurred ellipse's values (len(at_y), len(at_x)) where those rows and columns meet."""
+    rows = _spanned(ellipse.center_y, ellipse.semi_y, height)
+    cols = _spanned(ellipse.center_x, ellipse.semi_x, width)
+    inside = ellipse.filled(height, width)[rows, cols].astype(np.float32)
+    down = blur_rows(height, ellipse.kernel_size, ellipse.sigma, tuple(at_y))[:, rows]
+    across = blur_rows(width, ellipse.kernel_size, ellipse.sigma, tuple(at_x))[:, cols]
+    return (down @ inside @ across.T).astype(np.float32, copy=False)  # which it is
+
+
+def _spanned(center: int, reach: int, size: int) -> slice:
+    """Of positions 0..size-1 those within reach."""
+    return slice(max(0, center - reach), min(size, center + reach + 1))
 
 
 @lru_cache(maxsize=256)
@@ -160,8 +173,5 @@ def _peak_and_border(ellipse: Ellipse, height: int, width: int) -> tuple[float, 
 
     An ellipse is nearest to the border straight left, right, above or below.
     """
-    inside = ellipse.filled(height, width)
-    at_y = blur_rows(height, ellipse.kernel_size, ellipse.sigma, (ellipse.center_y, 0, height - 1))
-    at_x = blur_rows(width, ellipse.kernel_size, ellipse.sigma, (ellipse.center_x, 0, width - 1))
-    values = at_y @ inside @ at_x.T
+    values = _feathered(ellipse, height, width, (ellipse.center_y, 0, height - 1), (ellipse.center_x, 0, width - 1))
     return float(values[0, 0]), float(max(values[0, 1:].max(), values[1:, 0].max()))

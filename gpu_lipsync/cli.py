@@ -1,4 +1,4 @@
-"""argv to LipSyncConfig; LipSyncError to one line on stderr and its exit code."""
+"""argv to LipSyncConfig, and the command that runs it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn, get_args
+from typing import NoReturn, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendMethod
+from gpu_lipsync.commands import Parser, exit_code_of
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
 from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.early_context import begin_context
-from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.lean_torch import import_torch
 from gpu_lipsync.own_process import (
     fill_closed_descriptors,
@@ -23,9 +23,9 @@ from gpu_lipsync.own_process import (
     leave_folder_that_is_gone,
     threads_that_sleep,
 )
-from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream, one_line
+from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
 from gpu_lipsync.report import PROGRAM_START
-from gpu_lipsync.stopping import Stopped, Stops
+from gpu_lipsync.stopping import Stops
 
 
 def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int
     try:
         arguments = vars(build_parser().parse_args(argv))
         with Stops(for_good=own_process) as stops:
-            return _answered(arguments, stops, own_process=own_process)
+            return exit_code_of(lambda: _run(LipSyncConfig(**arguments), stops, own_process=own_process))
     finally:
         flush()
 
@@ -54,19 +54,6 @@ def command() -> NoReturn:
     # Everything is written, flushed and closed. Taking torch apart library by library costs another second, which the
     # caller would wait for.
     os._exit(exit_code)
-
-
-def _answered(arguments: dict[str, Any], stops: Stops, *, own_process: bool) -> int:
-    errors = TolerantStream(sys.stderr)
-    try:
-        _run(LipSyncConfig(**arguments), stops, own_process=own_process)
-    except LipSyncError as error:
-        errors.write(f"error: {one_line(error)}\n")
-        return error.exit_code
-    except Stopped as stopped:
-        errors.write(f"{stopped}: nothing was written\n")
-        return stopped.exit_code
-    return 0
 
 
 def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
@@ -105,7 +92,7 @@ class _Settling:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: every flag of the predecessor with its name, type and default, and a few new ones."""
-    parser = _Parser(
+    parser = Parser(
         prog="inference_fast.py",
         description="Make the mouth in a video or picture follow speech, with a Wav2Lip checkpoint.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -183,13 +170,6 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add("--preset", choices=PRESETS, default=default.preset, help="libx264's trade of speed for size")
     add("--report", metavar="FILE", default=argparse.SUPPRESS, help="write what was done and how long it took, as JSON")
     add("--quiet", action="store_true", help="say nothing but errors")
-
-
-class _Parser(argparse.ArgumentParser):
-    """One that answers what it does not understand in one line, as all errors are."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {one_line(message)}; --help lists the flags\n")
 
 
 _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")

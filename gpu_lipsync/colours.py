@@ -8,12 +8,12 @@ from typing import Any
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 
 UNSPECIFIED = 2
+FULL_RANGE = 2  # of AVColorRange
 HD_LINES = 720  # from here on Chromium takes what is not tagged for BT.709, below for BT.601 (mpv draws other lines)
 KEPT_FORMAT = "yuv420p"  # FFmpeg's name of 8-bit 4:2:0
 _MADE_KEPT = {KEPT_FORMAT, "yuv420p10le"}  # a tenth of the work that converting to RGB and back would be
-_MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601"}
+_MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _NUMBERS: dict[YuvMatrix, int] = {"bt709": 1, "bt601": 6}
-_FULL_RANGE = 2  # of AVColorRange
 _WIDE_PRIMARIES = {9, 11, 12}  # BT.2020's and P3's; others are BT.709's but for a shade
 _HDR_CURVES = {16: "PQ", 18: "HLG"}
 
@@ -48,9 +48,11 @@ def plain_colours(frame: Any) -> Colours | None:
     read, or with two bits less. None if it has to be converted.
     """
     number = int(frame.colorspace)
-    matrix = guessed_matrix(frame.height) if number == UNSPECIFIED else _MATRICES.get(number)
-    plain = frame.format.name in _MADE_KEPT and frame.color_range != _FULL_RANGE and not hdr_curve(frame.color_trc)
-    return Colours(matrix, number, int(frame.color_primaries), int(frame.color_trc)) if matrix and plain else None
+    matrix = matrix_of(number, frame.height)
+    kept = frame.format.name in _MADE_KEPT and frame.color_range != FULL_RANGE
+    if matrix not in _NUMBERS or not kept or hdr_curve(frame.color_trc):
+        return None
+    return Colours(matrix, number, int(frame.color_primaries), int(frame.color_trc))
 
 
 def said_at(height: int, colours: Colours) -> Colours:
@@ -76,6 +78,11 @@ def is_untagged_hd(frame: Any) -> bool:
 def is_yuv(frame: Any) -> bool:
     """Whether an av.VideoFrame holds luma and chroma."""
     return bool(frame.format.name.startswith(("yuv", "nv", "p0")))
+
+
+def matrix_of(number: int, height: int) -> YuvMatrix | None:
+    """Of a number in ITU-T H.273, or of pictures of that height which do not say; None for one not known here."""
+    return guessed_matrix(height) if number == UNSPECIFIED else _MATRICES.get(number)
 
 
 def guessed_matrix(height: int) -> YuvMatrix:

@@ -19,21 +19,22 @@ from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.blend_kernels.config import odd_kernel
 from gpu_lipsync.cli import add_mask_flags
+from gpu_lipsync.commands import Parser, exit_code_of
 from gpu_lipsync.compare_page import page
 from gpu_lipsync.comparison import compare
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import lack_of_memory_named, resolve_device
-from gpu_lipsync.errors import ConfigError, EncodeError, LipSyncError
+from gpu_lipsync.errors import ConfigError, EncodeError
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.output_paths import require_apart, require_writable
-from gpu_lipsync.progress import one_line
+from gpu_lipsync.stopping import Stops
 from gpu_lipsync.video import open_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is 0, or that of the LipSyncError's kind."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command; the exit code is that of `exit_code_of`."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
     parser.add_argument("--face", required=True, help="a video or picture")
     parser.add_argument("--audio", required=True, help="speech")
@@ -43,12 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max_seconds", type=float, default=10.0, help="no more than the clip's beginning")
     add_mask_flags(parser.add_argument_group("blending"))
     arguments = parser.parse_args(argv)
-    try:
-        _run(arguments)
-    except LipSyncError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - a command
-        return error.exit_code
-    return 0
+    with Stops():
+        return exit_code_of(lambda: _run(arguments))
 
 
 @torch.inference_mode()

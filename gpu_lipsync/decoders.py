@@ -30,7 +30,7 @@ _HOLD_FRAMES = {"vp8", "mpeg4"}  # codecs with packets that are no picture: hidd
 # Levels: on the ten clips looked at, ways of converting differ by up to 3.7, BT.601 taken for BT.709 by 6.5 to 17.
 _SQUARE_PX, _COLOURS_APART = 16, 5.0
 # Levels: of squares of a picture that tells. On those ten another matrix moves them by at least 0.068 of their colour.
-_COLOURFUL, _CONTRAST = 75.0, 10.0
+_COLOURFUL, _CONTRAST = 80.0, 10.0
 _DARK_AT_MOST_S = 1.0  # how long a clip may take to fade in
 _AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead
 

@@ -26,12 +26,13 @@ from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
+from gpu_lipsync.commands import Parser, exit_code_of
 from gpu_lipsync.config import DecoderName
 from gpu_lipsync.device import lack_of_memory_named, resolve_device
-from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError, LipSyncError
+from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError
 from gpu_lipsync.output_paths import require_apart, require_writable
-from gpu_lipsync.progress import one_line
 from gpu_lipsync.resync import OpeningMeter, resync
+from gpu_lipsync.stopping import Stops
 from gpu_lipsync.talking_clip import Clip, read_clip
 
 SHIFTS_S = (-1.0, -0.5, -0.2, 0.2, 0.5, 1.0)
@@ -162,8 +163,8 @@ def _rounded(value: Any) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is 0, or that of the LipSyncError's kind."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command; the exit code is that of `exit_code_of`."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
     parser.add_argument(
         "--face", required=True, help="a clip of one person talking; with its sound, unless --audio gives one"
@@ -175,28 +176,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file instead of stdout")
     parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
     arguments = parser.parse_args(argv)
-    try:
-        _require_usable(arguments)
-        from gpu_lipsync.models import load_wav2lip
+    with Stops():
+        return exit_code_of(lambda: _run(arguments))
 
-        device = resolve_device(arguments.device)
-        report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
-        report |= {} if arguments.audio is None else {"audio": str(arguments.audio)}
-        with lack_of_memory_named(device, less="a smaller --max_seconds"):
-            generator = load_wav2lip(arguments.checkpoint_path, device)
-            seconds, decoder = arguments.max_seconds, arguments.decoder
-            clip = read_clip(arguments.face, device, audio=arguments.audio, max_seconds=seconds, decoder=decoder)
-            report |= evaluate(clip, generator, arguments.picture)
-        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        if arguments.out is None:
-            sys.stdout.write(text)
-        else:
-            with _written("out", arguments.out):
-                arguments.out.write_text(text)
-    except LipSyncError as error:
-        sys.stderr.write(f"error: {one_line(error)}\n")
-        return error.exit_code
-    return 0
+
+def _run(arguments: argparse.Namespace) -> None:
+    _require_usable(arguments)
+    from gpu_lipsync.models import load_wav2lip
+
+    device = resolve_device(arguments.device)
+    report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
+    report |= {} if arguments.audio is None else {"audio": str(arguments.audio)}
+    with lack_of_memory_named(device, less="a smaller --max_seconds"):
+        generator = load_wav2lip(arguments.checkpoint_path, device)
+        seconds, decoder = arguments.max_seconds, arguments.decoder
+        clip = read_clip(arguments.face, device, audio=arguments.audio, max_seconds=seconds, decoder=decoder)
+        report |= evaluate(clip, generator, arguments.picture)
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        with _written("out", arguments.out):
+            arguments.out.write_text(text)
 
 
 def _require_usable(arguments: argparse.Namespace) -> None:

@@ -71,7 +71,7 @@ class MouthRenderer:
             return frames
         chosen = upload(torch.tensor(with_face), frames.device)
         synced = self._within_memory(frames[chosen], mel[chosen], heads.picked(with_face), weights)
-        return frames.index_copy(0, chosen, synced)
+        return frames.index_put((chosen,), synced)  # index_copy would make planes of interleaved frames
 
     def count_spoiled(self) -> None:
         """Report the mouths that were not numbers, which blending leaves out; once, since the host waits for it."""

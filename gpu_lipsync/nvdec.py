@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from gpu_lipsync.colours import UNSPECIFIED, guessed_matrix
+from gpu_lipsync.colours import FULL_RANGE, matrix_of
 from gpu_lipsync.containers import open_container, require_file
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
@@ -20,10 +20,6 @@ from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.pyav_decoder import PyavDecoder, turned
 from gpu_lipsync.video_info import VideoInfo
-
-# By AVColorSpace and AVColorRange; what is not tagged is in limited range, and of the matrix that its size tells.
-_MATRICES: dict[int, YuvMatrix] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
-_FULL_RANGE = 2
 
 
 class _Picture(NamedTuple):
@@ -130,10 +126,8 @@ class NvdecDecoder(PyavDecoder):
         kept[frame.height :].copy_(chroma.flatten(1))
         if stream is not None:
             stream.synchronize()  # the host, which is this decoding thread alone, before it lets go of the picture
-        return _Picture(kept, self._matrix_of(frame.colorspace), frame.color_range == _FULL_RANGE)
-
-    def _matrix_of(self, colorspace: int) -> YuvMatrix:
-        return guessed_matrix(self._coded_height) if colorspace == UNSPECIFIED else _MATRICES.get(colorspace, "bt601")
+        matrix = matrix_of(frame.colorspace, self._coded_height) or "bt601"  # swscale's for all others
+        return _Picture(kept, matrix, frame.color_range == FULL_RANGE)
 
     def _batch(self, kept: list[_Picture]) -> Tensor:
         # One run of pictures of a kind, but in clips whose tags change on the way.

@@ -198,7 +198,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         advice = tracker.tilts.advice(video.path.name, rotated=config.frames.rotate)
         for note in (*video.notes, *([advice] if advice else [])):  # what came up while decoding, and following
             report.note(note, observer)
-        _require_faces(report, config)
+        _require_faces(report, config)  # of a clip without, not all frames have come
         renderer.count_spoiled()
         with report.timed("encode"):
             out.finish(observer.settle)

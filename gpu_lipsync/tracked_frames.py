@@ -51,8 +51,13 @@ def tracked_frames(
 def _decoded(
     video: Video, timeline: Timeline, passes: Sequence[range], size: int, tracker: FaceTracker, report: Report
 ) -> Iterator[tuple[tuple[int, range], Tensor]]:
-    """The source frames of each pass, tracked in the first. The next begins while the last one's are being used."""
+    """The source frames of each pass, tracked in the first. The next begins while the last one's are being used.
+
+    A clip without any face is not played again: there is nothing to change in it.
+    """
     for i, outputs in enumerate(passes):
+        if i and tracker.frames_without_face == tracker.n_ready:
+            return
         # What a later pass shows and the first does not, where frames are left out, is followed all the same.
         last = timeline.source[outputs.stop - 1] if i else max(timeline.source)
         sources = range(timeline.source[outputs.start], last + 1)
@@ -91,8 +96,4 @@ def _pick(frames: Tensor, picks: list[int], *, shared: bool) -> Tensor:
     """The frames picked, copied if they are `shared` with other picks."""
     if not shared and picks == list(range(len(frames))):
         return frames
-    index = upload(torch.tensor(picks), frames.device)
-    if frames.ndim == 3:
-        return frames[index]
-    # Through the interleaved view: indexing would turn channels-last frames into planes, and later stages into copies.
-    return frames.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
+    return frames[upload(torch.tensor(picks), frames.device)]  # as interleaved as they are; index_select is not

@@ -12,7 +12,7 @@ from gpu_lipsync.ops.color import grey, lab_to_rgb, lightness, rgb_to_lab, with_
 from gpu_lipsync.ops.constants import device_constant, fake_mode, remembered, upload
 from gpu_lipsync.ops.convert import interleaved, to_bytes, to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
-from gpu_lipsync.ops.matrices import Axis, axis_matrix, blur_matrix, blur_rows
+from gpu_lipsync.ops.matrices import Axis, axis_matrix, blur_rows
 from gpu_lipsync.ops.pyramid import pyramid_down, pyramid_up
 from gpu_lipsync.ops.resize import reduce_bytes, resize, resize_bytes, resize_to_bytes, resize_window
 from gpu_lipsync.ops.sharpened import resize_sharpened
@@ -21,7 +21,6 @@ __all__ = [
     "Axis",
     "axis_matrix",
     "bilateral_filter",
-    "blur_matrix",
     "blur_rows",
     "box_blur",
     "canny",

@@ -51,18 +51,13 @@ def reflected(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return np.minimum(index, 2 * size - 2 - index)
 
 
-def blur_matrix(size: int, kernel_size: int, sigma: float) -> Matrix:
-    """(size, size): Gaussian blur along one axis, reflected borders."""
-    return blur_rows(size, kernel_size, sigma, tuple(range(size)))
-
-
 def blur_rows(size: int, kernel_size: int, sigma: float, positions: tuple[int, ...]) -> Matrix:
-    """(len(positions), size): the rows of `blur_matrix` that make the pixels at `positions`."""
-    at = np.array(positions)[:, None]
+    """(len(positions), size): Gaussian blur along one axis, borders reflected, of the pixels at `positions` alone."""
+    at, n = np.array(positions)[:, None], len(positions)
     columns = reflected(at + np.arange(kernel_size) - kernel_size // 2, size)
-    rows = np.zeros((len(positions), size))
-    np.add.at(rows, (np.arange(len(positions))[:, None], columns), gaussian_taps(kernel_size, sigma)[None, :])
-    return rows.astype(np.float32)
+    cells = (np.arange(n)[:, None] * size + columns).ravel()
+    weights = np.tile(gaussian_taps(kernel_size, sigma), n)
+    return np.bincount(cells, weights, minlength=n * size).reshape(n, size).astype(np.float32)
 
 
 def _linear(x: NDArray[np.float64]) -> NDArray[np.float64]:

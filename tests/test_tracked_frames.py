@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from tests.reports import fresh_report
 class Numbered:
     """A tracker whose answers say which frame they are about."""
 
-    n_ready = 0
+    n_ready = frames_without_face = 0
 
     def push(self, frames: Tensor) -> None:
         self.n_ready += len(frames)
@@ -51,3 +52,29 @@ def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
             assert len(frames) == len(heads) == len(source)
             passes += numbers
     assert passes == [i for i, part in enumerate(timeline.passes()) for _ in part] and passes[-1] >= 1
+
+
+class Faceless(Numbered):
+    """A tracker that finds nobody."""
+
+    def push(self, frames: Tensor) -> None:
+        super().push(frames)
+        self.frames_without_face = self.n_ready
+
+
+@pytest.mark.parametrize(("kind", "n_shown"), [(Numbered, 30), (Faceless, 8)])
+def test_a_clip_without_a_face_is_played_once(tmp_path: Path, kind: type[Numbered], n_shown: int) -> None:
+    """However long the sound is: what is shown of it is not written in the end (test_flags.py)."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=8)
+    with open_video(path, FrameConfig()) as video:
+        coming = tracked_frames(video, video.timeline(30), cast(FaceTracker, kind()), fresh_report(4))
+        assert sum(len(frames) for _, frames, _ in coming) == n_shown
+
+
+def test_frames_that_are_picked_stay_as_interleaved_as_they_are(tmp_path: Path) -> None:
+    """Stages that follow would copy planes: here frames of a clip at an uneven rate, which are left out and held."""
+    path = write_clip(tmp_path / "a.mkv", n_frames=8, pts=[0, 40, 80, 120, 240, 400, 440, 480])
+    with open_video(path, FrameConfig()) as video:
+        tracker = cast(FaceTracker, Numbered())
+        for _, frames, _ in tracked_frames(video, video.timeline(30), tracker, fresh_report(4)):
+            assert frames.permute(0, 2, 3, 1).is_contiguous()

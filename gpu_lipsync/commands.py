@@ -1,0 +1,37 @@
+"""What the commands have in common: an error is one line on stderr, with its exit code. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.progress import TolerantStream, one_line
+from gpu_lipsync.stopping import Stopped
+
+
+class Parser(argparse.ArgumentParser):
+    """One that answers what it does not understand in one line, as all errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {one_line(message)}; --help lists the flags\n")
+
+
+def exit_code_of(work: Callable[[], None]) -> int:
+    """Do a command's work, which `stopping.Stops` may end.
+
+    Returns:
+        0, or the exit code of the LipSyncError's kind, or 128 and the number of the signal.
+    """
+    errors = TolerantStream(sys.stderr)
+    try:
+        work()
+    except LipSyncError as error:
+        errors.write(f"error: {one_line(error)}\n")
+        return error.exit_code
+    except Stopped as stopped:
+        errors.write(f"{stopped}: nothing was written\n")
+        return stopped.exit_code
+    return 0

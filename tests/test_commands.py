@@ -1,0 +1,47 @@
+"""What the commands that look and judge answer: one line, as inference_fast.py does (test_cli.py, test_stopping.py)."""
+
+import signal
+from types import ModuleType
+
+import pytest
+
+from gpu_lipsync import compare, evaluate
+
+NEEDED = {
+    compare: ["--checkpoint_path", "w.pth", "--face", "a.mp4", "--audio", "a.wav"],
+    evaluate: ["--checkpoint_path", "w.pth", "--face", "a.mp4"],
+}
+COMMANDS = pytest.mark.parametrize("command", [compare, evaluate], ids=["compare", "evaluate"])
+
+
+@COMMANDS
+@pytest.mark.parametrize("flags", [["--no_such_flag"], ["--max_seconds", "soon"], ["--device", "tpu"]], ids=" ".join)
+def test_what_they_do_not_understand_is_answered_in_one_line(
+    command: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (compare, evaluate):  # the files are not what this is about
+        for name in ("require_file", "require_apart", "require_writable"):
+            monkeypatch.setattr(module, name, lambda *_: None, raising=False)
+    try:
+        code = command.main([*NEEDED[command], *flags])
+    except SystemExit as end:  # argparse's way
+        code = end.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1
+    assert flags[-1] in err
+
+
+@COMMANDS
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_ends_them_in_one_line(
+    command: ModuleType,
+    number: signal.Signals,
+    word: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(command, "_run", lambda _: signal.raise_signal(number))
+    assert command.main(NEEDED[command]) == 128 + number
+    assert capsys.readouterr().err == f"{word}: nothing was written\n"
+    assert signal.getsignal(number) is before
