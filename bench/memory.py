@@ -1,6 +1,6 @@
 """`python -m bench.memory`: peak memory of the whole command on 20 s and on 60 s of 1080p, each in a fresh process.
 
-Bars (DESIGN 13): at most 2.5 GB, and the longer within 10 % of the shorter: memory does not grow with the clip. The
+Bars: at most 2.5 GB, and the longer within 10 % of the shorter: memory does not grow with the clip. The
 exit code is 1 where they are missed. What was measured is stored in bench/results/memory.json.
 """
 

@@ -21,7 +21,7 @@ from gpu_lipsync.scene_cuts import LEAST_LOOK_AHEAD, SAMPLES, SceneChanges
 
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
 SMALL = 0.1  # of the frame's longer side: a face of this height is seen without, too (from a fifteenth on)
-HELD_BYTES = 256 << 20  # of frames on CUDA, and anywhere from one that is looked at to the next
+HELD_BYTES = 256 << 20  # of frames: on CUDA, anywhere from one that is looked at to the next, and of a clip shown again
 _USUAL_STRIDE = 5  # however large frames are, the work of a shorter one is not asked of a machine
 CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
 

@@ -17,6 +17,7 @@ from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import FrameConfig, LipSyncConfig
 from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.cores import cores_given_back, use_one_core
+from gpu_lipsync.detection import HELD_BYTES
 from gpu_lipsync.device import (
     is_lack_of_memory,
     lack_of_memory_named,
@@ -157,7 +158,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
     timeline = video.timeline(len(clip.mel))
     faces = config.faces
     begun_again = report.batch_size < video.batch_size(config.wav2lip_batch_size)
-    if begun_again:  # detection has to do with less memory, too
+    if begun_again:  # detection has to do with less memory, too, and nothing is held
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
     fps, layout = float(video.source_fps), video.layout
     tracker = FaceTracker(clip.detector, faces, mesh=clip.mesh, fps=fps, layout=layout)
@@ -186,7 +187,8 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         for note in (*faces.warnings, *video.notes, *out.notes):
             report.note(note, observer)
         observer.begin(len(timeline))
-        with closing(tracked_frames(video, timeline, tracker, report)) as batches:
+        hold_bytes = 0 if begun_again else HELD_BYTES
+        with closing(tracked_frames(video, timeline, tracker, report, hold_bytes=hold_bytes)) as batches:
             for outputs, frames, heads in batches:
                 with report.timed("models"):
                     clip.generator.get()

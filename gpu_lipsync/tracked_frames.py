@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TypeVar
 
@@ -26,9 +26,12 @@ _READY_AHEAD = 2  # batches
 
 
 def tracked_frames(
-    video: Video, timeline: Timeline, tracker: FaceTracker, report: Report
+    video: Video, timeline: Timeline, tracker: FaceTracker, report: Report, *, hold_bytes: int = 0
 ) -> Generator[tuple[range, Tensor, Heads], None, None]:
     """Decode the clip once per pass of the timeline and line up frames with their heads, in a thread of its own.
+
+    A clip whose frames fit `hold_bytes` is decoded once, however often it is shown: a short one under long speech, as
+    avatars have, would spend more on it than on the mouths.
 
     Yields:
         Consecutive output frames, at most a batch: their indices, frames (n, ...) uint8 that are the caller's to
@@ -36,7 +39,8 @@ def tracked_frames(
     """
     first, size = timeline.source[0], report.batch_size
     passes = tuple(timeline.passes())
-    decoded = _decoded(video, timeline, passes, size, tracker, report)
+    held = HeldFrames(hold_bytes if len(passes) > 1 else 0)
+    decoded = _decoded(video, timeline, passes, size, tracker, report, held)
     with closing(prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)) as coming:
         for (i, batch), frames in arrived(_timed(coming, "waiting for frames", report)):
             report.n_source_frames = max(report.n_source_frames, batch.stop - first)
@@ -48,8 +52,40 @@ def tracked_frames(
                 yield part, _pick(frames, picks, shared=len(shown) != len(batch)), heads.picked(picks)
 
 
+class HeldFrames:
+    """The frames of a clip's first pass, as they were decoded, if all of them fit."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._room, self._batches = most_bytes, list[tuple[range, Tensor]]()
+        self.complete = False
+
+    def kept(self, decoded: Iterable[tuple[range, Tensor]]) -> Iterator[tuple[range, Tensor]]:
+        """The same batches, of each of which a copy stays here: whoever gets them may change them."""
+        for batch, frames in decoded:
+            self._room -= frames.nbytes
+            if self._room >= 0:
+                self._batches.append((batch, frames.clone()))
+            else:
+                self._batches.clear()
+            yield batch, frames
+        self.complete = self._room >= 0
+
+    def batches(self, sources: range) -> Iterator[tuple[range, Tensor]]:
+        """Consecutive source frames, copies again, in the batches that they came in."""
+        for batch, frames in self._batches:
+            part = range(max(batch.start, sources.start), min(batch.stop, sources.stop))
+            if part:
+                yield part, frames[part.start - batch.start : part.stop - batch.start].clone()
+
+
 def _decoded(
-    video: Video, timeline: Timeline, passes: Sequence[range], size: int, tracker: FaceTracker, report: Report
+    video: Video,
+    timeline: Timeline,
+    passes: Sequence[range],
+    size: int,
+    tracker: FaceTracker,
+    report: Report,
+    held: HeldFrames,
 ) -> Iterator[tuple[tuple[int, range], Tensor]]:
     """The source frames of each pass, tracked in the first. The next begins while the last one's are being used.
 
@@ -61,8 +97,9 @@ def _decoded(
         # What a later pass shows and the first does not, where frames are left out, is followed all the same.
         last = timeline.source[outputs.stop - 1] if i else max(timeline.source)
         sources = range(timeline.source[outputs.start], last + 1)
-        batches = _timed(video.batches(sources, size), "decode", report)
-        for batch, frames in batches if i else _track(batches, tracker, report, sources.start):
+        again = bool(i) and held.complete
+        batches = _timed(held.batches(sources) if again else video.batches(sources, size), "decode", report)
+        for batch, frames in batches if i else held.kept(_track(batches, tracker, report, sources.start)):
             yield (i, batch), frames
 
 

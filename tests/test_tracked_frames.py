@@ -1,5 +1,6 @@
 """Frames lined up with what is known of them, in every pass."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.heads import Heads, Pose
 from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
-from gpu_lipsync.video import open_video
+from gpu_lipsync.video import Video, open_video
 from tests.clips import write_clip
 from tests.reports import fresh_report
 
@@ -78,3 +79,36 @@ def test_frames_that_are_picked_stay_as_interleaved_as_they_are(tmp_path: Path) 
         tracker = cast(FaceTracker, Numbered())
         for _, frames, _ in tracked_frames(video, video.timeline(30), tracker, fresh_report(4)):
             assert frames.permute(0, 2, 3, 1).is_contiguous()
+
+
+def test_a_short_clip_under_long_speech_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And shown as if it were decoded each time, whatever has been made of the frames that were given before."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=11)
+    read: list[range] = []
+    batches = Video.batches
+
+    def counted(video: Video, frames: range, size: int) -> Iterator[tuple[range, Tensor]]:
+        read.append(frames)
+        return batches(video, frames, size)
+
+    monkeypatch.setattr(Video, "batches", counted)
+
+    def shown(hold_bytes: int) -> list[tuple[range, Tensor]]:
+        read.clear()
+        out = []
+        with open_video(path, FrameConfig(), as_decoded=True) as video:
+            timeline, tracker = video.timeline(37), cast(FaceTracker, Numbered())
+            for outputs, frames, heads in tracked_frames(
+                video, timeline, tracker, fresh_report(4), hold_bytes=hold_bytes
+            ):
+                assert heads.boxes[:, 0].tolist() == list(timeline.source[outputs.start : outputs.stop])
+                out.append((outputs, frames.clone()))
+                frames.zero_()
+        return out
+
+    frame_bytes = 96 * 3 // 2 * 128
+    once, n_once = shown(11 * frame_bytes), len(read)
+    each_time, n_each_time = shown(11 * frame_bytes - 1), len(read)
+    assert (n_once, n_each_time) == (1, 4)
+    assert [outputs for outputs, _ in once] == [outputs for outputs, _ in each_time]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(once, each_time, strict=True))
