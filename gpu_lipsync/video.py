@@ -18,9 +18,9 @@ from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.ops import reduce_bytes, upload
 from gpu_lipsync.planar_decoder import PlanarDecoder
-from gpu_lipsync.stills import is_still, read_still
+from gpu_lipsync.stills import Still, is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
-from gpu_lipsync.video_info import probe_video
+from gpu_lipsync.video_info import VideoInfo, probe_video
 
 _CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
 _CUDA_BATCH, _CUDA_BATCH_PIXELS = 32, 32 << 20  # more is no faster there, and the encoder starts later
@@ -46,55 +46,32 @@ class Video:
     """
 
     def __init__(self, path: Path, config: FrameConfig, device: torch.device, *, as_decoded: bool) -> None:
-        self.path = path
-        self.notes: list[str] = []
-        self._config, self.device = config, device
-        self.layout: FrameLayout = RGB
-        self.colours = BT709
+        self.path, self._config, self.device = path, config, device
         self._decoder: Decoder | None = None
-        self._picture: Tensor | None = None
-        fps_of_still = Fraction(config.fps).limit_denominator(1001)
+        slow_fps = Fraction(config.fps).limit_denominator(1001)  # of what has no rate of its own, or too low a one
+        self._constant_rate, self.pixel_aspect, self.colours = True, Fraction(1), BT709
         if is_still(path):
             still = read_still(path)
-            if still.had_alpha:
-                self.notes.append(f"{path.name} has transparent parts: shown on black")
-            if still.n_pictures > 1:
-                self.notes.append(f"{path.name} is an animation ({still.n_pictures} pictures), shown still")
-            self._picture = torch.from_numpy(still.pixels).permute(2, 0, 1).unsqueeze(0)
             height, width = still.pixels.shape[:2]
-            self._window = _crop_window(path, height, width, config)
-            self.fps = self.source_fps = fps_of_still
+            self.fps = self.source_fps = slow_fps
             self._shown_at: tuple[Fraction, ...] = (Fraction(0),)
-            self._constant_rate = True
-            self.pixel_aspect, self.decoder = Fraction(1), "Pillow"
+            self.notes = _notes_on_still(path, still)
+            self._window = _crop_window(path, height, width, config)
+            self._decoder = _StillDecoder(still)
         else:
-            info = probe_video(path, fps_of_still=fps_of_still)
-            height, width, self.fps, self.pixel_aspect = info.height, info.width, info.fps, info.pixel_aspect
-            self.source_fps, self._shown_at, self._constant_rate = info.fps, info.shown_at, info.constant_rate
+            info = probe_video(path, fps_of_still=slow_fps)
+            height, width, self.source_fps, self._shown_at = info.height, info.width, info.fps, info.shown_at
+            too_slow = info.n_frames > 1 and info.fps < _LEAST_FPS
+            self.fps = slow_fps if too_slow else info.fps
+            self._constant_rate, self.pixel_aspect = info.constant_rate and not too_slow, info.pixel_aspect
+            self.notes = _notes_on_clip(info, self.fps)
             self._window = _crop_window(path, height, width, config)  # before a decoder meets what is too small
-            if info.n_frames > 1 and info.fps < _LEAST_FPS:
-                if info.fps != fps_of_still:
-                    self.notes.append(
-                        f"{path.name} shows {float(info.fps):.3g} frames a second; the result has {config.fps:g}"
-                    )
-                self.fps, self._constant_rate = fps_of_still, False
-            if info.interlaced:
-                self.notes.append(f"{path.name} is interlaced: its combs stay; deinterlace it first (ffmpeg -vf bwdif)")
-            if info.transparent:
-                self.notes.append(
-                    f"{path.name} has transparent parts, which show whatever colours they hide: lay it over a "
-                    "background first"
-                )
-            if info.hdr:
-                self.notes.append(
-                    f"{path.name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
-                    f"convert the clip to SDR (BT.709) first"
-                )
             whole = not config.rotate and self._window == (0, height, 0, width)
             as_decoded = as_decoded and whole and device.type == "cpu"
-            self._decoder = choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
-            self.decoder, self.layout = self._decoder.name, self._decoder.layout
-            self.colours = self._decoder.colours if isinstance(self._decoder, PlanarDecoder) else info.rgb_colours
+            decoder = choose_decoder(info, config.decoder, device, self.notes, as_decoded=as_decoded)
+            self.colours = decoder.colours if isinstance(decoder, PlanarDecoder) else info.rgb_colours
+            self._decoder = decoder
+        self.decoder, self.layout = self._decoder.name, self._decoder.layout
         self.n_frames, self.decoded_pixels = len(self._shown_at), height * width
         self.size = (self._window[1] - self._window[0], self._window[3] - self._window[2])
         if config.rotate and self.pixel_aspect:
@@ -129,9 +106,6 @@ class Video:
         Yields:
             The indices, and their frames on the device: (n, 3, H, W) uint8 RGB, or as `layout` says.
         """
-        if self._picture is not None:
-            yield range(0, 1), self._edit(upload(self._picture, self.device))
-            return
         assert self._decoder is not None, "read after it was closed"
         start = frames.start
         for batch in self._decoder.batches(frames.start, frames.stop, size):
@@ -151,6 +125,19 @@ class Video:
         return frames[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
 
 
+class _StillDecoder:
+    """A picture as a clip of one frame."""
+
+    name = "Pillow"
+    layout: FrameLayout = RGB
+
+    def __init__(self, still: Still) -> None:
+        self._frames = torch.from_numpy(still.pixels).permute(2, 0, 1).unsqueeze(0)
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        yield self._frames
+
+
 def open_video(
     path: str | Path, config: FrameConfig, device: torch.device | str = "cpu", *, as_decoded: bool = False
 ) -> Video:
@@ -167,6 +154,31 @@ def open_video(
         ConfigError: the crop leaves nothing, or the decoder asked for is not there.
     """
     return Video(require_file(path, "face"), config, torch.device(device), as_decoded=as_decoded)
+
+
+def _notes_on_still(path: Path, still: Still) -> list[str]:
+    notes = [f"{path.name} has transparent parts: shown on black"] if still.had_alpha else []
+    if still.n_pictures > 1:
+        notes.append(f"{path.name} is an animation ({still.n_pictures} pictures), shown still")
+    return notes
+
+
+def _notes_on_clip(info: VideoInfo, fps: Fraction) -> list[str]:
+    name, notes = info.path.name, []
+    if fps != info.fps:
+        notes.append(f"{name} shows {float(info.fps):.3g} frames a second; the result has {float(fps):.4g}")
+    if info.interlaced:
+        notes.append(f"{name} is interlaced: its combs stay; deinterlace it first (ffmpeg -vf bwdif)")
+    if info.transparent:
+        notes.append(
+            f"{name} has transparent parts, which show whatever colours they hide: lay it over a background first"
+        )
+    if info.hdr:
+        notes.append(
+            f"{name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
+            "convert the clip to SDR (BT.709) first"
+        )
+    return notes
 
 
 def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:

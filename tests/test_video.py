@@ -12,9 +12,7 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.errors import ConfigError, MediaError
-from gpu_lipsync.planar_decoder import PlanarDecoder
 from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
@@ -174,8 +172,6 @@ def test_mirroring_metadata_is_applied(tmp_path: Path, rotation: int, flip: str,
     for frames in (read_all(path), read_all(path, decoder="pyav")):
         assert frames.shape == expected.shape
         assert (frames.float() - expected.float()).abs().mean() < 2  # lossy; see above
-    with pytest.raises(DecoderUnavailableError):
-        PlanarDecoder(probe_video(path))
 
 
 def test_a_picture_that_is_not_turned_is_not_copied_into_planes(tmp_path: Path) -> None:
