@@ -24,8 +24,9 @@ from gpu_lipsync.compare_page import page
 from gpu_lipsync.comparison import compare
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import require_file
-from gpu_lipsync.device import lack_of_memory_named, resolve_device
+from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError
+from gpu_lipsync.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.output_paths import require_apart, require_writable
 from gpu_lipsync.stopping import Stops

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torch.utils.dlpack import from_dlpack
 
-from gpu_lipsync.device import is_lack_of_memory
 from gpu_lipsync.errors import MediaError, first_line
 from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.lack_of_memory import is_lack_of_memory
 from gpu_lipsync.pyav_decoder import PyavDecoder, brighten
 from gpu_lipsync.video_info import VideoInfo
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import require_device_name
-from gpu_lipsync.errors import ConfigError, DeviceMemoryError, first_line, is_shortage, shortage
+from gpu_lipsync.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -94,57 +94,6 @@ def _is_intel() -> bool:
     return str(capabilities.get("cpu_name", "")).startswith("Intel")
 
 
-LACK_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "ALLOC_FAILED",  # cuBLAS's, and cuDNN 8's
-    "ALLOCATION_FAILED",  # cuDNN 9's
-    "CUBLAS_STATUS_NOT_INITIALIZED",  # a full card has no room for its handle
-    "CUDNN_STATUS_NOT_INITIALIZED",
-    "unable to find an engine",  # what PyTorch makes of it when each of cuDNN's has asked for workspace in vain
-)
-
-
-@contextmanager
-def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[None]:
-    """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind; of
-    threads and open files as well.
-
-    Args:
-        device: where the work is done.
-        less: the flag that makes it less; by default those of a run.
-
-    Raises:
-        DeviceMemoryError: instead of torch's or Python's error, which would look like a bug of this program.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError, OSError) as error:
-        if not is_lack_of_memory(error):
-            if is_shortage(error):
-                raise shortage("the run cannot go on", error) from error
-            raise
-        if device.type == "cpu" or "DefaultCPUAllocator" in str(error) or isinstance(error, MemoryError):
-            raise DeviceMemoryError(
-                f"out of memory on the host; pass {less or '--resize_factor 2, a smaller --wav2lip_batch_size'} or a "
-                "shorter sound, or free memory"
-            ) from error
-        told = "" if str(error).startswith("CUDA out of memory") else f" ({first_line(error)})"
-        raise DeviceMemoryError(
-            f"out of memory on {device}{told}, and no smaller batch helps; pass {less or '--resize_factor 2'} or "
-            "--device cpu, or free memory on the device"
-        ) from error
-
-
-def is_lack_of_memory(error: Exception) -> bool:
-    """Whether an error is about that. PyTorch's CUDA allocator has one of its own; others, and CUDA's libraries, use
-    words.
-    """
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in LACK_OF_MEMORY
-    )
-
-
 @contextmanager
 def current_context(device: torch.device) -> Iterator[int]:
     """PyTorch's CUDA context, current on the calling thread, for FFmpeg to work in; gives the device's number.
@@ -164,8 +113,8 @@ _idle_streams: defaultdict[int, list[torch.cuda.Stream]] = defaultdict(list)
 def side_stream(device: torch.device) -> Iterator[torch.cuda.Stream]:
     """A CUDA stream beside the network's, for one thread at a time; the next run takes it up again.
 
-    cuBLAS keeps 32 MiB for every stream that it has worked on: with new ones a process that runs all day would keep
-    losing memory, half a gigabyte in ten runs.
+    cuBLAS keeps a workspace (8 MiB, 32 on Hopper) for every stream that it has worked on: with new ones a process that
+    runs all day would keep losing memory, half a gigabyte in ten runs on Hopper.
     """
     idle = _idle_streams[torch.cuda.current_device() if device.index is None else device.index]
     try:

@@ -28,8 +28,9 @@ from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
 from gpu_lipsync.commands import Parser, exit_code_of
 from gpu_lipsync.config import DecoderName
-from gpu_lipsync.device import lack_of_memory_named, resolve_device
+from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError
+from gpu_lipsync.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.output_paths import require_apart, require_writable
 from gpu_lipsync.resync import OpeningMeter, resync
 from gpu_lipsync.stopping import Stops

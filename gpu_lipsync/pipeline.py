@@ -18,17 +18,11 @@ from gpu_lipsync.config import FrameConfig, LipSyncConfig
 from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.cores import cores_given_back, use_one_core
 from gpu_lipsync.detection import HELD_BYTES
-from gpu_lipsync.device import (
-    is_lack_of_memory,
-    lack_of_memory_named,
-    network_dtype,
-    on_default_stream,
-    own_modes,
-    resolve_device,
-)
+from gpu_lipsync.device import network_dtype, on_default_stream, own_modes, resolve_device
 from gpu_lipsync.encode import open_writer
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.lack_of_memory import is_lack_of_memory, lack_of_memory_named
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
 from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent

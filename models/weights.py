@@ -8,8 +8,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
-from gpu_lipsync.device import is_lack_of_memory
 from gpu_lipsync.errors import CheckpointError, is_shortage, shortage
+from gpu_lipsync.lack_of_memory import is_lack_of_memory
 from gpu_lipsync.models.archive import Archive, open_archive
 from gpu_lipsync.models.fast_cpu import speed_up_on_cpu
 from gpu_lipsync.models.wav2lip import FACE_ENCODER, Wav2Lip

@@ -16,8 +16,8 @@ from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoders import TorchcodecDecoder
 from gpu_lipsync.detection import HELD_BYTES, DetectionStream
-from gpu_lipsync.device import lack_of_memory_named
 from gpu_lipsync.errors import DeviceMemoryError
+from gpu_lipsync.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.video import Video, open_video
