@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"
 CHECKPOINT = ROOT / "checkpoints" / "demo.safetensors"
 RESULTS = ROOT / "bench" / "results"
-HEIGHT, WIDTH, FPS = 1080, 1920, 25
+SIZE, FPS = (1080, 1920), 25
 MOST_MB, MOST_GROWTH = 2500, 1.1
 
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(name)
         for seconds in (20, 60):
             peaks[seconds] = peak_mb(folder, seconds, checkpoint)
-            print(f"{seconds} s of {WIDTH}x{HEIGHT}: peak {peaks[seconds]:.0f} MB")
+            print(f"{seconds} s of {SIZE[1]}x{SIZE[0]}: peak {peaks[seconds]:.0f} MB")
     growth = peaks[60] / peaks[20]
     print(f"60 s against 20 s: {growth:.3f}")
     RESULTS.mkdir(exist_ok=True)
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 def peak_mb(folder: Path, seconds: int, checkpoint: Path) -> float:
     """Largest resident size of a run over a clip of this length."""
     face, sound, report = folder / f"{seconds}.mp4", folder / f"{seconds}.wav", folder / f"{seconds}.json"
-    make_clip(face, seconds)
+    make_clip(face, seconds, SIZE)
     make_speech(sound, seconds + 0.3)
     command = [
         sys.executable,
@@ -63,17 +63,17 @@ def peak_mb(folder: Path, seconds: int, checkpoint: Path) -> float:
     return float(json.loads(report.read_text())["peak_memory_mb"])
 
 
-def make_clip(path: Path, seconds: int) -> None:
-    """The sample's frames, back and forth, in the middle of 1080p."""
+def make_clip(path: Path, seconds: int, size: tuple[int, int]) -> None:
+    """The sample's frames, back and forth, in the middle of larger ones: height and width, pixels."""
     with av.open(str(FACE)) as source:
         faces = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     faces += faces[-2:0:-1]
-    frame = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    frame = np.full((*size, 3), 60, np.uint8)
     height, width = faces[0].shape[:2]
-    top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
     with av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=Fraction(FPS), options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        (stream.height, stream.width), stream.pix_fmt = size, "yuv420p"
         for i in range(seconds * FPS):
             frame[top : top + height, left : left + width] = faces[i % len(faces)]
             target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.measure import DEVICES, PRECISIONS, measure
+from bench.memory import make_clip, make_speech
 from gpu_lipsync.audio import load_audio, log_mel
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.config import EncodeConfig, FrameConfig
@@ -190,6 +191,24 @@ def test_whole_command_on_the_samples(benchmark: Any, tmp_path: Path) -> None:
         lambda: subprocess.run(command, check=True),
         frames=n_frames,
         group="whole command on the samples, start-up included",
+        rounds=3,
+        warm_ups=1,
+    )
+
+
+def test_whole_command_of_ten_seconds(benchmark: Any, tmp_path: Path) -> None:
+    """What has to take no more than 15 s on two cores: 720p with the full-size network."""
+    checkpoint, face, speech = (tmp_path / name for name in ("full.pth", "face.mp4", "speech.wav"))
+    torch.save(Wav2Lip(1.0).state_dict(), checkpoint)
+    make_clip(face, 10, (720, 1280))
+    make_speech(speech, 10.2)
+    command = [sys.executable, str(ROOT / "inference_fast.py"), "--checkpoint_path", str(checkpoint)]
+    command += ["--face", str(face), "--audio", str(speech), "--outfile", str(tmp_path / "out.mp4"), "--quiet"]
+    measure(
+        benchmark,
+        lambda: subprocess.run(command, check=True),
+        frames=250,
+        group="whole command, 10 s of 1280x720, 36.3 M parameters, start-up included",
         rounds=3,
         warm_ups=1,
     )
