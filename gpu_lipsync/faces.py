@@ -34,7 +34,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class Layout:
+class CropGroups:
     """A batch's boxes in groups of what is alike."""
 
     crops: tuple[Crops, ...]
@@ -60,12 +60,12 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
     """
     corners = _corners_of(frames, boxes)
     sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
-    layout = _layout(corners, _numbered(sizes), frames.shape[2], frames.shape[3], frames.device)
+    groups = _grouped(corners, _numbered(sizes), frames.shape[2], frames.shape[3], frames.device)
     pixels = _Pixels(frames)
     faces = []
-    for crops in layout.crops:
+    for crops in groups.crops:
         faces.append(resize_bytes(pixels.read(crops, *sizes[crops.members[0]]), (FACE_SIZE, FACE_SIZE)))
-    return faces[0] if len(faces) == 1 else torch.cat(faces)[layout.inverse]
+    return faces[0] if len(faces) == 1 else torch.cat(faces)[groups.inverse]
 
 
 def paste_faces(
@@ -92,7 +92,7 @@ def paste_faces(
     corners = _corners_of(frames, boxes)
     places = fitted_masks(boxes, fits, config, frames.device)
     alike = _numbered((place.height, place.width, place.stencil) for place in places)
-    layout = _layout(corners, alike, frames.shape[2], frames.shape[3], frames.device)
+    groups = _grouped(corners, alike, frames.shape[2], frames.shape[3], frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
         raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
     if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
@@ -102,7 +102,7 @@ def paste_faces(
         )
     mouths = mouths.float()
     pixels = _Pixels(frames, copy=True)
-    moving = len(set(places)) > len(layout.crops)
+    moving = len(set(places)) > len(groups.crops)
     windows = upload(torch.tensor([(place.left, place.top) for place in places]), frames.device) if moving else None
 
     def blend(crops: Crops) -> None:
@@ -114,11 +114,11 @@ def paste_faces(
         pixels.change(parts, blended, usable)
 
     if frames.device.type == "cpu" and fake_mode() is None:
-        sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in layout.crops]
-        groups = zip(layout.crops, sizes, strict=True)
-        map_on_cores(blend, [piece for crops, size in groups for piece in crops.pieces(size)])
+        sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in groups.crops]
+        sized = zip(groups.crops, sizes, strict=True)
+        map_on_cores(blend, [piece for crops, size in sized for piece in crops.pieces(size)])
     else:
-        for crops in layout.crops:
+        for crops in groups.crops:
             blend(crops)
     return pixels.frames
 
@@ -212,13 +212,13 @@ def _corners_of(frames: Tensor, boxes: Tensor) -> tuple[tuple[int, int, int, int
 
 
 @device_constant
-def _layout(
+def _grouped(
     boxes: tuple[tuple[int, int, int, int], ...],
     numbers: tuple[int, ...],
     height: int,
     width: int,
     device: torch.device,
-) -> Layout:
+) -> CropGroups:
     """Group boxes by their numbers; one upload holds all that the device has to know about them."""
     groups: dict[int, list[int]] = {}
     for i, number in enumerate(numbers):
@@ -229,4 +229,4 @@ def _layout(
     frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
     lengths = [len(members) for members in groups.values()]
     parts = zip(groups.values(), frames.split(lengths), begins.split(lengths), strict=True)
-    return Layout(tuple(Crops(tuple(members), *part) for members, *part in parts), back)
+    return CropGroups(tuple(Crops(tuple(members), *part) for members, *part in parts), back)

@@ -172,8 +172,7 @@ class CenterFace(nn.Module):
         size = network_size(frames.shape[2], frames.shape[3], long_side_px)
         if not frames.is_cuda:  # the CPU has a fast antialiased resize for bytes, CUDA has none
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
-        layout = _layout(frames.device)
-        images = frames.to(self.stem.weight.dtype, memory_format=layout)
+        images = frames.to(self.stem.weight.dtype, memory_format=_memory_format(frames.device))
         return F.interpolate(images, size, mode="bilinear", antialias=True) if frames.is_cuda else images
 
 
@@ -214,11 +213,11 @@ def load_face_detector(
             f"{path or WEIGHTS_NAME} holds another network than CenterFace; pass weights made by "
             "tools/convert_centerface.py"
         ) from error
-    detector = detector.to(memory_format=_layout(torch.device(device))).eval().requires_grad_(False)
+    detector = detector.to(memory_format=_memory_format(torch.device(device))).eval().requires_grad_(False)
     return _fused(detector) if torch.device(device).type == "cpu" and dtype == torch.bfloat16 else detector
 
 
-def _layout(device: torch.device) -> torch.memory_format:
+def _memory_format(device: torch.device) -> torch.memory_format:
     """Planes on CUDA, for the sake of the depthwise filters; interleaved channels on a CPU, where they are faster."""
     return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
