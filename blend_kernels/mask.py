@@ -131,7 +131,7 @@ def _feathered(
     inside = ellipse.filled(height, width)[rows, cols].astype(np.float32)
     down = blur_rows(height, ellipse.kernel_size, ellipse.sigma, tuple(at_y))[:, rows]
     across = blur_rows(width, ellipse.kernel_size, ellipse.sigma, tuple(at_x))[:, cols]
-    return (down @ inside @ across.T).astype(np.float32, copy=False)  # which it is
+    return (down @ inside @ across.T).astype(np.float32, copy=False)  # as it is, which type checkers cannot know
 
 
 def _spanned(center: int, reach: int, size: int) -> slice:

@@ -11,7 +11,7 @@ UNSPECIFIED = 2
 FULL_RANGE = 2  # of AVColorRange
 HD_LINES = 720  # from here on Chromium takes what is not tagged for BT.709, below for BT.601 (mpv draws other lines)
 KEPT_FORMAT = "yuv420p"  # FFmpeg's name of 8-bit 4:2:0
-_MADE_KEPT = {KEPT_FORMAT, "yuv420p10le"}  # a tenth of the work that converting to RGB and back would be
+_STAYING = {KEPT_FORMAT, "yuv420p10le"}  # a tenth of the work that converting to RGB and back would be
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _NUMBERS: dict[YuvMatrix, int] = {"bt709": 1, "bt601": 6}
 _WIDE_PRIMARIES = {9, 11, 12}  # BT.2020's and P3's; others are BT.709's but for a shade
@@ -49,13 +49,13 @@ def plain_colours(frame: Any) -> Colours | None:
     """
     number = int(frame.colorspace)
     matrix = matrix_of(number, frame.height)
-    kept = frame.format.name in _MADE_KEPT and frame.color_range != FULL_RANGE
+    kept = frame.format.name in _STAYING and frame.color_range != FULL_RANGE
     if matrix not in _NUMBERS or not kept or hdr_curve(frame.color_trc):
         return None
     return Colours(matrix, number, int(frame.color_primaries), int(frame.color_trc))
 
 
-def said_at(height: int, colours: Colours) -> Colours:
+def tagged_at(height: int, colours: Colours) -> Colours:
     """What to write of pictures of that height: those that do not say count as another matrix's at some, where they
     have been turned upright; these say.
     """

@@ -45,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max_seconds", type=float, default=10.0, help="no more than the clip's beginning")
     add_mask_flags(parser.add_argument_group("blending"))
     arguments = parser.parse_args(argv)
-    with Stops():
-        return exit_code_of(lambda: _run(arguments))
+    with Stops() as stops:
+        return exit_code_of(lambda: _run(arguments, stops))
 
 
 @torch.inference_mode()
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     if not 1 <= arguments.moments <= 12:
         raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
     if not 0 < arguments.max_seconds < 3600:
@@ -90,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if settings.sharpen_mouth:
         how += f", sharpened by {settings.sharpen_amount:g}"
     text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}; {how}", shown)
+    stops.ignore()  # too late to say that nothing was written
     try:
         arguments.outfile.parent.mkdir(parents=True, exist_ok=True)
         # File names may hold bytes that are no UTF-8.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,8 +49,10 @@ class Bar:
     met: bool
 
 
-def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> dict[str, Any]:
-    """Every figure, and a picture if a path is given.
+def evaluate(
+    clip: Clip, generator: nn.Module, picture: Path | None = None, *, settle: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Every figure, and a picture if a path is given; `settle` is called before that is written.
 
     Returns:
         What is written as JSON: `own_sound` (`other_sound` where the clip's is not its own), `shifted`, `silence` and
@@ -104,6 +106,7 @@ def evaluate(clip: Clip, generator: nn.Module, picture: Path | None = None) -> d
         "silence": silence,
         "bars": {name: asdict(bar) for name, bar in _bars(speech, silence).items()},
     }
+    settle()
     if picture is not None:
         from gpu_lipsync.mouth_strips import draw_strips
 
@@ -177,11 +180,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file instead of stdout")
     parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
     arguments = parser.parse_args(argv)
-    with Stops():
-        return exit_code_of(lambda: _run(arguments))
+    with Stops() as stops:
+        return exit_code_of(lambda: _run(arguments, stops))
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     _require_usable(arguments)
     from gpu_lipsync.models import load_wav2lip
 
@@ -192,7 +195,7 @@ def _run(arguments: argparse.Namespace) -> None:
         generator = load_wav2lip(arguments.checkpoint_path, device)
         seconds, decoder = arguments.max_seconds, arguments.decoder
         clip = read_clip(arguments.face, device, audio=arguments.audio, max_seconds=seconds, decoder=decoder)
-        report |= evaluate(clip, generator, arguments.picture)
+        report |= evaluate(clip, generator, arguments.picture, settle=stops.ignore)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     if arguments.out is None:
         sys.stdout.write(text)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_lipsync.colours import KEPT_FORMAT, UNSPECIFIED, Colours, plain_colours, said_at
+from gpu_lipsync.colours import KEPT_FORMAT, UNSPECIFIED, Colours, plain_colours, tagged_at
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.frame_layout import FrameLayout, Yuv420Frames
 from gpu_lipsync.pyav_decoder import PyavDecoder
@@ -32,7 +32,7 @@ class PlanarDecoder(PyavDecoder):
             raise DecoderUnavailableError(f"{info.path.name} is not 4:2:0 that can stay as it is")
         super().__init__(info, tell)
         self.name += ", 4:2:0"
-        self.colours: Colours = said_at(info.height, info.colours)
+        self.colours: Colours = tagged_at(info.height, info.colours)
         self.layout: FrameLayout = Yuv420Frames(info.colours.matrix)
 
     @staticmethod

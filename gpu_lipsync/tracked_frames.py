@@ -56,19 +56,16 @@ class HeldFrames:
     """The frames of a clip's first pass, as they were decoded, if all of them fit."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._room, self._batches = most_bytes, list[tuple[range, Tensor]]()
+        self._most_bytes, self._batches = most_bytes, list[tuple[range, Tensor]]()
         self.complete = False
 
-    def kept(self, decoded: Iterable[tuple[range, Tensor]]) -> Iterator[tuple[range, Tensor]]:
-        """The same batches, of each of which a copy stays here: whoever gets them may change them."""
+    def kept(self, decoded: Iterable[tuple[range, Tensor]], n_frames: int) -> Iterator[tuple[range, Tensor]]:
+        """The same batches, n_frames in all, of each of which a copy stays here: whoever gets them may change them."""
         for batch, frames in decoded:
-            self._room -= frames.nbytes
-            if self._room >= 0:
+            self.complete = n_frames * frames[0].nbytes <= self._most_bytes
+            if self.complete:
                 self._batches.append((batch, frames.clone()))
-            else:
-                self._batches.clear()
             yield batch, frames
-        self.complete = self._room >= 0
 
     def batches(self, sources: range) -> Iterator[tuple[range, Tensor]]:
         """Consecutive source frames, copies again, in the batches that they came in."""
@@ -99,7 +96,9 @@ def _decoded(
         sources = range(timeline.source[outputs.start], last + 1)
         again = bool(i) and held.complete
         batches = _timed(held.batches(sources) if again else video.batches(sources, size), "decode", report)
-        for batch, frames in batches if i else held.kept(_track(batches, tracker, report, sources.start)):
+        if not i:
+            batches = held.kept(_track(batches, tracker, report, sources.start), len(sources))
+        for batch, frames in batches:
             yield (i, batch), frames
 
 

@@ -1,6 +1,9 @@
 """What the commands that look and judge answer: one line, as inference_fast.py does (test_cli.py, test_stopping.py)."""
 
+import json
 import signal
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -41,7 +44,26 @@ def test_a_signal_ends_them_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr(command, "_run", lambda _: signal.raise_signal(number))
+    monkeypatch.setattr(command, "_run", lambda *_: signal.raise_signal(number))
     assert command.main(NEEDED[command]) == 128 + number
     assert capsys.readouterr().err == f"{word}: nothing was written\n"
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_comes_too_late_once_something_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even half of it, and nobody is told that there is nothing."""
+
+    def judged(*_: object, settle: Callable[[], None]) -> dict[str, object]:
+        settle()
+        signal.raise_signal(signal.SIGTERM)
+        return {"bars": {}}
+
+    for name, answer in (("evaluate", judged), ("read_clip", lambda *_, **__: None)):
+        monkeypatch.setattr(evaluate, name, answer)
+    monkeypatch.setattr("gpu_lipsync.models.load_wav2lip", lambda *_: None)
+    out = tmp_path / "out.json"
+    assert evaluate.main([*NEEDED[evaluate], "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["bars"] == {} and capsys.readouterr().err == ""
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

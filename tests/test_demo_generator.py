@@ -5,20 +5,26 @@ portrait of Eileen Collins), and, where they are, on clips of people whom it has
 from importlib.resources import files
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.audio import load_audio
+from gpu_lipsync.blend_kernels import BlendConfig, elliptical_mask
 from gpu_lipsync.evaluate import evaluate
 from gpu_lipsync.models import load_wav2lip
 from gpu_lipsync.models.weights import read_generator
 from gpu_lipsync.resync import OpeningMeter, resync
 from gpu_lipsync.talking_clip import Clip, read_clip
+from tests.clips import write_sound
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 DEMO = Path(str(files("gpu_lipsync.checkpoints") / "demo.safetensors"))
 FPS = 25.0
+BOX = (108, 340, 170, 350)  # top, bottom, left, right of the sample's face
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,35 @@ def test_demo_follows_another_recording_where_it_differs(sample_clip: Clip, demo
     spoken, silent = (OpeningMeter(sample_clip)(faces)[frame + 2 : frame + 40] for faces in (before, after))
     assert float(silent.std()) < float(spoken.std()) / 2
     assert float(silent.mean()) < float(spoken.mean())
+
+
+def test_another_recording_changes_nothing_outside_the_mask(tmp_path: Path) -> None:
+    """The command's files, lossless: around the mask both are the source, bit for bit; within, they part where the
+    sounds do.
+    """
+    speech = load_audio(SAMPLES / "speech.wav")[: 2 * 16000].numpy()[None]
+    sounds = {"spoken": speech, "cut": np.where(np.arange(2 * 16000) < 16000, speech, 0)}
+    top, bottom, left, right = BOX
+    shown = elliptical_mask(bottom - top, right - left, BlendConfig(mouth_region_size=0.4))[0, 0].numpy() > 0
+    mask = np.zeros((512, 512), np.bool_)
+    mask[top:bottom, left:right] = shown
+    source, luma = luma_of(SAMPLES / "face.mp4"), {}
+    for name, samples in sounds.items():
+        sound, out = write_sound(tmp_path / f"{name}.wav", samples), tmp_path / f"{name}.mp4"
+        files = {"checkpoint_path": DEMO, "face": SAMPLES / "face.mp4", "audio": sound, "outfile": out}
+        run(LipSyncConfig(**files, box=BOX, mouth_region_size=0.4, crf=0, device="cpu"))
+        luma[name] = luma_of(out)
+        n = len(luma[name])
+        assert n >= 45 and np.array_equal(luma[name][:, ~mask], source[:n, ~mask])
+    apart = np.abs(luma["spoken"].astype(int) - luma["cut"])[:, mask].mean(axis=1)
+    assert not apart[: 25 - 6].any()  # a window hears 5 frames ahead
+    assert apart[25 + 6 :].max() > 1 and (apart[25 + 6 :] > 0).all()
+
+
+def luma_of(path: Path) -> np.ndarray:
+    """(n, H, W) uint8 as PyAV decodes it."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray()[: frame.height] for frame in container.decode(video=0)])
 
 
 def test_demo_file_is_small_and_of_the_published_layout() -> None:
