@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
+
+HdrCurve = Literal["PQ", "HLG"]
 
 UNSPECIFIED = 2
 FULL_RANGE = 2  # of AVColorRange
@@ -15,7 +17,7 @@ _STAYING = {KEPT_FORMAT, "yuv420p10le"}  # a tenth of the work that converting t
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _NUMBERS: dict[YuvMatrix, int] = {"bt709": 1, "bt601": 6}
 _WIDE_PRIMARIES = {9, 11, 12}  # BT.2020's and P3's; others are BT.709's but for a shade
-_HDR_CURVES = {16: "PQ", 18: "HLG"}
+_HDR_CURVES: dict[int, HdrCurve] = {16: "PQ", 18: "HLG"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Colours:
 BT709 = Colours("bt709", 1, 1, 1)
 
 
-def hdr_curve(transfer: int) -> str | None:
+def hdr_curve(transfer: int) -> HdrCurve | None:
     """Name of a transfer curve of high dynamic range; None for any other."""
     return _HDR_CURVES.get(transfer)
 
@@ -83,6 +85,11 @@ def is_yuv(frame: Any) -> bool:
 def matrix_of(number: int, height: int) -> YuvMatrix | None:
     """Of a number in ITU-T H.273, or of pictures of that height which do not say; None for one not known here."""
     return guessed_matrix(height) if number == UNSPECIFIED else _MATRICES.get(number)
+
+
+def swscale_matrix(number: int) -> str:
+    """FFmpeg's scaler's name of the matrix of HDR pictures, which are BT.2020 unless they say otherwise."""
+    return _MATRICES.get(number, "bt2020")
 
 
 def guessed_matrix(height: int) -> YuvMatrix:

@@ -85,6 +85,8 @@ class DecordDecoder:
             raise DecoderUnavailableError(f"decord takes packets of {info.codec} that show nothing for frames")
         if info.mirrored:
             raise DecoderUnavailableError("decord does not mirror")
+        if info.hdr:
+            raise DecoderUnavailableError(f"decord does not convert HDR ({info.hdr})")
         if info.untagged_hd:
             raise DecoderUnavailableError("decord takes HD without tags for BT.601")
         ahead_bytes = info.n_frames * info.width * info.height * _AHEAD_BYTES_PER_PIXEL
@@ -142,6 +144,8 @@ class TorchcodecDecoder:
             raise DecoderUnavailableError(f"torchcodec: {first_line(error)}") from error
         if info.mirrored:
             raise DecoderUnavailableError("torchcodec may not mirror")
+        if info.hdr:
+            raise DecoderUnavailableError(f"torchcodec does not convert HDR ({info.hdr})")
         if not _INDEXED & set(info.container.split(",")):
             raise DecoderUnavailableError(f"torchcodec sorts frames by clocks that may begin anew ({info.container})")
         self._info = info

@@ -40,7 +40,8 @@ class NvdecDecoder(PyavDecoder):
         device: where it decodes.
 
     Raises:
-        DecoderUnavailableError: no driver, a codec or bit depth that this GPU does not decode to NV12, or an odd side.
+        DecoderUnavailableError: no driver, a codec or bit depth that this GPU does not decode to NV12, an odd side, or
+            HDR.
     """
 
     _hardware = True
@@ -48,6 +49,8 @@ class NvdecDecoder(PyavDecoder):
     def __init__(self, info: VideoInfo, device: torch.device, tell: Callable[[str], None] | None = None) -> None:
         import av
 
+        if info.hdr:
+            raise DecoderUnavailableError(f"NVDEC does not convert HDR ({info.hdr})")
         super().__init__(info, tell)
         self._device = device
         # Opening NVDEC takes a fifth of a second: what has decoded the first frame goes on with the others.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_lipsync.colours import KEPT_FORMAT, UNSPECIFIED, Colours, plain_colours, tagged_at
+from gpu_lipsync.colours import BT709, KEPT_FORMAT, UNSPECIFIED, Colours, plain_colours, tagged_at
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.frame_layout import FrameLayout, Yuv420Frames
 from gpu_lipsync.pyav_decoder import PyavDecoder
@@ -18,7 +18,7 @@ from gpu_lipsync.video_info import VideoInfo
 
 class PlanarDecoder(PyavDecoder):
     """Batches of (n, H * 3 // 2, W) uint8, as `ops.yuv420` has them; planes are turned and mirrored as metadata says,
-    ten bits become eight.
+    ten bits become eight, HDR becomes SDR.
 
     Args:
         info, tell: as for PyavDecoder.
@@ -28,19 +28,21 @@ class PlanarDecoder(PyavDecoder):
     """
 
     def __init__(self, info: VideoInfo, tell: Callable[[str], None] | None = None) -> None:
-        if info.colours is None or not self.can_read(info):
+        if not self.can_read(info):
             raise DecoderUnavailableError(f"{info.path.name} is not 4:2:0 that can stay as it is")
         super().__init__(info, tell)
         self.name += ", 4:2:0"
-        self.colours: Colours = tagged_at(info.height, info.colours)
-        self.layout: FrameLayout = Yuv420Frames(info.colours.matrix)
+        self.colours: Colours = BT709 if info.colours is None else tagged_at(info.height, info.colours)
+        self.layout: FrameLayout = Yuv420Frames(self.colours.matrix)
 
     @staticmethod
     def can_read(info: VideoInfo) -> bool:
-        """Whether the clip's frames can stay 4:2:0."""
-        return info.colours is not None and not (info.width % 2 or info.height % 2)
+        """Whether the clip's frames can stay 4:2:0, or have to be converted and can become it."""
+        return (info.colours is not None or info.hdr is not None) and not (info.width % 2 or info.height % 2)
 
     def _kept(self, frame: Any) -> Any:
+        if self._to_sdr is not None:
+            return self._to_sdr(frame, KEPT_FORMAT, width=self._coded_width, height=self._coded_height)
         if not self._is_like_first(frame):
             from av.video.reformatter import ColorRange, Colorspace, Interpolation
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from gpu_lipsync.containers import decoded, open_container
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.hdr import SdrConversion
 from gpu_lipsync.video_info import VideoInfo, fast_rgb, source_space
 
 _MIXED_UP = {"avi", "mpeg"}  # containers that do not say of each frame when it is shown, so that FFmpeg guesses
@@ -23,7 +24,7 @@ _HELD_AT_END_S = 0.5  # as much may be lost to damage at the end of a clip; its 
 
 
 class PyavDecoder:
-    """PyAV (FFmpeg) on the CPU; rotation and mirroring are applied here.
+    """PyAV (FFmpeg) on the CPU; rotation and mirroring are applied here, HDR becomes SDR.
 
     Args:
         info: the clip.
@@ -38,7 +39,8 @@ class PyavDecoder:
 
         self.name = f"PyAV {av.__version__} on cpu"
         self._info, self._tell = info, tell
-        self._space = source_space(info)
+        self._space, self._too_dark = source_space(info), 0 if info.hdr else info.too_dark
+        self._to_sdr = SdrConversion(info.hdr) if info.hdr else None
         # Some clips change their size on the way: all frames get that of the first.
         self._coded_width, self._coded_height = coded_size(info)
 
@@ -111,11 +113,14 @@ class PyavDecoder:
 
     def _kept(self, frame: Any) -> Any:
         """What is kept of an av.VideoFrame until its batch is full; all of one shape."""
-        return torch.from_numpy(fast_rgb(frame, self._space, width=self._coded_width, height=self._coded_height))
+        size = {"width": self._coded_width, "height": self._coded_height}
+        if self._to_sdr is not None:
+            return torch.from_numpy(self._to_sdr(frame, "rgb24", **size).to_ndarray())
+        return torch.from_numpy(fast_rgb(frame, self._space, **size))
 
     def _batch(self, kept: list[Any]) -> Tensor:
         """Frames (n, ...) uint8 of what was kept."""
-        frames = brighten(torch.stack(kept), self._info.too_dark).permute(0, 3, 1, 2)
+        frames = brighten(torch.stack(kept), self._too_dark).permute(0, 3, 1, 2)
         return turned(frames, self._info)
 
 

@@ -174,10 +174,7 @@ def _notes_on_clip(info: VideoInfo, fps: Fraction) -> list[str]:
             f"{name} has transparent parts, which show whatever colours they hide: lay it over a background first"
         )
     if info.hdr:
-        notes.append(
-            f"{name} is HDR ({info.hdr}), which is not converted: colours will look flat; "
-            "convert the clip to SDR (BT.709) first"
-        )
+        notes.append(f"{name} is HDR ({info.hdr}); the result is SDR (BT.709)")
     return notes
 
 

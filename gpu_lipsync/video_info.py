@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_lipsync.colours import Colours, hdr_curve, is_untagged_hd, is_yuv, plain_colours, rgb_colours
+from gpu_lipsync.colours import Colours, HdrCurve, hdr_curve, is_untagged_hd, is_yuv, plain_colours, rgb_colours
 from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_container, refuse_truncated
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_times import coded_times, is_constant, nominal_rate, stated_rate
@@ -37,10 +37,11 @@ class VideoInfo:
         rotation: degrees counter-clockwise that the picture is to be turned for showing: 0, 90, 180 or 270.
         mirrored: to be put upside down before it is turned, which makes it its mirror image.
         pixel_aspect: width of a pixel over its height, as shown.
-        hdr: name of the transfer curve, if it is one of high dynamic range: PQ or HLG.
+        hdr: name of the transfer curve, if it is one of high dynamic range.
         interlaced: its first frame is two half pictures, of two moments.
         untagged_hd: says nothing of its colours, and is taken for BT.709 by its size.
-        colours: of 4:2:0 that can be written as it is read, or with two bits less; None: frames have to be converted.
+        colours: of 4:2:0 that can be written as it is read, or with two bits less; None: frames have to be converted,
+            as HDR.
         rgb_colours: of what is written of RGB.
         transparent: parts of its first frame are, or it comes with a second picture that says which.
         too_dark: levels by which the fast way to RGB is darker than the exact one.
@@ -60,7 +61,7 @@ class VideoInfo:
     rotation: int
     mirrored: bool
     pixel_aspect: Fraction
-    hdr: str | None
+    hdr: HdrCurve | None
     interlaced: bool
     untagged_hd: bool
     colours: Colours | None

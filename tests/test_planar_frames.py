@@ -97,9 +97,8 @@ def test_frames_that_are_worked_on_or_another_decoders_are_rgb(config: FrameConf
         ("a.mp4", {"pix_fmt": "yuvj420p"}),  # full range
         ("a.mp4", {"options": {"x264-params": "fullrange=on"}}),
         ("a.mp4", {"options": {"x264-params": "colormatrix=bt2020nc"}}),
-        ("a.mkv", {"options": {"x264-params": "transfer=arib-std-b67"}}),  # HLG
         ("a.mkv", {"pix_fmt": "yuv422p10le"}),
-        ("a.mkv", {"pix_fmt": "yuv420p10le", "options": {"x264-params": "transfer=arib-std-b67"}}),
+        ("a.webm", {"size": (97, 128), "codec": "libvpx-vp9", "options": {"color_trc": "arib-std-b67"}}),  # HLG
     ],
 )
 def test_what_has_to_be_converted_is_rgb(tmp_path: Path, name: str, made: dict[str, object]) -> None:
