@@ -73,7 +73,8 @@ def rgb_to_nv12(frames: Tensor, *, pitch: int = 1) -> Tensor:
 def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) -> Tensor:
     """Convert what hardware decoders give, 4:2:0 with Cb and Cr side by side, to RGB.
 
-    Chroma lies in the middle of its four pixels, as swscale takes it and `rgb_to_nv12` makes it.
+    The four pixels that share a chroma sample get the same, so that `rgb_to_nv12`, which takes their mean, gives it
+    back: enlarged smoothly it would be blurred in all of the picture, touched or not.
 
     Args:
         planes: (B, H * 3 // 2, W) uint8, as `rgb_to_nv12` makes it without a pitch.
@@ -87,7 +88,8 @@ def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) 
         TypeError: `planes` is not uint8.
         ValueError: not (B, H * 3 // 2, W) with even sides, or an unknown matrix.
 
-    Reference: swscale's nv12 to rgb24, bilinear, with accurate_rnd and full_chroma_int; within 1 level.
+    Reference: swscale's conversion of the picture with each chroma sample given to its four pixels (yuv444p), with
+        accurate_rnd and full_chroma_int; within 1 level.
     """
     if not isinstance(planes, Tensor) or planes.dtype != torch.uint8:
         raise TypeError(f"planes must be uint8, got {getattr(planes, 'dtype', type(planes).__name__)}")
@@ -95,12 +97,11 @@ def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) 
         raise ValueError(f"planes must be (B, H * 3 // 2, W) of an even H and W, got {tuple(planes.shape) = }")
     n, rows, width = planes.shape
     height = rows * 2 // 3
-    chroma = planes[:, height:].reshape(n, height // 2, width // 2, 2).permute(0, 3, 1, 2).float().sub_(CHROMA_GREY)
-    chroma = functional.interpolate(chroma, size=(height, width), mode="bilinear", align_corners=False).flatten(2)
-    luma = planes[:, :height].reshape(n, 1, -1).float()
+    chroma = planes[:, height:].reshape(n, -1, 2).mT.float().sub_(CHROMA_GREY)
     to_rgb, offset, gain = _to_rgb(matrix, full_range, planes.device)
-    rgb = torch.baddbmm(luma.sub_(offset).mul_(gain), to_rgb.expand(n, -1, -1), chroma)
-    out = rgb.round_().clamp_(0, 255).to(torch.uint8).view(n, 3, height, width)
+    colour = (to_rgb @ chroma).view(n, 3, height // 2, 1, width // 2, 1)
+    luma = planes[:, :height].float().sub_(offset).mul_(gain).view(n, 1, height // 2, 2, width // 2, 2)
+    out = (luma + colour).round_().clamp_(0, 255).to(torch.uint8).view(n, 3, height, width)
     return out.contiguous(memory_format=torch.channels_last)
 
 
