@@ -79,7 +79,7 @@ def is_untagged_hd(frame: Any) -> bool:
 
 def is_yuv(frame: Any) -> bool:
     """Whether an av.VideoFrame holds luma and chroma."""
-    return bool(frame.format.name.startswith(("yuv", "nv", "p0")))
+    return not frame.format.is_rgb and len(frame.format.components) >= 3
 
 
 def matrix_of(number: int, height: int) -> YuvMatrix | None:

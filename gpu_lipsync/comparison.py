@@ -94,8 +94,8 @@ def compare(
     """
     figures: dict[str, ModeFigures] = {method: ModeFigures() for method in BLENDS}
     stills: list[Still] = []
-    n_frames = 0
-    for outputs, frames, heads in _tracked(video, len(mel), detector, max_seconds):
+    n_frames, every = 0, 1
+    for batch, (outputs, frames, heads) in enumerate(_tracked(video, len(mel), detector, max_seconds)):
         mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, heads.boxes))
         n_frames += len(outputs)
         results: dict[str, Tensor] = {}
@@ -107,8 +107,11 @@ def compare(
             results[method] = paste_faces(frames, mouths, heads.boxes, config, fits=heads.fits)
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
-        head = heads.picked([middle])
-        stills.append(_still(outputs[middle], frames[middle], head, results, middle, figures, settings))
+        still = _still(outputs[middle], frames[middle], heads.picked([middle]), results, middle, figures, settings)
+        if batch % every == 0:
+            stills.append(still)
+        if len(stills) == 4 * moments:  # enough to choose from, however long the clip
+            stills, every = stills[::2], 2 * every
     if not stills:
         raise FaceNotFoundError(
             f"no face to compare modes on in the first {max_seconds:g} s; use a clip that shows one"

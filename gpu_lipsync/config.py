@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod, odd_kernel
-from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds
+from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds, require_path
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.output_paths import require_apart, require_writable
@@ -127,7 +127,8 @@ class LipSyncConfig:
         require_choice("blend_method", self.blend_method, get_args(BlendMethod))
         require_device_name(self.device)
         for name in ("checkpoint_path", "face", "audio", "outfile", "report"):
-            require("\0" not in (path := str(getattr(self, name))), name, repr(path), "a path without NUL characters")
+            if name != "report" or self.report is not None:
+                require_path(name, getattr(self, name))
         _ = self.frames, self.faces, self.blend, self.encode  # each checks its share
         outfile = Path(self.outfile)
         if outfile.suffix.lower() not in SUFFIXES:
@@ -182,5 +183,5 @@ class LipSyncConfig:
 
 def require_device_name(name: str) -> None:
     """Raise ConfigError unless `name` is auto, cpu, cuda or cuda:N."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", name):
+    if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", name):
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from gpu_lipsync.errors import ConfigError
@@ -24,8 +26,8 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 def require_kinds(config: Any) -> None:
     """Raise ConfigError where a dataclass's value is not of its default's kind.
 
-    The command line's are; a program could give "False", which is true, or 1.5 frames. Defaults that are neither
-    numbers nor truths, nor four numbers, have choices of their own.
+    The command line's are; a program could give "False", which is true, or 1.5 frames. Words have choices of
+    their own.
     """
     for field in fields(config):
         value = getattr(config, field.name)
@@ -35,8 +37,20 @@ def require_kinds(config: Any) -> None:
             require(_is_whole(value), field.name, repr(value), "a whole number")
         elif isinstance(field.default, float):
             require(isinstance(value, Real) and not isinstance(value, bool), field.name, repr(value), "a number")
+        elif isinstance(field.default, str) and "Path" not in str(field.type):
+            require(isinstance(value, str), field.name, repr(value), "a word")
         elif isinstance(field.default, tuple):
             _require_sides(field.name, value)
+
+
+def require_path(name: str, value: object) -> None:
+    """Raise ConfigError unless the value can be the path of a file."""
+    require(isinstance(value, (str, Path)), name, repr(value), "a path")
+    try:
+        encoded = os.fsencode(str(value))
+    except UnicodeEncodeError:  # half of a pair of surrogates, which JSON may hold
+        encoded = b"\0"
+    require(b"\0" not in encoded, name, repr(str(value)), "a path that files can have: no NUL, and valid Unicode")
 
 
 def _require_sides(name: str, sides: Any) -> None:

@@ -77,6 +77,10 @@ def chosen_stream(path: Path, container: Any, kind: str) -> Any:
     if kind == "video" and parts and container.metadata.get("major_brand") in _PHOTO_BRANDS:
         raise MediaError(f"{path} is a photo made of {len(parts)} tiles (HEIC), which are not joined; save it as JPEG")
     streams = [s for s in streams if s not in parts] or streams
+    known = [s for s in streams if s.codec_context is not None]
+    if streams and not known:
+        raise MediaError(f"{path} has {kind} of a kind that FFmpeg has no decoder for; re-encode it as H.264 with AAC")
+    streams = known
     if not streams:
         others = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         wanted = "--face needs a video or a picture" if kind == "video" else "--audio needs a file with sound"
@@ -97,7 +101,7 @@ def on_one_clock(container: Any, stream: Any) -> Iterator[Any]:
 
     may_restart = bool(container.format.flags & Flags.ts_discont.value)
     shift, last, due = 0, None, None  # of the time base; decoding times
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         if may_restart and packet.size and packet.dts is not None:
             at = packet.dts + shift
             if due is not None and not -_BACK_S <= (at - due) * packet.time_base <= _AHEAD_S:
@@ -106,6 +110,18 @@ def on_one_clock(container: Any, stream: Any) -> Iterator[Any]:
             last, due = at, at + (packet.duration or max(step, 0))
         if shift:
             packet.pts, packet.dts = ((t if t is None else t + shift) for t in (packet.pts, packet.dts))
+        yield packet
+
+
+def _packets(container: Any, streams: Any) -> Iterator[Any]:
+    # Streams that come up on the way (FLV, MPEG-TS) are more than PyAV 18.1 counted at the beginning: once every packet
+    # has come it looks for their place, beyond the end of its list.
+    packets = iter(container.demux(streams))
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):
+            return
         yield packet
 
 
@@ -179,6 +195,6 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
 def _last_moment(path: Path, role: str, stream_index: int | None) -> float:
     """When the last packet of a stream, or of all of them, ends: seconds on the container's clock."""
     with open_container(path, role) as container:
-        packets = container.demux() if stream_index is None else container.demux(container.streams[stream_index])
+        packets = _packets(container, None if stream_index is None else container.streams[stream_index])
         timed = ((p, p.dts if p.pts is None else p.pts) for p in packets if p.size)
         return max((float((t + (p.duration or 0)) * p.time_base) for p, t in timed if t is not None), default=0.0)

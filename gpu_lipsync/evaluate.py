@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--face", required=True, help="a clip of one person talking; with its sound, unless --audio gives one"
     )
-    parser.add_argument("--audio", help="another sound, which the mouth of the clip does not say: wav, mp3, a video, …")
+    parser.add_argument("--audio", help="another sound, which the mouth of the clip does not say: wav, mp3, a video")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--decoder", default="auto", choices=get_args(DecoderName))
     parser.add_argument("--max_seconds", type=float, default=20.0, help="judge no more than the clip's beginning")

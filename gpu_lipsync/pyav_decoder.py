@@ -62,12 +62,10 @@ class PyavDecoder:
 
     def _decoded(self, n_frames: int) -> Iterator[tuple[Any, float | None]]:
         """Frames as `_kept`, and when they are shown, seconds, as far as that is known."""
-        import av
-
         with self._opened() as container:
             stream: Any = container.streams[self._info.stream_index]
             stream.thread_type = self._threads(n_frames)
-            origin = (container.start_time or 0) / av.time_base
+            origin = float(self._info.starts_at)
             frames = decoded(container, stream, hardware=self._hardware)
             kept = ((self._kept(frame), _seconds(frame, origin)) for frame in frames)
             yield from _stamped_in_order(kept) if self._info.container in _MIXED_UP else kept

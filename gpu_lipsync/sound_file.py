@@ -47,6 +47,7 @@ def read_sound(path: str | Path) -> Sound:
     file = require_file(path, "audio")
     with open_container(file, "audio") as container:
         stream = chosen_stream(file, container, "audio")
+        _name_no_channels(stream)
         frames = decoded(container, stream)
         frame = next(frames, None)
         if frame is None:
@@ -65,6 +66,16 @@ def read_sound(path: str | Path) -> Sound:
         end = first + Fraction(samples.shape[1] - silence, rate)
         refuse_truncated(file, "audio", container, stream, end)
     return Sound(path=file, samples=samples, layout=layout.name, sample_rate_hz=rate)
+
+
+def _name_no_channels(stream: Any) -> None:
+    """Where channels come in an order of the file's own (film's, R before L), count them only.
+
+    Every frame's layout would hold the same list of names, which PyAV 18.1 frees once for each: the process dies.
+    """
+    names = stream.codec_context.layout.name  # "6 channels (FL+FC+FR+BL+BR+LFE)"
+    if " channels (" in names:
+        stream.codec_context.layout = names.partition(" (")[0]
 
 
 def at_rate(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

@@ -38,10 +38,13 @@ def _stereo_matrix(layout: str, n_channels: int) -> np.ndarray:
     """What each of the channels adds to left and right, (n_channels, 2), no louder together than the loudest of them.
 
     FFmpeg's mix, which it would scale so for whole numbers only. What it cannot mix becomes the mean, which is what the
-    generator hears.
+    generator hears; and so does what has no names: FFmpeg would leave out the fourth track of six as the bass of 5.1.
     """
     import av
 
+    mean = np.full((n_channels, 2), 1 / n_channels, np.float32)
+    if n_channels > 2 and layout == f"{n_channels} channels":
+        return mean
     impulses = np.eye(n_channels, dtype=np.float32).reshape(1, -1)  # at each moment one channel
     try:
         resampler = av.AudioResampler(format="flt", layout="stereo", rate=48000)
@@ -50,7 +53,7 @@ def _stereo_matrix(layout: str, n_channels: int) -> np.ndarray:
         parts = [part.to_ndarray() for part in (*resampler.resample(frame), *resampler.resample(None))]
         matrix = np.concatenate(parts, axis=1).reshape(n_channels, 2)
     except (av.FFmpegError, ValueError):
-        return np.full((n_channels, 2), 1 / n_channels, np.float32)
+        return mean
     return matrix / max(1.0, np.abs(matrix).sum(axis=0).max())
 
 

@@ -71,8 +71,7 @@ def prefetch(
 class Sink(Generic[T]):
     """Hand items to `consume`, which runs in a thread, at most `depth` of them behind the caller.
 
-    Usable as a context manager: leaving it normally waits until everything is consumed, leaving it by an error drops
-    what is queued.
+    It ends by `close`, which waits until everything is consumed, or by `abort`, which drops what is queued.
     """
 
     def __init__(self, consume: Callable[[T], None], *, depth: int) -> None:

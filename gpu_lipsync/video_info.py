@@ -1,4 +1,4 @@
-"""What a video file says of its picture: size, rate, and when each frame is on screen. PyAV; no torch."""
+"""What a video file says of its picture: size, rate, and when each frame is on screen, by PyAV."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class VideoInfo:
         width: pixels as shown, rotation metadata applied.
         height: pixels as shown.
         fps: nominal frames a second, exact.
-        shown_at: when each source frame comes on screen, in display order; seconds after the container's start.
+        starts_at: when the clip begins on the container's clock, seconds.
+        shown_at: when each source frame comes on screen, in display order; seconds after that.
         n_hidden: coded frames that an edit list keeps off the screen; they are no source frames.
         constant_rate: frame i is on screen from i / fps, so that counting frames and reading the clock agree.
         stream_index: among all streams of the container.
@@ -51,6 +52,7 @@ class VideoInfo:
     width: int
     height: int
     fps: Fraction
+    starts_at: Fraction
     shown_at: tuple[Fraction, ...]
     n_hidden: int
     constant_rate: bool
@@ -94,6 +96,9 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
         if not shown:
             raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
         start = Fraction(container.start_time or 0, av.time_base)
+        if container.format.name == "avi":
+            # It knows in which order frames are coded alone; where some wait for others FFmpeg has the first wait, too.
+            start = shown[0] * stream.time_base
         shown_at = tuple(t * stream.time_base - start for t in shown)
         fps = nominal_rate(stream, shown_at) if len(shown) > 1 else stated_rate(stream) or fps_of_still
         refuse_truncated(path, "face video", container, stream, shown_at[-1] + start + 1 / fps)
@@ -108,6 +113,7 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             width=width,
             height=height,
             fps=fps,
+            starts_at=start,
             shown_at=shown_at,
             n_hidden=len(coded) - len(shown),
             constant_rate=is_constant(shown_at, fps),

@@ -136,6 +136,8 @@ def test_an_even_blur_becomes_odd() -> None:
         ("--smooth_window 40", "1 to 31"),
         ("--face_det_stride 0", "face_det_stride is 0; use 1 or more"),
         ("--device cuda:2147483648", "cuda:N"),
+        ("--device cuda:256", "cuda:N"),  # PyTorch's numbers are of 8 bits: that would be 0
+        ("--device cuda:01", "cuda:N"),
         ("--face_det_batch_size 0", "1 or more"),
         ("--wav2lip_batch_size 0", "1 or more, got 0"),
         ("--resize_factor 0", "1 or more, got 0"),

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import av
@@ -119,7 +120,7 @@ def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
 def test_a_picture_is_compared_batch_by_batch(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One frame, shown as often as the sound is long: never all of them at once, and of each batch one is kept."""
+    """One frame, shown as often as the sound is long: never all of them at once, and of each batch one."""
     face, sizes = tmp_path / "face.png", []
     stills: list[comparison.Still] = []
     cut_out = comparison._still
@@ -137,6 +138,7 @@ def test_a_picture_is_compared_batch_by_batch(
 
     monkeypatch.setattr(comparison, "paste_faces", counted)
     monkeypatch.setattr(comparison, "_still", kept)
+    monkeypatch.setattr(comparison, "BATCH", 2)
     arguments = ["--checkpoint_path", checkpoint, "--face", face, "--audio", SAMPLES / "speech.wav"]
     arguments += ["--outfile", tmp_path / "page.html", "--max_seconds", "1.5", "--moments", "1"]
     arguments += ["--blur_intensity", "50"]  # even: rounded up, as the command does
@@ -145,6 +147,33 @@ def test_a_picture_is_compared_batch_by_batch(
     assert max(sizes) <= comparison.BATCH < sum(sizes) / 2 / len(BLENDS)
     for picture in (picture for still in stills for picture in (still.source, *still.modes.values())):
         assert picture.untyped_storage().nbytes() == picture.numel(), "a view would hold its batch"
+
+
+def test_of_a_long_clip_few_stills_are_kept_and_they_are_spread(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "BATCH", 1)
+    cut_out, made = comparison._still, []
+    alive: list[int] = []
+    shown: list[int] = []
+
+    def watched(*arguments: object) -> comparison.Still:
+        still = cut_out(*arguments)  # type: ignore[arg-type]
+        made.append(weakref.ref(still))
+        alive.append(sum(one() is not None for one in made))
+        return still
+
+    def page_of(title: str, how: str, result: Comparison) -> str:
+        shown.extend(still.frame for still in result.stills)
+        return page(title, how, result)
+
+    monkeypatch.setattr(comparison, "_still", watched)
+    monkeypatch.setattr(compare, "page", page_of)
+    arguments = ["--checkpoint_path", checkpoint, "--face", SAMPLES / "face.mp4", "--audio", SAMPLES / "speech.wav"]
+    arguments += ["--outfile", tmp_path / "page.html", "--max_seconds", "2", "--moments", "2"]
+    assert compare.main([*map(str, arguments)]) == 0
+    assert len(made) == 50 and max(alive) <= 4 * 2 + 1  # and the one that is being looked at
+    assert shown == pytest.approx([50 / 4, 50 * 3 / 4], abs=8)  # of every eighth frame
 
 
 def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:

@@ -116,8 +116,27 @@ def test_what_an_observer_raises_is_its_own(config: LipSyncConfig, error: Except
 
 @pytest.mark.parametrize("name", ["face", "audio", "checkpoint_path", "outfile", "report"])
 def test_no_path_has_a_nul_character(config: LipSyncConfig, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} must be a path without NUL characters, got"):
+    with pytest.raises(ConfigError, match=f"{name} must be a path that files can have: no NUL, and valid Unicode, got"):
         replace(config, **{name: "a\0b.mp4"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("face", None),
+        ("outfile", None),
+        ("report", 0),
+        ("checkpoint_path", 3.5),
+        ("audio", b"a.wav"),
+        ("audio", "\ud800.wav"),  # JSON may hold it, and no file's name can
+        ("device", None),
+        ("smooth_mode", ["mean"]),
+        ("blend_method", 7),
+    ],
+)
+def test_nothing_but_its_own_error_leaves_a_config(config: LipSyncConfig, name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} must be "):
+        replace(config, **{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

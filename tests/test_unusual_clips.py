@@ -150,8 +150,8 @@ def test_a_bare_stream_is_told_what_it_lacks(tmp_path: Path) -> None:
 
 def test_a_photo_in_tiles_is_not_taken_for_one_of_them(tmp_path: Path) -> None:
     """As FFmpeg shows the HEIC of phones: a stream for each tile, none for the whole."""
-    tiles = [SimpleNamespace(disposition=Disposition.dependent) for _ in range(6)]
-    thumbnail = SimpleNamespace(disposition=Disposition.default)
+    tiles = [SimpleNamespace(disposition=Disposition.dependent, codec_context=object()) for _ in range(6)]
+    thumbnail = SimpleNamespace(disposition=Disposition.default, codec_context=object())
     for brand, streams in (("heic", tiles), ("mif1", [*tiles, thumbnail])):
         container = SimpleNamespace(streams=SimpleNamespace(video=streams), metadata={"major_brand": brand})
         with pytest.raises(MediaError, match="6 tiles"):
