@@ -16,7 +16,8 @@ from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.device import side_stream
-from gpu_lipsync.encoders import cannot_write, open_backend
+from gpu_lipsync.encoder_choice import open_backend
+from gpu_lipsync.encoders import cannot_write
 from gpu_lipsync.errors import EncodeError, first_line
 from gpu_lipsync.ops.yuv import prepare_yuv
 from gpu_lipsync.streams import StreamShape

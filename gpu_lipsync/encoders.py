@@ -1,4 +1,4 @@
-"""The encoders behind `open_writer`, libx264 and NVENC, both of PyAV's FFmpeg. Each muxes the sound along."""
+"""The encoders behind `open_writer`, of PyAV's FFmpeg: what they have in common, and libx264. NVENC is nvenc.py's."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import EncodeError, LipSyncError, first_line, is_shortage, shortage
-from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
+from gpu_lipsync.errors import EncodeError, LipSyncError, is_shortage, shortage
+from gpu_lipsync.ops.yuv import rgb_to_yuv420
 from gpu_lipsync.streams import SoundTrack, StreamShape
 
 _LIMITED_RANGE = 1
-_NVENC_PITCH = 256  # bytes, as FFmpeg lays out its own frames for it
 
 
 class Backend(Protocol):
@@ -62,12 +60,12 @@ class PyavBackend:
             picture.colorspace, picture.color_range = self._colours.number, _LIMITED_RANGE
             picture.pts = self._n_written
             picture.time_base = self._video.codec_context.time_base
-            self._container.mux(self._video.encode(picture))
+            self._container.mux(self._coded(picture))
             self._n_written += 1
             self._sound.write_until(self._n_written * self._video.codec_context.time_base)
 
     def finish(self) -> None:
-        self._container.mux(self._video.encode(None))
+        self._container.mux(self._coded(None))
         self._sound.finish()
         self._container.close()
 
@@ -76,6 +74,10 @@ class PyavBackend:
             self._container.close()
         except OSError:  # the disk that was full still is
             return
+
+    def _coded(self, picture: Any) -> Any:
+        """Packets; None is the end of the pictures."""
+        return self._video.encode(picture)
 
     def _pictures(self, frames: Tensor) -> Iterator[Any]:
         raise NotImplementedError
@@ -98,69 +100,6 @@ class X264Backend(PyavBackend):
         if frames.ndim == 3:  # 4:2:0 already, and on the host
             return pictures_of_planes(frames.numpy())
         return _pictures_of_device(frames) if frames.is_cuda else _pictures_of_host(frames)
-
-
-class NvencBackend(PyavBackend):
-    """NVENC: frames go from the device's memory into the encoder. Has not run on hardware yet.
-
-    PyAV's own FFmpeg has it and takes tensors through DLPack: nothing is needed from the system but the driver.
-
-    Raises:
-        av.FFmpegError: no driver, or a GPU without an encoder (H100, A100).
-    """
-
-    codec, pixel_format = "h264_nvenc", "cuda"
-
-    def __init__(self, path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> None:
-        import av
-
-        self._memory: Any = None
-        self._tried: Any = None  # an encoder with a session, of which consumers' cards have a few
-        options = self._options(config.crf)
-        if device.type == "cuda":
-            with current_context(device) as index:  # which FFmpeg asks for with the first picture
-                self._memory = av.video.frame.CudaContext(device_id=index, primary_ctx=False, current_ctx=True)
-                self._tried = self._try(shape, options, device)
-        else:
-            self._tried = self._try(shape, options, device)
-        name = f"{self.codec} cq {config.crf}" if config.crf else f"{self.codec} lossless"
-        super().__init__(path, shape, name, options)
-
-    def _options(self, crf: int) -> dict[str, str]:
-        # Its cq 0 means "choose yourself"; crf 0 means lossless.
-        return {"rc": "vbr", "cq": str(crf), "b": "0"} if crf else {"tune": "lossless"}
-
-    def write(self, frames: Tensor) -> None:
-        self._tried = None  # its session is this run's own, which begins with the first picture
-        super().write(frames)
-
-    def _try(self, shape: StreamShape, options: dict[str, str], device: torch.device) -> Any:
-        """Encode one black frame: whether NVENC opens is known only with the first, and then it is too late.
-
-        Returns the encoder, whose session no other run takes while it is kept.
-        """
-        import av
-
-        context: Any = av.CodecContext.create(self.codec, "w")
-        context.width, context.height = shape.width + shape.width % 2, shape.height + shape.height % 2
-        context.pix_fmt, context.time_base, context.options = self.pixel_format, 1 / shape.fps, options
-        black = torch.zeros((1, 3, context.height, context.width), dtype=torch.uint8, device=device)
-        for picture in self._pictures(black):
-            picture.pts = 0
-            context.encode(picture)
-        context.encode(None)
-        return context
-
-    def _pictures(self, frames: Tensor) -> Iterator[Any]:
-        import av
-
-        height, width = frames.shape[2:]
-        planes = rgb_to_nv12(frames, pitch=_NVENC_PITCH)
-        if planes.is_cuda:  # the encoder reads them on a stream of its own
-            torch.cuda.current_stream(planes.device).synchronize()
-        for plane in planes.unbind():
-            luma, chroma = plane[:height, :width], plane[height:, :width]
-            yield av.VideoFrame.from_dlpack((luma, chroma), format="nv12", cuda_context=self._memory)
 
 
 def _pictures_of_device(frames: Tensor) -> Iterator[Any]:
@@ -199,36 +138,6 @@ def _pictures_of_host(frames: Tensor) -> Iterator[Any]:
             interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
             threads=1,
         )
-
-
-def open_backend(
-    path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str], *, target: Path
-) -> Backend:
-    """The encoder asked for, writing to `path`, of what is to become `target`, by which errors call it; or libx264, and
-    a note says why.
-    """
-    import av
-    from av.codec.codec import UnknownCodecError  # an FFmpeg built without it; no av.FFmpegError
-
-    wanted = config.encoder
-    if config.crf == 0:
-        notes.append("crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and phones do not play")
-    if wanted == "h264_nvenc" and device.type != "cuda":
-        raise EncodeError(f"encoder h264_nvenc needs a CUDA device, got {device}; use --encoder auto or libx264")
-    if wanted != "libx264" and device.type == "cuda":
-        try:
-            return NvencBackend(path, shape, config, device)
-        except (av.FFmpegError, UnknownCodecError) as error:
-            reason = first_line(error)
-            if wanted == "h264_nvenc":
-                raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
-            notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")
-    try:
-        return X264Backend(path, shape, config, device)
-    except UnknownCodecError as error:
-        raise EncodeError("this PyAV's FFmpeg has no libx264; install `av` from the package index") from error
-    except (av.FFmpegError, OSError) as error:
-        raise cannot_write(target, error) from error
 
 
 def cannot_write(target: Path, error: Exception) -> LipSyncError:

@@ -41,6 +41,10 @@ class EncodeError(LipSyncError):
     exit_code = 6
 
 
+class NvencLostError(EncodeError):
+    """NVENC opened, and failed on the way: with another encoder the run may end well."""
+
+
 class DeviceMemoryError(LipSyncError):
     """The device has too little memory, and no smaller batch is left to try; or the host has, or too few threads or
     open files.

@@ -15,7 +15,7 @@ from gpu_lipsync.colours import FULL_RANGE, matrix_of
 from gpu_lipsync.containers import open_container, require_file
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import MediaError, first_line
+from gpu_lipsync.errors import LipSyncError, MediaError, first_line
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.pyav_decoder import PyavDecoder, turned
@@ -33,7 +33,8 @@ class _Picture(NamedTuple):
 class NvdecDecoder(PyavDecoder):
     """FFmpeg with its CUDA decoder; the conversion to RGB and the rotation are PyTorch's.
 
-    Nothing is needed from the system but the driver. Frames lost to damage are held as on the CPU.
+    Nothing is needed from the system but the driver. Frames lost to damage are held as on the CPU, and what it gives up
+    on the way, for want of memory or because pictures change their size, the CPU decodes.
 
     Args:
         info, tell: as for PyavDecoder.
@@ -52,7 +53,7 @@ class NvdecDecoder(PyavDecoder):
         if info.hdr:
             raise DecoderUnavailableError(f"NVDEC does not convert HDR ({info.hdr})")
         super().__init__(info, tell)
-        self._device = device
+        self._device, self._tell_of_end = device, tell
         # Opening NVDEC takes a fifth of a second: what has decoded the first frame goes on with the others.
         self._begun: Iterator[_Picture] | None = None
         if self._coded_width % 2 or self._coded_height % 2:
@@ -63,6 +64,19 @@ class NvdecDecoder(PyavDecoder):
         except _refusals() as error:
             raise DecoderUnavailableError(f"NVDEC through PyAV on {device.type}: {first_line(error)}") from error
         self.name = f"NVDEC through PyAV {av.__version__} on {device.type}"
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        done = start
+        try:
+            for batch in super().batches(start, stop, size):
+                yield batch
+                done += len(batch)
+        except LipSyncError as error:
+            require_file(self._info.path, "face")  # is still there
+            if self._tell_of_end is not None:
+                reason = first_line(error.__cause__ or error)
+                self._tell_of_end(f"NVDEC stopped at frame {done} ({reason}): decoding the rest on the CPU")
+            yield from PyavDecoder(self._info).batches(done, stop, size)
 
     def _threads(self, n_frames: int) -> str:
         """Frames side by side take a surface each, of 32 in all, and decode no faster: there is one decoder."""
@@ -115,10 +129,8 @@ class NvdecDecoder(PyavDecoder):
         """A decoded picture, copied: the decoder writes the next one over it."""
         kind = (frame.sw_format or frame.format).name
         if kind != "nv12" or (frame.width, frame.height) != (self._coded_width, self._coded_height):
-            raise MediaError(
-                f"{self._info.path} becomes {frame.width}x{frame.height} {kind} on the way, where NVDEC has to stay "
-                f"with {self._coded_width}x{self._coded_height} nv12; pass --decoder decord, or re-encode it"
-            )
+            wanted = f"{self._coded_width}x{self._coded_height} nv12"
+            raise MediaError(f"it becomes {frame.width}x{frame.height} {kind} on the way, not {wanted}")
         kept = torch.empty((frame.height * 3 // 2, frame.width), dtype=torch.uint8, device=self._device)
         stream = torch.cuda.current_stream(self._device) if kept.is_cuda else None
         if stream is not None:

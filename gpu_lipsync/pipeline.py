@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
-from gpu_lipsync.config import FrameConfig, LipSyncConfig
+from gpu_lipsync.config import EncodeConfig, FrameConfig, LipSyncConfig
 from gpu_lipsync.containers import require_inputs
 from gpu_lipsync.cores import cores_given_back, use_one_core
 from gpu_lipsync.detection import HELD_BYTES
 from gpu_lipsync.device import network_dtype, on_default_stream, own_modes, resolve_device
 from gpu_lipsync.encode import open_writer
-from gpu_lipsync.errors import FaceNotFoundError
+from gpu_lipsync.errors import FaceNotFoundError, NvencLostError, first_line
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.lack_of_memory import is_lack_of_memory, lack_of_memory_named
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
@@ -81,7 +81,9 @@ def _run(config: LipSyncConfig, observer: Observer, started: float) -> Report:
     ):
         report = _open_report(config, device, video, started)
         clip = _prepared(config, video, generator, report)
-        while not _rendered(config, clip, report, observer):
+        encode = config.encode
+        while again := _rendered(config, encode, clip, report, observer):
+            encode = again
             gc.collect()  # an error that came out of a thread holds that thread's tensors in a circle
             if device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -128,8 +130,11 @@ def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], re
     return _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, mesh=mesh, generator=generator)
 
 
-def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> bool:
-    """Render the whole clip; False if the device ran out of memory, and smaller batches are left to try.
+def _rendered(
+    config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Report, observer: Observer
+) -> EncodeConfig | None:
+    """Render the whole clip; how to encode the next time if that is to be tried again: the device ran out of memory,
+    and smaller batches are left, or NVENC failed, and libx264 is.
 
     Generator and blend go on in smaller batches by themselves (generate.py). What lacks it here is decoding, detection,
     the conversion for the encoder, or the generator for a single frame beside all those that wait: batches of all of
@@ -137,17 +142,23 @@ def _rendered(config: LipSyncConfig, clip: _Clip, report: Report, observer: Obse
     """
     size = report.batch_size
     try:
-        _render(config, clip, report, observer)
+        _render(config, encode, clip, report, observer)
+    except NvencLostError as error:
+        if encode.encoder != "auto":
+            raise
+        report.begin_again(size)
+        report.note(f"{first_line(error).partition(';')[0]}: starting again with libx264", observer)
+        return replace(encode, encoder="libx264")
     except RuntimeError as error:
         if size == 1 or not is_lack_of_memory(error):
             raise
         report.begin_again(size // 2)
         report.note(f"out of memory: starting again with batches of {size // 2}", observer)
-        return False
-    return True
+        return encode
+    return None
 
 
-def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observer) -> None:
+def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Report, observer: Observer) -> None:
     video, device = clip.video, clip.video.device
     timeline = video.timeline(len(clip.mel))
     faces = config.faces
@@ -174,7 +185,7 @@ def _render(config: LipSyncConfig, clip: _Clip, report: Report, observer: Observ
         sound=clip.sound,
         colours=video.colours,
     )
-    with open_writer(config.outfile, shape, config.encode, device=device) as out:
+    with open_writer(config.outfile, shape, encode, device=device) as out:
         report.encoder = out.encoder
         if config.fp16 and device.type != "cuda":
             report.note(f"fp16 is for CUDA devices: going on in {report.precision}", observer)

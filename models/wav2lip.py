@@ -186,7 +186,9 @@ class Wav2Lip(nn.Module):
             out, top, left = torch.cat((made, _cut(skips.pop(), part)), dim=1), part[0], part[2]
         # As loaded, `to_rgb` is float32: in half precision the sigmoid would come out in steps of a whole level.
         last, to_rgb, squash = self.output_block
-        rgb = _swap_red_and_blue(squash(to_rgb(last(out).to(to_rgb.weight.dtype)))).float()
+        logits = to_rgb(last(out).to(to_rgb.weight.dtype))
+        # Beyond half precision's range lies infinity, of which a sigmoid makes a colour: it is to be found out instead.
+        rgb = _swap_red_and_blue(squash(logits) + (logits - logits)).float()
         if window is None:
             return rgb
         left_over = (window[2], FACE_SIZE - window[3], window[0], FACE_SIZE - window[1])

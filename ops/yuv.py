@@ -44,27 +44,30 @@ def rgb_to_yuv420(frames: Tensor) -> Tensor:
     return out
 
 
-def rgb_to_nv12(frames: Tensor, *, pitch: int = 1) -> Tensor:
+def rgb_to_nv12(frames: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Convert RGB frames to 4:2:0 with Cb and Cr side by side, as hardware encoders take it.
 
     Args:
         frames: (B, 3, H, W) uint8 RGB, H and W even.
-        pitch: the rows' length in bytes becomes the next multiple of this.
+        out: (B, H * 3 // 2, P) uint8, P at least W, where to put it; what is beyond W is left alone.
 
     Returns:
-        (B, H * 3 // 2, P) uint8, P at least W: H rows of Y, then H // 2 rows of Cb, Cr, Cb, Cr, ...; what is beyond W
-        is not set.
+        `out`, or by default a new (B, H * 3 // 2, W) uint8: H rows of Y, then H // 2 rows of Cb, Cr, Cb, Cr, ...
 
     Raises:
-        TypeError: `frames` is not uint8.
+        TypeError: `frames` or `out` is not uint8.
         ValueError: wrong shape, or an odd side.
 
     Reference: the values of `rgb_to_yuv420`, laid out as FFmpeg's nv12.
     """
     n, height, width = _checked(frames)
+    if out is None:
+        out = torch.empty((n, height * 3 // 2, width), dtype=torch.uint8, device=frames.device)
+    if out.dtype != torch.uint8:
+        raise TypeError(f"out must be uint8, got {out.dtype}")
+    if out.ndim != 3 or out.shape[:2] != (n, height * 3 // 2) or out.shape[2] < width:
+        raise ValueError(f"out must be ({n}, {height * 3 // 2}, {width} or more), got {tuple(out.shape) = }")
     luma, chroma = _planes(frames)
-    rows = (n, height * 3 // 2, -(-width // pitch) * pitch)
-    out = torch.empty(rows, dtype=torch.uint8, device=frames.device)
     out[:, :height, :width] = luma.view(n, height, width)
     out[:, height:, :width] = chroma.view(n, height // 2, width)
     return out
@@ -77,7 +80,7 @@ def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) 
     back: enlarged smoothly it would be blurred in all of the picture, touched or not.
 
     Args:
-        planes: (B, H * 3 // 2, W) uint8, as `rgb_to_nv12` makes it without a pitch.
+        planes: (B, H * 3 // 2, W) uint8, as `rgb_to_nv12` makes it.
         matrix: of the clip.
         full_range: Y, Cb and Cr take 0 to 255 instead of 16 to 235 and 240.
 

@@ -73,7 +73,8 @@ def planar(n: int) -> Run:
 
 def for_nvenc(n: int) -> Run:
     frames = frames_of(n)
-    return lambda _: rgb_to_nv12(frames, pitch=256)
+    planes = torch.empty((len(frames), frames.shape[2] * 3 // 2, 768), dtype=torch.uint8, device=frames.device)
+    return lambda _: rgb_to_nv12(frames, out=planes)
 
 
 def detector(n: int, dtype: torch.dtype = torch.float32) -> Run:

@@ -155,8 +155,10 @@ def test_beside_a_gpu_several_frames_are_encoded_at_a_time_into_the_same_picture
 
 def test_nv12_is_yuv420_in_another_order(device: str) -> None:
     frames = pictures(3, 70, 102).to(device)
-    planar, nv12 = rgb_to_yuv420(frames), rgb_to_nv12(frames, pitch=256)
-    assert nv12.shape == (3, 105, 256) and nv12.stride(1) == 256
+    place = torch.full((3, 105, 256), 7, dtype=torch.uint8, device=device)
+    planar, nv12 = rgb_to_yuv420(frames), rgb_to_nv12(frames, out=place)
+    assert nv12 is place and (place[:, :, 102:] == 7).all()
+    assert torch.equal(nv12[:, :, :102], rgb_to_nv12(frames))
     assert torch.equal(nv12[:, :70, :102], planar[:, :70])
     blue, red = planar[:, 70:].reshape(3, 2, 35, 51).unbind(1)
     assert torch.equal(nv12[:, 70:, :102:2], blue) and torch.equal(nv12[:, 70:, 1:102:2], red)
@@ -170,6 +172,21 @@ def test_what_cannot_become_420(convert: Callable[[torch.Tensor], torch.Tensor])
         convert(torch.zeros(1, 1, 64, 64, dtype=torch.uint8))
     with pytest.raises(TypeError, match="float32"):
         convert(torch.zeros(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("out", "error"),
+    [
+        (torch.empty(1, 96, 64), TypeError),
+        (torch.empty(2, 96, 64, dtype=torch.uint8), ValueError),
+        (torch.empty(1, 97, 64, dtype=torch.uint8), ValueError),
+        (torch.empty(1, 96, 63, dtype=torch.uint8), ValueError),
+        (torch.empty(96, 64, dtype=torch.uint8), ValueError),
+    ],
+)
+def test_where_nv12_does_not_fit(out: torch.Tensor, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"out must be"):
+        rgb_to_nv12(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), out=out)
 
 
 def test_leaving_without_finish_leaves_nothing(tmp_path: Path) -> None:

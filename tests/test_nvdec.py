@@ -1,6 +1,7 @@
 """NVDEC's way through PyAV, with pictures that the CPU decodes: FFmpeg and its layouts are the same."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from gpu_lipsync.nvdec import NvdecDecoder
 from gpu_lipsync.ops.yuv import YuvMatrix, nv12_to_rgb, rgb_to_nv12
 from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video_info import VideoInfo, probe_video
-from tests.clips import write_clip
+from tests.clips import write_clip, write_clip_of_two_sizes
 from tests.pictures import face_like
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
@@ -29,8 +30,8 @@ SPACES: dict[YuvMatrix, Colorspace] = {"bt601": Colorspace.ITU601, "bt709": Colo
 class OnTheHost(NvdecDecoder):
     """Pictures of FFmpeg's CPU decoder, laid out as NVDEC has them."""
 
-    def __init__(self, info: VideoInfo) -> None:
-        super().__init__(info, torch.device("cpu"))
+    def __init__(self, info: VideoInfo, tell: Callable[[str], None] | None = None) -> None:
+        super().__init__(info, torch.device("cpu"), tell)
 
     def _kept(self, frame: Any) -> Any:
         return super()._kept(frame.reformat(format="nv12"))
@@ -207,11 +208,40 @@ def test_what_is_not_nv12_is_left_to_others() -> None:
         NvdecDecoder(probe_video(SAMPLE), torch.device("cpu"))
 
 
-def test_a_change_of_size_is_an_error_with_a_way_out() -> None:
-    decoder = OnTheHost(probe_video(SAMPLE))
-    decoder._coded_width = 640
-    with pytest.raises(MediaError, match="becomes 512x512 nv12 on the way.* 640x512 nv12; pass --decoder decord"):
-        list(decoder.batches(0, 4, 4))
+def test_a_clip_that_changes_its_size_goes_on_on_the_cpu(tmp_path: Path) -> None:
+    info, notes = probe_video(write_clip_of_two_sizes(tmp_path / "a.mp4")), list[str]()
+    frames = torch.cat(list(OnTheHost(info, notes.append).batches(0, 20, 4))).float()
+    assert frames.shape == (20, 3, 96, 128)
+    assert (frames - torch.cat(list(PyavDecoder(info).batches(0, 20, 20)))).abs().mean((1, 2, 3)).max() < 1.5
+    reason = "it becomes 192x144 nv12 on the way, not 128x96 nv12"
+    assert notes == [f"NVDEC stopped at frame 8 ({reason}): decoding the rest on the CPU"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        av.ExternalError(-542398533, "Generic error in an external library"),
+        av.MemoryError(12, "Cannot allocate memory"),
+    ],
+)
+def test_where_nvdec_fails_on_the_way_the_cpu_goes_on(error: av.FFmpegError) -> None:
+    """For want of memory beside PyTorch's, most of all. Nothing is lost or shown twice."""
+
+    class Failing(OnTheHost):
+        n_kept = 0
+
+        def _kept(self, frame: Any) -> Any:
+            self.n_kept += 1
+            if self.n_kept == 7:
+                raise error
+            return super()._kept(frame)
+
+    info, notes = probe_video(SAMPLE), list[str]()
+    frames = torch.cat(list(Failing(info, notes.append).batches(0, 12, 4))).float()
+    expected = torch.cat(list(OnTheHost(info).batches(0, 12, 4))).float()
+    assert len(frames) == 12 and torch.equal(frames[:4], expected[:4])
+    assert (frames - expected).abs().mean((1, 2, 3)).max() < 0.8  # swscale's fast path, brightened
+    assert notes == [f"NVDEC stopped at frame 4 ({error.strerror}): decoding the rest on the CPU"]
 
 
 def test_what_refuses_a_later_pass_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

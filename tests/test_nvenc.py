@@ -4,20 +4,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import torch
 
-from gpu_lipsync.config import EncodeConfig, FrameConfig
+from gpu_lipsync import LipSyncConfig, run
+from gpu_lipsync.config import EncodeConfig, EncoderName, FrameConfig
 from gpu_lipsync.encode import open_writer
-from gpu_lipsync.encoders import NvencBackend, X264Backend, open_backend, pictures_of_planes
-from gpu_lipsync.errors import EncodeError
-from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.encoder_choice import open_backend
+from gpu_lipsync.encoders import X264Backend, pictures_of_planes
+from gpu_lipsync.errors import EncodeError, NvencLostError
+from gpu_lipsync.nvenc import SURFACES, NvencBackend
+from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.video import open_video
+from tests.clips import tone, write_sound
 from tests.encoding import pictures, shape_of
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 
 
 class PlanesOnTheHost(X264Backend):
@@ -118,7 +125,7 @@ def test_where_nvenc_does_not_open_libx264_takes_over_and_says_so(
             assert device.type == "cuda"
             super().__init__(path, shape, config, torch.device("cpu"))
 
-    monkeypatch.setattr("gpu_lipsync.encoders.NvencBackend", Refused)
+    monkeypatch.setattr("gpu_lipsync.encoder_choice.NvencBackend", Refused)
     cuda, notes, path = torch.device("cuda"), list[str](), tmp_path / "out.mp4"
     backend = open_backend(path, shape_of(64, 64), EncodeConfig(), cuda, notes, target=path)
     assert isinstance(backend, X264Backend) and len(notes) == 1
@@ -126,6 +133,92 @@ def test_where_nvenc_does_not_open_libx264_takes_over_and_says_so(
     backend.abandon()
     with pytest.raises(EncodeError, match="h264_nvenc does not open here .*; use --encoder libx264"):
         open_backend(path, shape_of(64, 64), EncodeConfig(encoder="h264_nvenc"), cuda, notes, target=path)
+
+
+def test_pictures_lie_in_places_that_stay_and_none_that_may_be_read_is_written(tmp_path: Path) -> None:
+    """FFmpeg registers each address with the driver once, 64 of them, and NVENC holds as many as it has surfaces."""
+    frames = pictures(90, 72, 102)
+    backend = NvencOnTheHost(tmp_path / "out.mp4", shape_of(72, 102, n_frames=90), EncodeConfig(), torch.device("cpu"))
+    places = backend._places
+    expected = rgb_to_nv12(frames)
+    seen: list[int] = []
+    for part in frames.split([1, 16, 32, 3, 38]):
+        for _ in backend._pictures(part):
+            now = [*seen, len(seen)][-SURFACES:]
+            for number in now if len(now) > 1 else []:  # all that the encoder may still read
+                assert torch.equal(places[(number + 2) % len(places), :, :102], expected[number])
+            seen.append(len(seen))
+    assert len(seen) == 90 and backend._places.data_ptr() == places.data_ptr() and len(places) <= 64
+    backend.abandon()
+
+
+def test_a_failure_on_the_way_is_nvenc_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, target = shape_of(72, 102, n_frames=20), tmp_path / "out.mp4"
+    backend = NvencOnTheHost(target, shape, EncodeConfig(), torch.device("cpu"))
+    monkeypatch.setattr(backend, "_video", Failing(backend._video, after=5))
+    with pytest.raises(NvencLostError, match="libx264 failed after 5 frames .Generic error.*; use --encoder libx264"):
+        backend.write(pictures(20, 72, 102))
+    backend.abandon()
+
+
+class Failing:
+    """A stream whose encoder gives up."""
+
+    def __init__(self, stream: Any, *, after: int) -> None:
+        self._stream, self._left = stream, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def encode(self, picture: Any) -> Any:
+        if not self._left:
+            raise av.ExternalError(-542398533, "Generic error in an external library")
+        self._left -= 1
+        return self._stream.encode(picture)
+
+
+@pytest.mark.parametrize("asked_for", ["auto", "h264_nvenc"])
+def test_a_run_whose_nvenc_fails_begins_again_with_libx264(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: EncoderName
+) -> None:
+    """Unless it was asked for by name; nothing is left behind then."""
+    speech, out = write_sound(tmp_path / "a.wav", tone(2.0)), tmp_path / "out" / "out.mp4"
+    given: dict[str, Any] = {"checkpoint_path": checkpoint, "face": SAMPLE, "audio": speech, "box": (50, 250, 50, 250)}
+    config = LipSyncConfig(**given, outfile=out, encoder=asked_for, resize_factor=2)  # which makes frames RGB
+
+    def opened(path: Path, shape: StreamShape, encode: EncodeConfig, device: torch.device, *_: Any, **__: Any) -> Any:
+        if encode.encoder == "libx264":
+            return X264Backend(path, shape, encode, device)
+        backend = NvencOnTheHost(path, shape, encode, device)
+        monkeypatch.setattr(backend, "_video", Failing(backend._video, after=20))
+        return backend
+
+    monkeypatch.setattr("gpu_lipsync.encode.open_backend", opened)
+    if asked_for == "h264_nvenc":
+        with pytest.raises(NvencLostError):
+            run(config)
+        assert not out.parent.exists()
+        return
+    report = run(config)
+    with av.open(str(out)) as written:
+        assert written.streams.video[0].frames == report.n_frames > 40
+    assert report.encoder.startswith("libx264 veryfast")
+    assert any("failed after 20 frames" in note and "again with libx264" in note for note in report.notes)
+
+
+def test_lossless_is_libx264_s_unless_nvenc_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's NVENC is reported to crash at the finest quantisers."""
+    opened: list[int] = []
+
+    def nvenc(path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device) -> X264Backend:
+        opened.append(config.crf)
+        return X264Backend(path, shape, config, device)
+
+    monkeypatch.setattr("gpu_lipsync.encoder_choice.NvencBackend", nvenc)
+    path, cuda = tmp_path / "out.mp4", torch.device("cuda")
+    for config in (EncodeConfig(crf=0), EncodeConfig(crf=1), EncodeConfig(crf=0, encoder="h264_nvenc")):
+        open_backend(path, shape_of(64, 64), config, cuda, [], target=path).abandon()
+    assert opened == [1, 0]
 
 
 def test_nvenc_without_cuda_is_refused_by_name(tmp_path: Path) -> None:

@@ -138,6 +138,16 @@ def test_channels_reach_the_network_masked_frame_first_in_bgr() -> None:
     assert torch.equal(seen[0][:, 3:], bgr)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_half_precision_cannot_hold_is_no_colour(sign: int) -> None:
+    """Infinity before the sigmoid, which would make white or black of it: found out by whoever looks for numbers."""
+    generator = trained_like()
+    last = generator.output_block[0]
+    last.register_forward_hook(lambda _module, _inputs, out: out.index_fill(3, torch.tensor([40]), sign * torch.inf))
+    mouths = generator(*speech_and_faces(1))
+    assert mouths[..., 40].isnan().all() and mouths[..., :40].isfinite().all()
+
+
 def test_wrong_shapes_are_named() -> None:
     mel, faces = speech_and_faces(2)
     with pytest.raises(ValueError, match="torch.Size"):

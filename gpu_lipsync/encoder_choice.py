@@ -1,0 +1,45 @@
+"""Which encoder writes the output: NVENC where it opens, else libx264."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from gpu_lipsync.config import EncodeConfig
+from gpu_lipsync.encoders import Backend, X264Backend, cannot_write
+from gpu_lipsync.errors import EncodeError, first_line
+from gpu_lipsync.nvenc import NvencBackend
+from gpu_lipsync.streams import StreamShape
+
+
+def open_backend(
+    path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str], *, target: Path
+) -> Backend:
+    """The encoder asked for, writing to `path`, of what is to become `target`, by which errors call it; or libx264, and
+    a note says why.
+    """
+    import av
+    from av.codec.codec import UnknownCodecError  # an FFmpeg built without it; no av.FFmpegError
+
+    wanted = config.encoder
+    if config.crf == 0:
+        notes.append("crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and phones do not play")
+    if wanted == "h264_nvenc" and device.type != "cuda":
+        raise EncodeError(f"encoder h264_nvenc needs a CUDA device, got {device}; use --encoder auto or libx264")
+    # FFmpeg's NVENC is reported to crash on detailed pictures in CUDA's memory at the finest quantisers.
+    risky = config.crf == 0 and wanted == "auto"
+    if wanted != "libx264" and device.type == "cuda" and not risky:
+        try:
+            return NvencBackend(path, shape, config, device)
+        except (av.FFmpegError, UnknownCodecError) as error:
+            reason = first_line(error)
+            if wanted == "h264_nvenc":
+                raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
+            notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")
+    try:
+        return X264Backend(path, shape, config, device)
+    except UnknownCodecError as error:
+        raise EncodeError("this PyAV's FFmpeg has no libx264; install `av` from the package index") from error
+    except (av.FFmpegError, OSError) as error:
+        raise cannot_write(target, error) from error
