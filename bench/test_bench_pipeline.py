@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import librosa
 import numpy as np
 import pytest
 import torch
+from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from bench.measure import DEVICES, PRECISIONS, measure
@@ -24,6 +26,7 @@ from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.config import EncodeConfig, FrameConfig
 from gpu_lipsync.encode import open_writer
 from gpu_lipsync.frame_layout import Yuv420Frames
+from gpu_lipsync.hdr import SdrConversion
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.models.weights import load_wav2lip
 from gpu_lipsync.mouth_window import mouth_window
@@ -125,6 +128,25 @@ def test_decode_by_opencv(benchmark: Any) -> None:
             pass
 
     measure(benchmark, run, frames=n_frames, group=f"decode {width}x{height}", reference=True)
+
+
+def _hdr_frame() -> Any:
+    frame = av.VideoFrame.from_ndarray(_pictures()[0].numpy(), format="yuv420p").reformat(1920, 1080, "yuv420p10le")
+    frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = 18, 9, 9, 1
+    return frame
+
+
+def test_hdr_to_sdr(benchmark: Any) -> None:
+    frame, convert = _hdr_frame(), SdrConversion("HLG")
+    run = partial(convert, frame, "yuv420p", width=1920, height=1080)
+    measure(benchmark, run, frames=1, group="HLG to SDR, 1920x1080")
+
+
+def test_hdr_to_sdr_by_ffmpeg(benchmark: Any) -> None:
+    """Its scaler's own colour management; the table, which takes it two seconds, is made in the warm-up."""
+    size, bt709 = (1920, 1080), {"dst_colorspace": 1, "dst_color_trc": 1, "dst_color_primaries": 1}
+    run = partial(VideoReformatter().reformat, _hdr_frame(), *size, "yuv420p", **bt709)  # type: ignore[arg-type]
+    measure(benchmark, run, frames=1, group="HLG to SDR, 1920x1080", reference=True)
 
 
 @pytest.mark.parametrize("size", [(300, 360), (512, 620)], ids=["300x360", "512x620"])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from gpu_lipsync.audio import load_audio, mel_windows
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.blend_kernels.config import odd_kernel
 from gpu_lipsync.cli import add_mask_flags
@@ -75,7 +75,8 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
         open_video(arguments.face, FrameConfig(), device) as video,
     ):
         generator = load_wav2lip(arguments.checkpoint_path, device)
-        mel = mel_windows(load_audio(arguments.audio, device), video.fps)
+        speech = load_audio(arguments.audio, device)[: round((arguments.max_seconds + 1) * SAMPLE_RATE_HZ)]
+        mel = mel_windows(speech, video.fps)
         shown = compare(
             video,
             mel,

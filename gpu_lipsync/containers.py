@@ -58,7 +58,8 @@ def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]
 
     # Absolute: FFmpeg takes what stands before the colon of `12:30.mp4` for a protocol.
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace", hwaccel=hardware) as container:
+        address, options = str(path.absolute()), {"pattern_type": "none"}  # a name with %d stands for no other files
+        with av.open(address, options=options, metadata_errors="replace", hwaccel=hardware) as container:
             if container.format.name in _LISTS:
                 kind = container.format.name
                 raise MediaError(f"{role} file {path} is a list of other files ({kind}); give the clip itself")

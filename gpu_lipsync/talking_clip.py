@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpu_lipsync.audio import load_audio, mel_windows
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
 from gpu_lipsync.config import DecoderName, FrameConfig
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.errors import FaceNotFoundError
@@ -21,6 +21,7 @@ from gpu_lipsync.video import open_video
 
 BATCH = 16
 ENOUGH_FRAMES = 25
+_HEARD_BEYOND_S = 1.5  # judging moves the sound by up to a second, and a frame hears a fifth of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ def read_clip(
     from gpu_lipsync.models import load_face_detector, load_face_mesh
 
     waveform = load_audio(require_file(path, "face") if audio is None else require_file(audio, "audio"), device)
+    waveform = waveform[: round((max_seconds + _HEARD_BEYOND_S) * SAMPLE_RATE_HZ)]
     crops: list[Tensor] = []
     contexts: list[Contexts] = []
     with torch.inference_mode(), open_video(path, FrameConfig(decoder=decoder), device) as video:
@@ -83,7 +85,8 @@ def read_clip(
         seen = torch.tensor([i in window_of and i in with_face for i in range(n)])
         if int(seen.sum()) < ENOUGH_FRAMES:
             raise FaceNotFoundError(
-                f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}"
+                f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}: "
+                "give a longer clip or sound, or a larger --max_seconds"
             )
         mesh = load_face_mesh(device)
         for indices, frames in video.batches(range(n), BATCH):  # again: boxes are final only at the end

@@ -178,13 +178,13 @@ def test_decoders_that_would_leave_it_flat_are_refused(clip: tuple[Path, HdrCurv
         open_video(clip[0], FrameConfig(decoder=decoder))  # type: ignore[arg-type]
 
 
-def test_a_picture_of_another_size_on_the_way_becomes_like_the_first() -> None:
+def test_pictures_of_another_size_or_format_on_the_way_become_like_the_first() -> None:
     convert = SdrConversion("HLG")
-    shown = []
-    for frame in (of_sample()[0], of_sample()[0].reformat(width=320, height=240)):
-        hdr = as_hdr(frame, "HLG", VideoReformatter())
-        stamp = hdr.pts
-        shown.append(convert(hdr, "yuv420p", width=256, height=256).to_ndarray())
-        assert hdr.pts == stamp
-    assert shown[0].shape == shown[1].shape == (384, 256)
-    assert np.abs(shown[0][:256].mean() - shown[1][:256].mean(dtype=float)) < 2
+    frame, shown = as_hdr(of_sample()[0], "HLG", VideoReformatter()), []
+    for change in ({}, {"width": 320, "height": 240}, {"format": "yuv444p10le"}, {"format": "yuv420p12le"}):
+        changed = frame.reformat(**change)
+        changed.pts = 77
+        shown.append(convert(changed, "yuv420p", width=256, height=256).to_ndarray()[:256].astype(float))
+        assert changed.pts == 77
+    for other in shown[1:]:
+        assert np.abs(other - shown[0]).mean() < 2 and abs(other.mean() - shown[0].mean()) < 0.5

@@ -45,6 +45,26 @@ def test_names_may_contain_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert read_sound(f"{name}.wav").duration_s == 0.5
 
 
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("name", ["face%d.png", "face%d.ppm", "face%01d.jpg"])
+def test_a_name_with_a_pattern_stands_for_no_other_files(tmp_path: Path, name: str, broken: bool) -> None:
+    """FFmpeg would read the pictures beside it whose names fit: of a folder of uploads, somebody else's."""
+    for i in range(3):
+        Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(
+            tmp_path / name.replace("%01d", "%d").replace("%d", str(i))
+        )
+    path = tmp_path / name
+    if broken:
+        path.write_bytes(b"not a picture")
+        with pytest.raises(MediaError):
+            open_video(path, FrameConfig())
+        return
+    Image.fromarray(np.full((64, 64, 3), 20, np.uint8)).save(path)
+    with open_video(path, FrameConfig()) as video:
+        _, frames = next(video.batches(range(1), 1))
+        assert video.n_frames == 1 and frames.float().mean() < 30
+
+
 @pytest.mark.parametrize(
     ("suffix", "codec", "begins_s"), [(".ts", "libx264", 0), (".ts", "libx264", 3600), (".mpg", "mpeg2video", 0)]
 )

@@ -13,8 +13,13 @@ from gpu_lipsync.tools.demo_batches import Batch
 def drop_records(out: Path, *, after: int) -> None:
     """Take the steps after one from log.jsonl: a run that goes on from there does them again."""
     log = out / "log.jsonl"
+    log.write_text("".join(f"{json.dumps(record)}\n" for record in _records(log) if record["step"] <= after))
+
+
+def _records(log: Path) -> list[dict[str, float]]:
+    """What is in log.jsonl; a last line that was cut off as it was written is none."""
     lines = log.read_text().splitlines(keepends=True) if log.is_file() else []
-    log.write_text("".join(line for line in lines if json.loads(line)["step"] <= after))
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def draw_losses(out: Path) -> None:
@@ -22,7 +27,7 @@ def draw_losses(out: Path) -> None:
     from matplotlib.figure import Figure
 
     log = out / "log.jsonl"
-    records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    records = _records(log)
     figure = Figure(figsize=(9, 5))
     axes = figure.add_subplot()
     for name in ("mouth", "l1", "small", "edges", "detail"):

@@ -30,11 +30,11 @@ def judge(clip: Clip, generator: torch.nn.Module, text: str | None) -> dict[str,
     return {name: openings_at(sounds, opening_of(f), clip.frames, clip.fps) for name, f in faces.items()}
 
 
-def _means(openings: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def _means(openings: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float | None]]:
     """Mean openings and how many there are, by kind."""
 
-    def mean(values: list[float]) -> float:
-        return round(sum(values) / max(len(values), 1), 4)
+    def mean(values: list[float]) -> float | None:
+        return round(sum(values) / len(values), 4) if values else None
 
     return {
         kind: {"n": len(openings["truth"][kind])} | {name: mean(openings[name][kind]) for name in openings}
@@ -58,7 +58,11 @@ def main() -> None:
     for path in arguments.clips:
         is_grid = path.name.startswith("grid_")
         clip = read_clip(path, device, max_seconds=arguments.max_seconds, decoder=arguments.decoder)
-        openings = judge(clip, generator, grid_sentence(path.stem) if is_grid else None)
+        try:
+            openings = judge(clip, generator, grid_sentence(path.stem) if is_grid else None)
+        except ValueError as error:  # what is said is not found out: the other clips count
+            report[path.name] = {"error": str(error)}
+            continue
         report[path.name] = _means(openings)
         for name, by_kind in openings.items():
             for kind, values in by_kind.items():

@@ -47,7 +47,7 @@ def align(waveform: Tensor, text: str | None, words: Mapping[str, str] | None = 
     decoder = Decoder(samprate=SAMPLE_RATE_HZ, bestpath=False, loglevel="FATAL")
     for word, phones in (words or {}).items():
         decoder.add_word(word, phones, update=True)
-    sound = (waveform.clamp(-1, 1) * 32767).to(torch.int16).numpy().tobytes()
+    sound = (waveform.clamp(-1, 1) * 32767).to(torch.int16).cpu().numpy().tobytes()
 
     def listen() -> None:
         decoder.start_utt()
@@ -58,7 +58,7 @@ def align(waveform: Tensor, text: str | None, words: Mapping[str, str] | None = 
         listen()
         heard = decoder.hyp()
         if heard is None:
-            raise ValueError("no words are recognised; give the text")
+            raise ValueError("no words are recognised")
         text = re.sub(r"<.*?>|\[.*?\]|\(\d\)", "", heard.hypstr)
     decoder.set_align_text(text)
     listen()

@@ -1,6 +1,7 @@
-"""Train the small generator that ships, on GRID clips and on still faces made to speak.
+r"""Train the small generator that ships, on GRID clips and on still faces made to speak.
 
-    python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --speech FOLDER --out material.pt
+    python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --speech FOLDER --packages FOLDER \
+        --out material.pt
     python -m gpu_lipsync.tools.train_demo --material material.pt --out runs/demo
 
 Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors (averaged weights), log.jsonl, loss.png
