@@ -22,10 +22,14 @@ WORK_SIZE = (192, 192)
 EDGE_LIGHT = 30 / 255
 DEFAULT_SHARPEN = 0.7
 TILES = (4, 4)
+LOCAL = 0.12  # of the crop's shorter side: contrast over more than that is not local
 
 
 def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Enhance the original patch in seven steps, then blend under the ellipse.
+
+    The predecessor's but for one thing: of what CLAHE does to the lightness only the local part stays. The face around
+    is not equalised, and a brighter mouth in it, by 10 to 30 levels in a dim picture, was an oval that anyone sees.
 
     Reference: the same steps in OpenCV, in float32 or each rounded to 8 bits: within 2 levels in the mean and 33 dB. On
     crops below 80 px within 4 levels and 30 dB where the sharpening is 3 or more, in 8 bits 1 or more: CLAHE of so
@@ -50,5 +54,10 @@ def _cleaned(mouths: Tensor) -> Tensor:
 
 def _equalised(patch: Tensor, place: Placement) -> Tensor:
     """Step 6: local contrast. Its tiles cover the crop; colours are turned in the window alone."""
-    light = clahe(lightness(patch), 2.0, TILES, window=place.window)
-    return with_lightness(patch[:, :, place.top : place.bottom, place.left : place.right], light)
+    light = lightness(patch)
+    shown = light[:, :, place.top : place.bottom, place.left : place.right]
+    added = clahe(light, 2.0, TILES, window=place.window).sub_(shown)
+    reach = min(round(LOCAL * min(place.height, place.width)), min(shown.shape[2:]) - 1)
+    local = added.sub_(gaussian_blur(added, 2 * reach + 1)) if reach else added.zero_()
+    shown_colours = patch[:, :, place.top : place.bottom, place.left : place.right]
+    return with_lightness(shown_colours, local.add_(shown).clamp_(0.0, 1.0))

@@ -102,8 +102,19 @@ def edge_aware(face: Image, patch: Image, mask: Plane) -> Image:
     return np.where(band[..., None], bilateral_filter(blended, 9, 75, 75), blended)
 
 
-def hd_patch(mouth: Image, height: int, width: int, amount: float) -> Image:
+def local_contrast(light: Image, mask: Plane) -> Plane:
+    """What CLAHE makes of the lightness (H, W) where the mask is, without what it changes over more than an eighth."""
+    (top, *_, bottom), (left, *_, right) = (np.flatnonzero(mask.max(axis=axis)) for axis in (1, 0))
+    part = slice(top, bottom + 1), slice(left, right + 1)
+    added = clahe(light, 2.0, (4, 4)).astype(np.float32) - light
+    reach = min(round(0.12 * min(light.shape)), min(added[part].shape) - 1)
+    added[part] -= cv2.GaussianBlur(added[part], (2 * reach + 1, 2 * reach + 1), 0)
+    return (light + added).clip(0, 255)
+
+
+def hd_patch(mouth: Image, mask: Plane, amount: float) -> Image:
     """Steps 1 to 6 of the enhancement, each rounded to 8 bits as the predecessor did."""
+    height, width = mask.shape
     patch = resize(mouth, (192, 192), "bicubic")
     edges = gaussian_blur(canny(grey(patch), 30, 100), 3, 1.0)
     patch = cv2.addWeighted(patch, 1.0, np.repeat(edges[..., None], 3, axis=2), 30 / 255, 0.0)
@@ -111,12 +122,13 @@ def hd_patch(mouth: Image, height: int, width: int, amount: float) -> Image:
     patch = unsharp_mask(patch, 0.5, 1.0)
     patch = unsharp_mask(patch, amount, 0.5, 3)
     lab = cv2.cvtColor(patch, cv2.COLOR_RGB2Lab)
-    lab[..., 0] = clahe(np.ascontiguousarray(lab[..., 0]), 2.0, (4, 4))
+    lab[..., 0] = local_contrast(np.ascontiguousarray(lab[..., 0]), mask).round()
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
-def hd_patch_unrounded(mouth: Image, height: int, width: int, amount: float) -> Plane:
+def hd_patch_unrounded(mouth: Image, mask: Plane, amount: float) -> Plane:
     """The same six steps in float32; 8 bits only where OpenCV has nothing else, in Canny and CLAHE. In levels."""
+    height, width = mask.shape
     patch = resize(mouth.astype(np.float32) / 255, (192, 192), "bicubic").clip(0, 1)
     edges = canny((grey(patch) * 255).round().astype(np.uint8), 30, 100).astype(np.float32) / 255
     patch = (patch + gaussian_blur(edges, 3, 1.0)[..., None] * (30 / 255)).clip(0, 1).astype(np.float32)
@@ -124,14 +136,14 @@ def hd_patch_unrounded(mouth: Image, height: int, width: int, amount: float) -> 
     patch = unsharp_mask(patch, 0.5, 1.0, 7)
     patch = unsharp_mask(patch, amount, 0.5, 3).clip(0, 1)
     lab = rgb_to_lab(patch)
-    lab[..., 0] = clahe((lab[..., 0] * 2.55).round().astype(np.uint8), 2.0, (4, 4)) / 2.55
+    lab[..., 0] = local_contrast((lab[..., 0] * 2.55).round().astype(np.uint8), mask) / 2.55
     return lab_to_rgb(lab) * 255
 
 
 def hd(face: Image, mouth: Image, mask: Plane, amount: float, *, rounded: bool = True) -> Image:
     """All seven steps, then the ellipse; with `rounded` in 8 bits from step to step, else rounded once, at the end."""
     if rounded:
-        enhanced = cv2.addWeighted(hd_patch(mouth, *face.shape[:2], amount), 0.85, face, 0.15, 0.0)
+        enhanced = cv2.addWeighted(hd_patch(mouth, mask, amount), 0.85, face, 0.15, 0.0)
     else:
-        enhanced = 0.85 * hd_patch_unrounded(mouth, *face.shape[:2], amount) + 0.15 * face
+        enhanced = 0.85 * hd_patch_unrounded(mouth, mask, amount) + 0.15 * face
     return under_mask(face, enhanced, mask)

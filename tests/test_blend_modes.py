@@ -136,10 +136,26 @@ def hd_in_steps(face: Tensor, patch: Tensor, amount: float) -> Tensor:
     patch = ops.bilateral_filter((patch + edges * (30 / 255)).clamp(0, 1), 5, sigma_color=50 / 255, sigma_space=50)
     patch = ops.resize(patch, face.shape[2:], mode="lanczos4").clamp(0, 1)
     patch = ops.unsharp_mask(ops.unsharp_mask(patch, 0.5, sigma=1.0), amount, sigma=0.5, kernel_size=3)
-    lab = ops.rgb_to_lab(patch)
-    lab[:, :1] = ops.clahe(lab[:, :1] / 100, 2.0, (4, 4)) * 100
+    lab, mask = ops.rgb_to_lab(patch), elliptical_mask(*face.shape[2:], BlendConfig())
+    added = ops.clahe(lab[:, :1] / 100, 2.0, (4, 4)) - lab[:, :1] / 100
+    rows, columns = (mask.amax((0, 1, other)).nonzero().flatten().tolist() for other in (3, 2))
+    part = (..., slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    added[part] -= ops.gaussian_blur(added[part].contiguous(), 2 * round(0.12 * min(face.shape[2:])) + 1)
+    lab[:, :1] = (lab[:, :1] / 100 + added).clamp(0, 1) * 100
     enhanced = ops.lab_to_rgb(lab) * 0.85 + face * 0.15
-    return torch.lerp(face, enhanced, elliptical_mask(*face.shape[2:], BlendConfig()))
+    return torch.lerp(face, enhanced, mask)
+
+
+@pytest.mark.parametrize("light", [0.4, 0.7, 1.0])
+def test_hd_is_no_brighter_than_the_face_around(light: float) -> None:
+    """A mouth as the face has it: 1.4 to 2.3 levels, of the edges that step 2 lightens. Equalised by itself it would be
+    23 and 11 brighter, in bright light 13 darker, an oval that anyone sees.
+    """
+    face = pictures.batch(pictures.portrait(360, 300)) * light
+    result = blend_mouths(face, pictures.batch(pictures.portrait(96, 96)) * light, BlendConfig(method="hd"))
+    mask = elliptical_mask(*face.shape[2:], BlendConfig())
+    shift = ((result - face) * 255 * mask).mean(1).sum() / mask.sum()
+    assert abs(float(shift)) < 3
 
 
 @pytest.mark.parametrize("real", [False, True], ids=["drawn", "photograph"])
