@@ -9,6 +9,8 @@ and what it finds there holds for all of it, the mouth's width with it.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
@@ -21,9 +23,22 @@ from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.mouth_landmarks import LOWER_EDGE, MOUTH_CORNERS, UPPER_EDGE, find_landmarks
 from gpu_lipsync.smoothing import Point
 
-LOOKS = 3  # per segment: smoothing waits half a second, by which time a sample every fifth frame has shown as many
+# Per segment: looks that find something, of as many at all. Smoothing waits half a second, by which time a sample every
+# fifth frame has shown three; a face may be turned away, or still be coming into the picture.
+LOOKS, MOST_LOOKS = 3, 12
+CUT_OFF = 0.03  # of the box's sides beyond the frame's edge: what is seen of such a face is little to go by
 ROOM = 2.2  # of the box's longer side: what the network sees of a face that is tilted
 AT_MOST = 0.12  # of the box's sides: landmarks farther from the detector's mouth are of something else
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """Of a mouth, in parts of the box's sides: off to the right and down, half as wide; was the whole face there?"""
+
+    right: float
+    down: float
+    half: float
+    whole: bool
 
 
 class MouthFinder:
@@ -33,16 +48,19 @@ class MouthFinder:
         """Without a network mouths are where the detector has them."""
         self._mesh, self._layout = mesh, layout
         self._n_looks: Counter[int] = Counter()
-        self._found: dict[int, list[tuple[float, float, float]]] = {}  # off to the right and down, half as wide
+        self._seen: dict[int, list[_Sight]] = {}
 
     def look(self, frame: Tensor, segment: int, box: Box) -> None:
         """Find the mouth of the face at `box` in a frame (1, ...) uint8 in the layout given, unless enough is known."""
-        if self._mesh is None or self._n_looks[segment] == LOOKS:
+        (cx, cy), (width, height), mouth = box[:2], box[2:4], box[4:]
+        frame_height, frame_width = self._layout.size(frame)
+        beyond = (width / 2 - min(cx, frame_width - cx)) / width, (height / 2 - min(cy, frame_height - cy)) / height
+        whole, seen = max(beyond) <= CUT_OFF, self._seen.get(segment, [])
+        enough = sum(sight.whole for sight in seen) == LOOKS or (not whole and bool(seen))
+        if self._mesh is None or enough or self._n_looks[segment] == MOST_LOOKS:
             return
         self._n_looks[segment] += 1
-        (cx, cy), (width, height), mouth = box[:2], box[2:4], box[4:]
         reach = ROOM / 2 * max(width, height)
-        frame_height, frame_width = self._layout.size(frame)
         x1, x2 = max(0, int(cx - reach)), min(frame_width, int(cx + reach))
         y1, y2 = max(0, int(cy - reach)), min(frame_height, int(cy + reach))
         window = torch.tensor([[x1, y1, x2, y2]])
@@ -56,16 +74,22 @@ class MouthFinder:
         x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
         off = (x, y) + box[:2] / box[2:4] - 0.5 - mouth / box[2:4]
         if np.abs(off).max() <= AT_MOST:
-            self._found.setdefault(segment, []).append((float(off[0]), float(off[1]), float(half)))
+            sight = _Sight(float(off[0]), float(off[1]), float(half), whole)
+            self._seen.setdefault(segment, []).append(sight)
 
     def corrected(self, mouth: Point, size: tuple[int, int], segment: int) -> Point:
         """A mouth x y, in pixels, of a face of `size`, width and height, put where the segment's looks have it."""
-        found = self._found.get(segment)
-        if not found:
+        sights = self._sights(segment)
+        if not sights:
             return mouth
-        right, down, _ = np.mean(found, axis=0)
-        return mouth[0] + float(right) * size[0], mouth[1] + float(down) * size[1]
+        right, down = median(sight.right for sight in sights), median(sight.down for sight in sights)
+        return mouth[0] + right * size[0], mouth[1] + down * size[1]
 
     def half_width(self, segment: int) -> float:
         """Half the width of the segment's mouth at its widest, as part of the box's; 0 where nothing was found."""
-        return max((half for *_, half in self._found.get(segment, ())), default=0.0)
+        return max((sight.half for sight in self._sights(segment)), default=0.0)
+
+    def _sights(self, segment: int) -> list[_Sight]:
+        """Those that count: of the whole face, if there are any."""
+        seen = self._seen.get(segment, [])
+        return [sight for sight in seen if sight.whole] or seen

@@ -229,7 +229,7 @@ def _require_faces(report: Report, config: LipSyncConfig) -> None:
         only = ", the only one with --static" if config.static else ""
         raise FaceNotFoundError(
             f"no face in {config.face}{where} (frames looked at: {report.n_source_frames}{only}); "
-            "use a clip that shows one, or pass --box top bottom left right"
+            "use a clip that shows one, mouth and all, or pass --box top bottom left right"
         )
 
 

@@ -23,7 +23,7 @@ from gpu_lipsync.heads import Heads, Pose
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_finder import MouthFinder
-from gpu_lipsync.mouth_fit import NO_FIT, Fit, MouthFits
+from gpu_lipsync.mouth_fit import NO_FIT, Fit, MouthFits, is_cut_off
 from gpu_lipsync.scene_cuts import is_cut, look_ahead
 from gpu_lipsync.smoothing import BoxSmoother, Corners
 
@@ -94,6 +94,7 @@ class FaceTracker:
             self._detections = DetectionStream(detector, **how, layout=layout)
         self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
         self._last_sample = -1
+        self._cut_off = False  # whether the last face's mouth lay beyond the frame's edge
         self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps), memory=round(MEMORY_S * fps))
         self._smoother = BoxSmoother(half_window=config.half_window(fps), size_window=round(SIZE_WINDOW_S * fps))
 
@@ -198,12 +199,17 @@ class FaceTracker:
         (x1, y1, x2, y2), seen = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
         mouth = self._mouths.corrected(seen, (x2 - x1, y2 - y1), segment)
         top, bottom, left, right = self._config.pads
-        box = self._clip((x1 - left, y1 - top, x2 + right, y2 + bottom))
+        whole = (x1 - left, y1 - top, x2 + right, y2 + bottom)
+        box = self._clip(whole)
         width, height = box[2] - box[0], box[3] - box[1]
         if min(width, height) < MIN_BOX_PX:
             self.frames_without_face += 1
             if min(self._config.pads) < 0:
                 self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
+            return _Track(NO_FACE)
+        self._cut_off = is_cut_off(box, whole, mouth, was=self._cut_off)
+        if self._cut_off:
+            self.frames_without_face += 1
             return _Track(NO_FACE)
         x, y = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
         fit = self._mouth_fits.place(box, mouth, self._mouths.half_width(segment) * (x2 - x1), segment)

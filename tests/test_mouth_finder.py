@@ -60,7 +60,7 @@ def test_the_sample_s_mouth_is_where_it_is_seen() -> None:
 
 def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """A face of 100 x 200 at (50, 100), its mouth by the detector at half its width and 0.65 of its height."""
-    places = iter([(0.52, 0.70), (0.54, 0.68), (0.9, 0.7), (0.5, 0.65)])
+    places = iter([(0.52, 0.70), (0.9, 0.7), (0.54, 0.68), (0.59, 0.69), (0.5, 0.65)])
 
     def found(frames: Tensor, boxes: Tensor, mesh: object) -> Tensor:
         assert frames.shape[2:] == (300, 300) and boxes.tolist() == [[50, 100, 150, 300]]
@@ -73,12 +73,39 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
     monkeypatch.setattr(mouth_finder, "find_landmarks", found)
     finder = MouthFinder(load_face_mesh())
     frame, box = torch.zeros(1, 3, 300, 300, dtype=torch.uint8), np.array([100.0, 200, 100, 200, 100, 230])
-    for _ in range(LOOKS + 2):
+    for _ in range(LOOKS + 3):
         finder.look(frame, 1, box)
     assert len(list(places)) == 1, "no more than needed"
-    assert finder.corrected((10.0, 20.0), (100, 200), 1) == pytest.approx((13.0, 28.0))  # not what is too far off
+    assert finder.corrected((10.0, 20.0), (100, 200), 1) == pytest.approx((14.0, 28.0))  # not what is too far off
     assert finder.corrected((10.0, 20.0), (100, 200), 2) == (10.0, 20.0)
-    assert finder.half_width(1) == pytest.approx(0.18) and finder.half_width(2) == 0, "the widest"
+    assert finder.half_width(1) == pytest.approx(0.59 / 3) and finder.half_width(2) == 0, "the widest"
+
+
+def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off it counts until it is seen as a whole; and where nothing is found, looking ends."""
+    looked: list[float] = []
+
+    def found(frames: Tensor, boxes: Tensor, mesh: object) -> Tensor:
+        x = 0.6 if not looked else 0.52
+        looked.append(x)
+        points = torch.zeros(1, 468, 3)
+        points[0, MOUTH_CORNERS, 0] = torch.tensor([x - 0.1, x + 0.1])
+        points[0, (0, 17), 1] = torch.tensor([0.65 - 0.05, 0.65 + 0.05])
+        return points
+
+    monkeypatch.setattr(mouth_finder, "find_landmarks", found)
+    finder, frame = MouthFinder(load_face_mesh()), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
+    corrected = []
+    for cx in (20.0, 30.0, 40.0, 49.0, 60.0, 70.0, 30.0, 80.0):  # of a face 100 px wide
+        finder.look(frame, 1, np.array([cx, 150, 100, 200, cx, 180]))
+        corrected.append(finder.corrected((0.0, 0.0), (100, 200), 1)[0])
+    assert looked == [0.6, 0.52, 0.52, 0.52]
+    assert corrected == pytest.approx([10, 10, 10, 2, 2, 2, 2, 2])
+    monkeypatch.setattr(mouth_finder, "find_landmarks", lambda *_: looked.append(0) or torch.zeros(1, 468, 3))
+    looked.clear()
+    for _ in range(30):
+        finder.look(frame, 2, np.array([150.0, 150, 100, 200, 150, 180]))
+    assert len(looked) == mouth_finder.MOST_LOOKS and finder.corrected((1.0, 2.0), (100, 200), 2) == (1.0, 2.0)
 
 
 def test_without_landmarks_mouths_are_the_detector_s() -> None:

@@ -12,10 +12,11 @@ from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, elliptical
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_fit import MouthFits, fitted_masks
+from gpu_lipsync.mouth_fit import MouthFits, fitted_masks, is_cut_off
 from gpu_lipsync.tracking import FaceConfig, FaceTracker
 from gpu_lipsync.video import open_video
 from tests import pictures
+from tests.talkers import sample_frame
 
 CPU = torch.device("cpu")
 BOX = (100, 50, 292, 290)  # 192 px wide: two for each of the generated face's
@@ -199,6 +200,44 @@ def test_the_corners_of_a_grin_are_covered_and_a_moustache_is_left_alone(media: 
         found[name] = int(head.fits[0, 2]) / 96, place.stencil is usual.stencil
     assert found["obama_official_portrait.jpg"] == (pytest.approx(0.23, abs=0.015), False)
     assert found["einstein_moustache_portrait.jpg"] == (pytest.approx(0.145, abs=0.02), True)
+
+
+@pytest.mark.parametrize(
+    ("whole", "mouth", "cut_off"),
+    [
+        ((100, 100, 200, 220), (150, 190), False),
+        ((100, 150, 200, 290), (150, 215), False),  # the chin is gone, the mouth is not
+        ((100, 150, 200, 290), (150, 230), True),
+        ((100, 150, 200, 290), (150, 260), True),
+        ((-60, 100, 40, 220), (5, 190), True),
+        ((-60, 100, 40, 220), (20, 190), False),
+        ((270, 100, 370, 220), (296, 190), True),
+        ((100, -60, 200, 40), (150, 20), False),  # above nothing of the mouth is lost
+    ],
+)
+def test_a_mouth_beyond_the_frame_s_edge_is_none(
+    whole: tuple[int, int, int, int], mouth: tuple[float, float], cut_off: bool
+) -> None:
+    """In a frame of 300 x 240. A mask for it would lie on the nose, or half on the cheek."""
+    box = (max(0, whole[0]), max(0, whole[1]), min(300, whole[2]), min(240, whole[3]))
+    assert is_cut_off(box, whole, mouth, was=False) == cut_off
+
+
+def test_a_mouth_that_was_gone_has_to_come_back_by_more() -> None:
+    box, whole = (100, 150, 200, 240), (100, 150, 200, 290)
+    at = {below: [is_cut_off(box, whole, (150, below), was=was) for was in (False, True)] for below in (222, 227, 230)}
+    assert at == {222: [False, False], 227: [False, True], 230: [True, True]}
+
+
+def test_a_close_up_whose_chin_leaves_the_frame_gets_no_mouth_on_its_nose() -> None:
+    """The sample cut off ever higher: its mouth is at row 276."""
+    picture = sample_frame()
+    for bottom, has_face in ((400, True), (330, True), (284, False)):
+        tracker = FaceTracker(load_face_detector(), FaceConfig(), mesh=load_face_mesh())
+        tracker.push(picture[:, :, :bottom].contiguous())
+        tracker.finish()
+        assert tracker.heads(0, 1).with_face() == ([0] if has_face else [])
+        assert tracker.frames_without_face == (not has_face)
 
 
 def test_a_given_box_has_no_mouth_to_follow() -> None:

@@ -238,8 +238,10 @@ def test_local_fit_is_numpys_weighted_polyfit(before: int, after: int) -> None:
 def test_pads_are_added_and_boxes_clipped() -> None:
     config = FaceConfig(pads=(5, 10, 15, 20))
     assert (track([[FACE]] * 11, config=config)[0] == [135, 150, 270, 295]).all()
-    at_the_edge: Face = (30.0, 460.0, 100.0, 130.0)
-    assert (track([[at_the_edge]] * 11)[0] == [0, 395, 80, 480]).all()
+    at_the_edge: Face = (30.0, 420.0, 100.0, 130.0)
+    assert (track([[at_the_edge]] * 11)[0] == [0, 355, 80, 480]).all()
+    mouth_beyond_it: Face = (30.0, 460.0, 100.0, 130.0)
+    assert not track([[mouth_beyond_it]] * 11)[0].any()
     with pytest.raises(ConfigError, match="pads"):
         track([[FACE]] * 11, config=FaceConfig(pads=(0, 0, -60, -60)))
 
