@@ -15,6 +15,10 @@ Array = NDArray[np.float64]
 Face = tuple[float, float, float, float]  # centre x, centre y, width, height
 
 
+# Eyes, nose and the mouth's corners, in parts of the box's sides from its middle.
+LANDMARKS = ((-0.2, -0.15), (0.2, -0.15), (0.0, 0.02), (-0.15, 0.2), (0.15, 0.2))
+
+
 class ScriptedDetector:
     """Says for frame i what `script[i]` lists; the frame's number is written in its first two pixels."""
 
@@ -33,6 +37,8 @@ class ScriptedDetector:
                 top = y - height / 2 + 0.03 * tall
                 score = self.scores.get(frame, 0.9) - 0.01 * i
                 found[row, i, :5] = torch.tensor([x - width / 2, top, x + width / 2, top + tall, score])
+                places = [(x + right * width, y + down * height) for right, down in LANDMARKS]
+                found[row, i, 5:] = torch.tensor(places).flatten()
         return found
 
 
