@@ -18,9 +18,7 @@ SIZES_OF_A_BATCH = 40  # to remember: without smoothing each of CUDA's 32 frames
 CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 SOFT_PEAK = 0.9  # where a mode spreads the mask: of the differences that are as wide as the mouth, all but a tenth
-COVER = (
-    1.35  # times the width between the lips' inner corners: less leaves the outer ones of the old mouth as they were
-)
+COVER = 1.35  # times a mouth's width between its inner corners: less leaves the old one's outer corners
 WIDER_AT_MOST = 1.5  # times what is stated
 BORDER = 1 / 255  # a crop's border that is less transparent draws a box; anything below counts as 0
 

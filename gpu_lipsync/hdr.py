@@ -18,7 +18,7 @@ from gpu_lipsync.colours import FULL_RANGE, HdrCurve, is_yuv, swscale_matrix
 
 _WHITE, _PEAK = 203.0, 1000.0  # cd/m2: of graphics (ITU-R BT.2408), and of HLG's nominal display (BT.2100)
 _SDR_GAMMA = 2.4  # ITU-R BT.1886
-_HALD_LEVEL = 8  # 64 steps an axis: within half a level; with 36 within two
+_HALD_LEVEL = 8  # 64 steps an axis: random colours are 0.5 to 0.6 levels off in the mean; with 36 0.6 to 1.0
 # x and y of red, green, blue; white is D65 for all. Numbers of ITU-T H.273: BT.709, BT.2020, P3 of displays.
 _PRIMARIES = {
     1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),

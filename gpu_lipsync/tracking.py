@@ -94,7 +94,7 @@ class FaceTracker:
             self._detections = DetectionStream(detector, **how, layout=layout)
         self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
         self._last_sample = -1
-        self._cut_off = False  # whether the last face's mouth lay beyond the frame's edge
+        self._cut_off = 0  # the segment, if the last face's mouth lay beyond the frame's edge
         self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps), memory=round(MEMORY_S * fps))
         self._smoother = BoxSmoother(half_window=config.half_window(fps), size_window=round(SIZE_WINDOW_S * fps))
 
@@ -207,7 +207,7 @@ class FaceTracker:
             if min(self._config.pads) < 0:
                 self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
             return _Track(NO_FACE)
-        self._cut_off = is_cut_off(box, whole, mouth, was=self._cut_off)
+        self._cut_off = segment if is_cut_off(box, whole, mouth, was=self._cut_off == segment) else 0
         if self._cut_off:
             self.frames_without_face += 1
             return _Track(NO_FACE)

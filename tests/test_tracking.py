@@ -246,6 +246,14 @@ def test_pads_are_added_and_boxes_clipped() -> None:
         track([[FACE]] * 11, config=FaceConfig(pads=(0, 0, -60, -60)))
 
 
+def test_a_mouth_that_was_gone_says_nothing_of_the_next_face() -> None:
+    """Which lies where one that was gone would have to come back by a little more."""
+    gone: Face = (300.0, 460.0, 100.0, 130.0)
+    near: Face = (150.0, 437.0, 100.0, 130.0)  # its mouth is 0.157 of what is left of its box above the frame's edge
+    boxes, _ = track([[gone]] * 20 + [[near]] * 20, cuts=[20])
+    assert not boxes[:20].any() and (boxes[20:] == [100, 372, 200, 480]).all()
+
+
 def test_negative_pads_that_leave_nothing_of_one_face_spare_the_others() -> None:
     """Somebody gets up: of the face above the frame there is only the chin, which the pads cut off."""
     above: Face = (200.0, -35.0, 100.0, 130.0)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gpu_lipsync.tools import train_demo
+from gpu_lipsync.tools.demo_report import drop_records
 from gpu_lipsync.tools.recorded_step import RecordedStep
 from gpu_lipsync.tools.train_demo import Plan, Trainer
 from tests.talkers import small_material
@@ -80,6 +81,14 @@ def test_a_run_broken_off_ends_as_an_unbroken_one(
     logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("unbroken", "broken")]
     first, second = ([json.loads(line) | {"seconds": 0} for line in log] for log in logs)
     assert first == second and len(first) == PLAN["audio"] + PLAN["faces"]
+
+
+def test_a_record_that_was_cut_off_is_none(tmp_path: Path) -> None:
+    """Of a run that was killed as it wrote its log: it goes on from the state before."""
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 20, "l1": 0.5}\n{"step": 40, "l1": 0.4}\n{"step": 60, "l1": 0.3}\n{"step": 80, "l')
+    drop_records(tmp_path, after=40)
+    assert log.read_text() == '{"step": 20, "l1": 0.5}\n{"step": 40, "l1": 0.4}\n'
 
 
 def test_another_run_goes_on_from_a_state(train: Callable[[Path], dict[str, Tensor]], tmp_path: Path) -> None:
