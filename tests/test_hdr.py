@@ -12,10 +12,13 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.colours import BT709, HdrCurve
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.frame_layout import RGB, Yuv420Frames
 from gpu_lipsync.hdr import SdrConversion, to_sdr
+from gpu_lipsync.nvdec import NvdecDecoder
 from gpu_lipsync.video import open_video
+from gpu_lipsync.video_info import probe_video
 from tests.clips import tone, write_sound
 from tests.probe import ffprobe
 
@@ -176,6 +179,11 @@ def test_decoders_that_would_leave_it_flat_are_refused(clip: tuple[Path, HdrCurv
     pytest.importorskip(decoder)
     with pytest.raises(ConfigError, match=rf"{decoder} does not convert HDR \({clip[1]}\).*use --decoder auto"):
         open_video(clip[0], FrameConfig(decoder=decoder))  # type: ignore[arg-type]
+
+
+def test_nvdec_leaves_it_to_the_cpu(clip: tuple[Path, HdrCurve]) -> None:
+    with pytest.raises(DecoderUnavailableError, match="NVDEC does not convert HDR"):
+        NvdecDecoder(probe_video(clip[0]), torch.device("cpu"))
 
 
 def test_pictures_of_another_size_or_format_on_the_way_become_like_the_first() -> None:

@@ -236,4 +236,5 @@ def test_nvenc_knows_the_options_it_is_given(crf: int) -> None:
     }
     given = NvencBackend._options(NvencBackend.__new__(NvencBackend), crf)
     assert all(value in choices[name] or not choices[name] for name, value in given.items())
+    assert given["surfaces"] == str(SURFACES), "or NVENC may hold more pictures than there are places for"
     assert NvencBackend.pixel_format in [form.name for form in av.codec.Codec("h264_nvenc", "w").video_formats or []]
