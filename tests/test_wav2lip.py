@@ -140,8 +140,8 @@ def test_channels_reach_the_network_masked_frame_first_in_bgr() -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_what_half_precision_cannot_hold_is_no_colour(sign: int) -> None:
-    """Infinity before the sigmoid, which would make white or black of it: found out by whoever looks for numbers. In one
-    channel, that is: of several of either sign the sum is no number by itself.
+    """Infinity before the sigmoid, which would make white or black of it: found out by whoever looks for numbers. In
+    one channel, that is: of several of either sign the sum is no number by itself.
     """
     generator = trained_like()
     last = generator.output_block[0]
