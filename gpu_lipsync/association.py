@@ -1,30 +1,64 @@
 """Which of the faces seen in some frames is the one to follow, and where it is in every frame between."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_lipsync.face_paths import (
+    SAME_FACE_ZOOM,
+    SAME_SCENE_SHIFT,
+    TOLD_APART,
+    Array,
+    Box,
+    FacePath,
+    Floats,
+    may_be_same,
+    pair_up,
+    shift,
+    unlikeness,
+    zoom,
+)
 from gpu_lipsync.models.box_voting import FACE_SCORE
 
-SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
-SAME_FACE_ZOOM = 1.6
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
 STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
 STEADY_ZOOM = 1.25
-
-Array = NDArray[np.float32]
-Floats = NDArray[np.float64]
-Box = Floats  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
 NOBODY: Box = np.zeros(6)
 MOUTH_COLUMNS = (11, 12, 13, 14)  # of a detection: x y, x y of the mouth's corners
+
+
+class _Match(NamedTuple):
+    """Which of a frame's faces continues the track, if one does.
+
+    Attributes:
+        box: None if none lies near enough and is of like size, or all that do are others'.
+        contested: it may as well be that of another who was beside it.
+        hidden: where it should be is another.
+    """
+
+    box: Box | None = None
+    contested: bool = False
+    hidden: bool = False
+
+
+class _Missed(NamedTuple):
+    """A frame in which the face was not seen, the faces that were, (n, 15), and whether another hid it."""
+
+    frame: int
+    faces: Array
+    hidden: bool
 
 
 class FaceFollower:
     """Turns detections in ascending frames into one box per frame, in segments that never cross a cut or a jump.
 
-    The largest face at first, then the one that continues it. Frames in which it is missed are bridged when it comes
-    back within `max_gap` frames; otherwise the segment ends before them, and they are looked at afresh. For `memory`
-    frames from then on the faces that were beside it are not taken for it: who is hidden for a moment comes back. In a
-    new scene the largest face counts again, but of faces of like size the one that is where the last was.
+    The largest face at first, then the one that continues it, unless it continues another's way by far better: of two
+    that cross, one is hidden for a moment. Frames in which the face is missed are bridged when it comes back within
+    `max_gap` frames, all but those in which another is in its place; otherwise the segment ends before them, and they
+    are looked at afresh. For `memory` frames from then on the faces that were beside it are not taken for it: who is
+    hidden for a moment comes back. In a new scene the largest face counts again, but of faces of like size the one that
+    is where the last was.
 
     Attributes:
         boxes: centre, size and mouth for each decided frame, from frame 0 on; zeros where there is no face.
@@ -36,13 +70,14 @@ class FaceFollower:
         self.boxes: list[Box] = []
         self.segments: list[int] = []
         self.n_cuts = 0
-        self._max_gap, self._memory = max_gap, memory
+        self._max_gap, self._memory = max_gap, max(memory, max_gap)
         self._n_segments = 0
-        self._lost: tuple[int, Box] | None = None  # where the last track ended, and its box there
-        self._beside = np.zeros((0, 6))  # the other likely faces, when it was last seen and where they went
-        self._new_scene = False
+        self._own: FacePath | None = None  # of the face that is followed, where it is surely that
         self._last: tuple[int, Box] | None = None
-        self._missed: list[tuple[int, Array]] = []
+        self._beside: list[FacePath] = []  # of the other likely faces
+        self._lost: tuple[int, Box] | None = None  # where the last track ended, and its box there
+        self._missed: list[_Missed] = []
+        self._new_scene = False
 
     def followed(self, frame: int) -> tuple[int, Box] | None:
         """The segment and the box of a frame, if it is the last in which the face was seen."""
@@ -56,12 +91,11 @@ class FaceFollower:
             return not likely(faces).any()
         if self._missed:
             return False
-        best = self._match(frame, faces)
-        if best is None:
+        match = self._match(frame, faces)
+        if match.box is None or match.contested:
             return False
-        last = self._last[1]
-        zoom = np.abs(np.log(best[2:4] / last[2:4])).max()
-        return bool(_shift(last, best) < STEADY_SHIFT and zoom < np.log(STEADY_ZOOM))
+        last, best = self._last[1], match.box[None]
+        return bool(shift(last, best)[0] < STEADY_SHIFT and zoom(last, best)[0] < STEADY_ZOOM)
 
     def feed(self, frame: int, faces: Array, *, cut: bool = False) -> None:
         """Take the faces of a frame after the last one fed; `cut` when a new scene begins with it."""
@@ -78,20 +112,22 @@ class FaceFollower:
         self._pass_until(n_frames)
 
     def _observe(self, frame: int, faces: Array) -> None:
+        self._beside = [path for path in self._beside if frame - path.last[0] <= self._memory]
+        seen = _centred(faces[likely(faces)])
         if self._last is None:
-            chosen = self._choose(frame, _centred(faces[likely(faces)]))
+            chosen = self._choose(frame, seen)
             if chosen is None:
                 self._pass_until(frame + 1)
             else:
                 self._start(frame, chosen)
-                self._remember_others(faces, chosen)
+                self._see_others(frame, seen, own=chosen)
             return
-        box = self._match(frame, faces)
-        if box is not None:
-            self._extend(frame, box)
-            self._remember_others(faces, box)
+        match = self._match(frame, faces)
+        self._see_others(frame, seen, own=match.box)
+        if match.box is not None:
+            self._extend(frame, match.box, contested=match.contested)
             return
-        self._missed.append((frame, faces))
+        self._missed.append(_Missed(frame, faces, match.hidden))
         if frame - self._last[0] > self._max_gap:
             self._look_again()
 
@@ -101,48 +137,69 @@ class FaceFollower:
             self._lost = None
         if self._lost is None or not len(candidates):
             return _largest(candidates)
-        # A cut that leaves another face quite where it was is none: something has covered a part of the picture.
-        limits = (STEADY_SHIFT, STEADY_ZOOM) if self._new_scene else (SAME_SCENE_SHIFT[2], SAME_FACE_ZOOM)
-        pairs = _pairs(candidates, self._beside, *limits)
-        others = pairs.any(axis=1)
-        if not others.all():
-            candidates = candidates if self._new_scene else candidates[~others]
-            largest = _largest(candidates)
-            assert largest is not None
-            last = self._lost[1][None]
-            here = _pairs(candidates, last, SAME_SCENE_SHIFT[2], SAME_FACE_ZOOM)[:, 0]
-            if self._new_scene:
-                here &= candidates[:, 2:4].prod(axis=1) >= LIKE_THE_LARGEST * largest[2:4].prod()
-            away = np.where(here, _shifts(candidates, last)[:, 0], np.inf)
-            return candidates[np.argmin(away)] if here.any() else largest
-        self._new_scene = False
-        self._beside = np.concatenate((candidates, self._beside[~pairs.any(axis=0)]))
-        return None
+        others = self._others(frame, candidates)
+        if others.all():
+            self._new_scene = False
+            self._see_others(frame, candidates)
+            return None
+        candidates = candidates if self._new_scene else candidates[~others]
+        largest = _largest(candidates)
+        assert largest is not None
+        last = self._lost[1]
+        away = shift(last, candidates)
+        here = (away <= SAME_SCENE_SHIFT[2]) & (zoom(last, candidates) <= SAME_FACE_ZOOM)
+        if self._new_scene:
+            here &= candidates[:, 2:4].prod(axis=1) >= LIKE_THE_LARGEST * largest[2:4].prod()
+        return candidates[np.argmin(np.where(here, away, np.inf))] if here.any() else largest
 
-    def _remember_others(self, faces: Array, own: Box) -> None:
-        seen = _centred(faces[likely(faces)])
-        self._beside = seen[(seen != own).any(axis=1)]
+    def _others(self, frame: int, candidates: Box) -> NDArray[np.bool_]:
+        """Which of the faces (n, 6) are those of people who were beside the one that is lost; (n,)."""
+        others = np.zeros(len(candidates), dtype=bool)
+        if not self._new_scene:
+            others[list(pair_up(self._beside, frame, candidates))] = True
+            return others
+        # A cut that leaves another face quite where it was is none: something has covered a part of the picture.
+        for path in self._beside:
+            there = path.at(frame)
+            others |= (shift(there, candidates) <= STEADY_SHIFT) & (zoom(there, candidates) <= STEADY_ZOOM)
+        return others
+
+    def _see_others(self, frame: int, seen: Box, *, own: Box | None = None) -> None:
+        """Take note of where those beside it are; of who is new there, too, where it is known who is not."""
+        faces = seen if own is None else seen[(seen != own).any(axis=1)]
+        pairs = pair_up(self._beside, frame, faces)
+        for i, box in enumerate(faces):
+            if i in pairs:
+                self._beside[pairs[i]].see(frame, box)
+            elif own is not None:
+                self._beside.append(FacePath(frame, box, pace_over=self._max_gap))
 
     def _start(self, frame: int, box: Box) -> None:
         self._pass_until(frame)
         self._n_segments += 1
         self.boxes.append(box)
         self.segments.append(self._n_segments)
+        if self._new_scene:
+            self._beside = []
+        self._own = FacePath(frame, box, pace_over=self._max_gap)
         self._last, self._new_scene = (frame, box), False
 
-    def _extend(self, frame: int, box: Box) -> None:
-        assert self._last is not None
+    def _extend(self, frame: int, box: Box, *, contested: bool) -> None:
+        assert self._last is not None and self._own is not None
         last_frame, last_box = self._last
-        for step in range(1, frame - last_frame + 1):
-            part = step / (frame - last_frame)
-            self.boxes.append(last_box + part * (box - last_box))
-            self.segments.append(self._n_segments)
+        hidden = {missed.frame for missed in self._missed if missed.hidden}
+        for between in range(last_frame + 1, frame + 1):
+            part = (between - last_frame) / (frame - last_frame)
+            self.boxes.append(NOBODY if between in hidden else last_box + part * (box - last_box))
+            self.segments.append(0 if between in hidden else self._n_segments)
         self._last, self._missed = (frame, box), []
+        if not contested:
+            self._own.see(frame, box)
 
     def _look_again(self) -> None:
         """The face did not come back: let the track end where it was last seen, and follow what was there since."""
         missed, self._missed, self._lost, self._last = self._missed, [], self._last, None
-        for frame, faces in missed:
+        for frame, faces, _ in missed:
             self._observe(frame, faces)
 
     def _end_track(self) -> None:
@@ -154,20 +211,26 @@ class FaceFollower:
         self.boxes += [NOBODY] * missing
         self.segments += [0] * missing
 
-    def _match(self, frame: int, faces: Array) -> Box | None:
-        """The face that continues the track; None if none lies near enough and is of like size."""
-        assert self._last is not None
-        if not len(faces):
-            return None
+    def _match(self, frame: int, faces: Array) -> _Match:
+        assert self._last is not None and self._own is not None
         last_frame, last = self._last
-        candidates = _centred(faces)
-        shift = np.array([_shift(last, box) for box in candidates])
-        zoom = np.exp(np.abs(np.log(candidates[:, 2:4] / last[2:4])).max(1))
-        at_once, per_frame, at_most = SAME_SCENE_SHIFT
-        limit = min(at_once + per_frame * (frame - last_frame), at_most)
-        shift[(zoom > SAME_FACE_ZOOM) | (shift > limit)] = np.inf
-        best = int(np.argmin(shift))
-        return candidates[best] if np.isfinite(shift[best]) else None
+        seen = _centred(faces)
+        costs, claims = unlikeness(self._own.at(frame), seen), self._claims(frame, seen)
+        near = np.flatnonzero(may_be_same(last, seen, frame - last_frame))
+        for i in near[np.argsort(costs[near])]:
+            if costs[i] - claims[i] <= TOLD_APART:
+                return _Match(seen[i], contested=bool(claims[i] - costs[i] < TOLD_APART))
+        return _Match(hidden=near.size > 0)
+
+    def _claims(self, frame: int, faces: Box) -> Floats:
+        """How little unlike each of faces (n, 6) is to somebody's beside, for whom none is less so; (n,)."""
+        claims = np.full(len(faces), np.inf)
+        for path in self._beside:
+            if path.has_pace and len(faces):  # who is new there may be the followed face, seen twice
+                costs = path.costs(frame, faces)
+                best = np.argmin(costs)
+                claims[best] = min(claims[best], costs[best])
+        return claims
 
 
 def likely(faces: Array) -> NDArray[np.bool_]:
@@ -183,20 +246,3 @@ def _centred(faces: Array) -> Box:
 
 def _largest(faces: Box) -> Box | None:
     return faces[np.argmax(faces[:, 2:4].prod(axis=1))] if len(faces) else None
-
-
-def _pairs(faces: Box, others: Box, shift: float, zoom: float) -> NDArray[np.bool_]:
-    """Which of faces (n, 6) may be the same as which of others (m, 6), some frames apart; (n, m)."""
-    zooms = np.abs(np.log(faces[:, None, 2:4] / others[None, :, 2:4])).max(axis=2)
-    return (_shifts(faces, others) <= shift) & (zooms <= np.log(zoom))
-
-
-def _shifts(faces: Box, others: Box) -> Floats:
-    """How far from faces (n, 6) to others (m, 6), as part of the faces' size; (n, m)."""
-    way = np.hypot(*np.moveaxis(others[None, :, :2] - faces[:, None, :2], 2, 0))
-    shifts: Floats = way / np.sqrt(faces[:, 2:4].prod(axis=1))[:, None]
-    return shifts
-
-
-def _shift(box: Box, other: Box) -> float:
-    return float(np.hypot(*(other[:2] - box[:2])) / np.sqrt(box[2] * box[3]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gpu_lipsync.association import Box
+from gpu_lipsync.face_paths import Box
 
 UPRIGHT_WITHIN_DEG = 60  # seen: up to 42 of a head turned aside, 47 of one tilted by 40, 79 to 81 of one on its side
 _TURNS = {2: "hflip,vflip", 3: "transpose=2"}  # quarters clockwise: FFmpeg's filters

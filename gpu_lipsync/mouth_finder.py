@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_lipsync.association import Box
 from gpu_lipsync.detection import HostCopy
+from gpu_lipsync.face_paths import Box
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.mouth_landmarks import LOWER_EDGE, MOUTH_CORNERS, UPPER_EDGE, find_landmarks

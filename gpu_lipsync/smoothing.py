@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gpu_lipsync.association import Box, Floats
+from gpu_lipsync.face_paths import Box, Floats
 
 Corners = tuple[int, int, int, int]  # x1 y1 x2 y2
 Point = tuple[float, float]  # x y

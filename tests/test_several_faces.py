@@ -1,5 +1,6 @@
 """Whose mouth moves where a picture shows several people."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.scripted_faces import Face, centres, track
 OWN: Face = (200.0, 220.0, 100.0, 130.0)
 PLACE = [150, 155, 250, 285]
 OTHER: Face = (340.0, 200.0, 90.0, 110.0)
+Place = Callable[[int], float]  # across the picture, by frame
 
 
 def test_of_several_faces_the_largest_then_the_same() -> None:
@@ -35,6 +37,47 @@ def test_where_the_other_walks_meanwhile_it_is_the_other_still() -> None:
     script = [[OWN, OTHER]] * 40 + [[face] for face in walking[:20]] + [[OWN]] * 41
     boxes, _ = track(script)
     assert not boxes[40:60].any() and (boxes[60:] == PLACE).all()
+
+
+def crossing(own: Place, other: Place, *, own_in_front: bool, n_frames: int = 101) -> list[list[Face]]:
+    """Two who are where these say; who is behind is not seen while their faces overlap by two fifths and more."""
+    script = []
+    for i in range(n_frames):
+        mine, theirs = (own(i), 220.0, 100.0, 130.0), (other(i), 212.0, 95.0, 122.0)
+        front, back = (mine, theirs) if own_in_front else (theirs, mine)
+        script.append([front] if abs(mine[0] - theirs[0]) < 58 else [front, back])
+    return script
+
+
+def walk(start: float, pace: float) -> Place:
+    """From the tenth frame on."""
+    return lambda i: start + pace * max(0, i - 10)
+
+
+@pytest.mark.parametrize("pace", [-5, -6, -8, -12])
+def test_who_walks_past_before_a_face_does_not_take_its_words(pace: float) -> None:
+    """The mouth that is hidden is not drawn on the other's face either, once that can be told: from 0.1 of its size."""
+    boxes, _ = track(crossing(walk(200, 0), walk(420, pace), own_in_front=False))
+    theirs = np.array([walk(420, pace)(i) for i in range(101)])
+    hidden, seen = np.abs(theirs - 200) < 58, boxes.any(axis=1)
+    assert seen[~hidden].all() and not seen[hidden].all()
+    assert np.abs(centres(boxes)[seen, 0] - 200).max() <= 0.25 * 100
+
+
+@pytest.mark.parametrize("pace", [2, 4, 8, 12])
+def test_who_walks_past_behind_a_face_changes_nothing(pace: float) -> None:
+    boxes, _ = track(crossing(walk(200, 0), walk(420, -pace), own_in_front=True))
+    assert (boxes == PLACE).all()
+
+
+@pytest.mark.parametrize("pace", [3, 4, 6])
+def test_two_who_pass_each_other_keep_their_own_words(pace: int) -> None:
+    n_frames = 11 + 240 // pace
+    boxes, _ = track(crossing(walk(120, pace), walk(360, -pace), own_in_front=False, n_frames=n_frames))
+    mine = np.array([walk(120, pace)(i) for i in range(n_frames)])
+    seen = boxes.any(axis=1)
+    assert np.abs(centres(boxes)[-10:, 0] - mine[-10:]).max() <= 1.5
+    assert (np.abs(centres(boxes)[:, 0] - mine)[seen] <= 30).all()
 
 
 @pytest.mark.parametrize("left_at", [31, 33])

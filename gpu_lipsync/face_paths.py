@@ -1,0 +1,100 @@
+"""Which way faces go: what tells two people apart while one of them passes before the other."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
+WALKING_SHIFT = 0.25, 0.15, 1.0  # likewise, of one that is beside the followed, whose pace is not known
+SAME_FACE_ZOOM = 1.6
+# Of the face's size: as well as this two faces can be told apart by where they should be, and by how large they are.
+# Detections are within 0.02, an extrapolation over five frames within 0.05.
+TOLD_APART = 0.1
+
+Array = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Box = Floats  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
+
+
+class FacePath:
+    """Where a face was seen of late, in ascending frames, and so where it should be next."""
+
+    def __init__(self, frame: int, box: Box, *, pace_over: int) -> None:
+        """Its pace is that of `pace_over` frames or a little more; a face seen for less long is thought to stay."""
+        self._seen, self._pace_over = deque([(frame, box)]), pace_over
+
+    @property
+    def last(self) -> tuple[int, Box]:
+        """The frame in which it was last seen, and where."""
+        return self._seen[-1]
+
+    @property
+    def has_pace(self) -> bool:
+        return self._seen[-1][0] - self._seen[0][0] >= self._pace_over
+
+    def see(self, frame: int, box: Box) -> None:
+        """Take note of where it is; what is known of the frame, or of later ones, is left as it is."""
+        if frame <= self._seen[-1][0]:
+            return
+        self._seen.append((frame, box))
+        while frame - self._seen[1][0] >= self._pace_over:
+            self._seen.popleft()
+
+    def at(self, frame: int) -> Box:
+        """Its box in a frame: as large as it was last seen, moved on as it moved."""
+        (first_frame, first), (last_frame, last) = self._seen[0], self._seen[-1]
+        if not self.has_pace:
+            return last
+        pace = (last - first) / (last_frame - first_frame)
+        pace[2:4] = 0
+        moved: Box = last + (frame - last_frame) * pace
+        return moved
+
+    def costs(self, frame: int, boxes: Box) -> Floats:
+        """How much each of boxes (n, 6) of a frame is unlike the one that it should have; infinity: another face's."""
+        box, gap = self.at(frame), abs(frame - self._seen[-1][0])
+        limits = SAME_SCENE_SHIFT if self.has_pace else WALKING_SHIFT
+        return np.where(may_be_same(box, boxes, gap, limits), unlikeness(box, boxes), np.inf)
+
+
+def pair_up(paths: Sequence[FacePath], frame: int, boxes: Box) -> dict[int, int]:
+    """Whose each of boxes (n, 6) is, the most alike first and none twice: paths' numbers by boxes' numbers."""
+    pairs: dict[int, int] = {}
+    if not paths or not len(boxes):
+        return pairs
+    costs = np.stack([path.costs(frame, boxes) for path in paths])
+    while np.isfinite(costs).any():
+        path, box = np.unravel_index(np.argmin(costs), costs.shape)
+        pairs[int(box)] = int(path)
+        costs[path], costs[:, box] = np.inf, np.inf
+    return pairs
+
+
+def shift(box: Box, others: Box) -> Floats:
+    """How far it is from a box (6,) to others (n, 6), as part of its size; (n,)."""
+    way: Floats = np.hypot(*(others[:, :2] - box[:2]).T) / np.sqrt(box[2] * box[3])
+    return way
+
+
+def zoom(box: Box, others: Box) -> Floats:
+    """How many times as large or small others (n, 6) are as a box (6,), by the side that differs more; (n,)."""
+    times: Floats = np.exp(np.abs(np.log(others[:, 2:4] / box[2:4])).max(axis=1))
+    return times
+
+
+def may_be_same(
+    box: Box, others: Box, gap: int, limits: tuple[float, float, float] = SAME_SCENE_SHIFT
+) -> NDArray[np.bool_]:
+    """Which of others (n, 6), seen `gap` frames from a box (6,) of the same scene, may be the same face; (n,)."""
+    at_once, per_frame, at_most = limits
+    near = shift(box, others) <= min(at_once + per_frame * gap, at_most)
+    alike: NDArray[np.bool_] = near & (zoom(box, others) <= SAME_FACE_ZOOM)
+    return alike
+
+
+def unlikeness(box: Box, others: Box) -> Floats:
+    """Of others (n, 6) and a box (6,), by place and size; (n,)."""
+    unlike: Floats = np.hypot(shift(box, others), np.log(zoom(box, others)))
+    return unlike
