@@ -10,6 +10,7 @@ from gpu_lipsync.config import MAX_FPS
 from gpu_lipsync.containers import on_one_clock
 from gpu_lipsync.errors import MediaError
 
+_SURE_S = 1e-3  # what timestamps are off: Matroska rounds them to milliseconds
 _LEAST_FPS_OF_ONE_FRAME = 10  # less says how long the frame is held, not how often it could have changed
 
 
@@ -40,10 +41,16 @@ def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
     if usual < 1 / (MAX_FPS * 1.01):  # stamped as they came over a network, in bunches
         usual = statistics.fmean(steps) if steps else usual
-    measured = Fraction(1 / usual).limit_denominator(1001)  # 0 of slides that are half an hour apart
-    best = min([*guesses, measured or Fraction(1 / usual)], key=lambda rate: abs(float(1 / rate) - usual))
-    close = [rate for rate in guesses if abs(float(1 / rate) - usual) < 1e-3]
-    rate = close[0] if close else best
+    close = [rate for rate in guesses if abs(float(1 / rate) - usual) < _SURE_S]
+    if close:  # of several, and of what steps are but for pauses, the first that is as near as can be told
+        regular = [step for step in steps if abs(step - usual) < usual / 5 + _SURE_S] or [usual]
+        mean, doubt = statistics.fmean(regular), (_SURE_S + 3 * statistics.pstdev(regular)) / len(regular)
+        close.append(Fraction(1 / mean).limit_denominator(1001))
+        off = [abs(float(1 / rate) - mean) for rate in close]
+        rate = next(rate for rate, by in zip(close, off, strict=True) if by <= min(off) + doubt)
+    else:
+        measured = Fraction(1 / usual).limit_denominator(1001)  # 0 of slides that are half an hour apart
+        rate = min([*guesses, measured or Fraction(1 / usual)], key=lambda rate: abs(float(1 / rate) - usual))
     if not 0 < rate <= MAX_FPS * 1.01:  # "240" of slow motion is a little more
         raise MediaError(
             f"{stream.container.name} has a frame rate of {float(rate):.1f}, out of range (0 to {MAX_FPS}); "

@@ -9,6 +9,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+
+# In output frames, of a frame's own time: half of one is the nearest, and of half the rate the next is one whole away.
+NEXT_WITHIN = Fraction(3, 4)
+FAST = Fraction(2, 3)  # of an output frame: the step of frames of which some have to be left out
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,11 @@ def align(
         shown_at: when each source frame comes on screen, seconds, ascending; at least one.
         fps: nominal frames a second of the output.
         constant_rate: count frames, as the predecessor did: output frame i shows source frame i mod n. Otherwise
-            (variable rate, late start, edited timestamps) it shows the frame on screen at i / fps.
+            (variable rate, late start, edited timestamps) it shows the frame on screen at i / fps, give or take an
+            output frame: none is left out because its timestamp jitters.
         n_outputs: number of mel windows.
         static: show only the first frame.
-        last_s: how long the last frame is on screen; by default as long as an output frame.
+        last_s: how long the last frame is on screen, at least as long as an output frame, which is the default.
 
     Returns:
         The timeline; a clip shorter than the sound starts over.
@@ -66,11 +72,32 @@ def align(
         return Timeline((_on_screen(shown_at, Fraction(0)),) * n_outputs)
     if constant_rate:
         return Timeline(tuple(i % n for i in range(n_outputs)))
-    begin, end = max(shown_at[0], Fraction(0)), shown_at[-1] + (1 / fps if last_s is None else last_s)
-    moments = (i / fps for i in range(n_outputs))
+    slots = _slots(shown_at, fps)
+    begin, end = max(slots[0], 0), slots[-1] + (1 if last_s is None else max(1, round(last_s * fps)))
     # A late first frame is shown early, but once: it would hold still in every repetition.
-    played = (moment if moment < end else begin + (moment - begin) % (end - begin) for moment in moments)
-    return Timeline(tuple(_on_screen(shown_at, moment) for moment in played))
+    played = (i if i < end else begin + (i - begin) % (end - begin) for i in range(n_outputs))
+    return Timeline(tuple(max(bisect_right(slots, slot) - 1, 0) for slot in played))
+
+
+def _slots(shown_at: tuple[Fraction, ...], fps: Fraction) -> list[int]:
+    """The output frame from which on each source frame is shown.
+
+    Timestamps of phones, of browsers and of Matroska are off by milliseconds. Where frames come on screen half way
+    between two output frames, as they do after a pause that is no whole number of them, the nearest would be now that
+    of the frame before, which is not shown then, now the next but one. So frames follow each other as they should, as
+    long as none is a whole output frame off.
+    """
+    slots = [round(shown_at[0] * fps)]
+    for before, moment in pairwise(shown_at):
+        last, due, step = slots[-1], moment * fps, (moment - before) * fps
+        following = last + max(1, round(step))
+        if abs(due - last - 1) < NEXT_WITHIN:
+            slots.append(last + 1)
+        elif step > FAST and abs(due - following) < 1:
+            slots.append(following)
+        else:
+            slots.append(max(round(due), last))
+    return slots
 
 
 def _on_screen(shown_at: tuple[Fraction, ...], moment: Fraction) -> int:

@@ -29,6 +29,7 @@ def write_clip(
     pix_fmt: str = "yuv420p",
     picture: Picture = gradient,
     pts: Sequence[int] | None = None,
+    clock: Fraction = Fraction(1, 1000),
     sound: np.ndarray | None = None,
     sound_rate: int = 16000,
     sound_start_s: float = 0.0,
@@ -36,8 +37,8 @@ def write_clip(
     rotation: int = 0,
     flips: Collection[str] = (),
 ) -> Path:
-    """Encode a clip; `pts` (in 1/1000 s) makes the rate variable, `rotation` and `flips`, hflip or vflip, are written
-    as metadata.
+    """Encode a clip; `pts` (in ticks of `clock`) make the rate variable, `rotation` and `flips`, hflip or vflip, are
+    written as metadata.
 
     `sound` is (channels, n) at `sound_rate`, and begins at `sound_start_s`.
     """
@@ -48,7 +49,7 @@ def write_clip(
         stream.options = options or ({"crf": "8"} if codec == "libx264" else {})
         if rotation or flips:
             stream.set_display_rotation(rotation, **dict.fromkeys(flips, True))
-        stream.codec_context.time_base = Fraction(1, 1000) if pts is not None else 1 / fps
+        stream.codec_context.time_base = clock if pts is not None else 1 / fps
         track = None
         if sound is not None:
             track = container.add_stream("aac", rate=sound_rate, layout="mono" if len(sound) == 1 else "stereo")

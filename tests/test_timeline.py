@@ -1,6 +1,10 @@
 """Which source frame is shown when, against the rules written out for each case."""
 
 from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
 
 from gpu_lipsync.frame_times import is_constant
 from gpu_lipsync.timeline import Timeline, align
@@ -52,6 +56,50 @@ def test_timestamps_rounded_to_milliseconds_show_the_frame_that_begins_then() ->
     shown_at = tuple(Fraction(-(-i * 1000 // 30), 1000) for i in range(9))
     timeline = align(shown_at, fps=Fraction(30), constant_rate=False, n_outputs=9)
     assert timeline.source == tuple(range(9))
+
+
+def skipped(source: tuple[int, ...]) -> int:
+    """How many source frames are left out between two that are shown."""
+    return sum(max(after - before - 1, 0) for before, after in pairwise(source))
+
+
+@pytest.mark.parametrize("fps", [25, 30, 60])
+@pytest.mark.parametrize("pause_ms", [0, 60, 110])
+def test_no_frame_is_left_out_for_its_timestamp_s_jitter(fps: int, pause_ms: int) -> None:
+    """As browsers record: 1.5 ms of it, in milliseconds, one frame lost, one pause that is no whole number of frames.
+
+    What is on screen at i / fps leaves out a tenth to a third of such a clip and shows as many twice.
+    """
+    rng = np.random.default_rng(fps + pause_ms)
+    numbers = np.delete(np.arange(400), 100)
+    moments = numbers / fps + rng.normal(0, 0.0015, 399) + np.where(numbers > 200, pause_ms / 1000, 0)
+    moments = np.maximum.accumulate(moments - moments[0])
+    shown_at = tuple(Fraction(round(1000 * moment), 1000) for moment in moments.tolist())
+    n_outputs = round(shown_at[-1] * fps)
+    source = align(shown_at, fps=Fraction(fps), constant_rate=False, n_outputs=3 * n_outputs).source
+    assert skipped(source) == 0
+    n_repeated = sum(before == after for before, after in pairwise(source[:n_outputs]))
+    assert (
+        n_repeated <= 1 + round(pause_ms / 1000 * fps) + 1
+    )  # the lost one, the pause, and what half a frame rounds to
+
+
+@pytest.mark.parametrize("fps", [Fraction(60), Fraction(30000, 1001)])
+@pytest.mark.parametrize("late_ms", range(10, 45))
+def test_a_regular_clip_that_starts_late_stays_regular_however_often_it_is_shown(fps: Fraction, late_ms: int) -> None:
+    """Matroska's milliseconds jitter by half of one; every start gets another part of a frame."""
+    shown_at = tuple(Fraction(round(1000 * (i / fps) + late_ms), 1000) for i in range(200))
+    source = align(shown_at, fps=fps, constant_rate=False, n_outputs=640).source
+    n_before = source.index(1)
+    assert 1 <= n_before <= 1 + round(late_ms * fps / 1000)
+    assert source[n_before - 1 :] == tuple(i % 200 for i in range(641 - n_before))
+
+
+def test_half_the_rate_shows_each_frame_twice() -> None:
+    """Its frames come on screen 2 ms late and early in turns: never one three times and the next once."""
+    shown_at = tuple(Fraction(80 * i + 2 * (i % 2), 1000) for i in range(20))
+    timeline = align(shown_at, fps=FPS, constant_rate=False, n_outputs=40)
+    assert timeline.source == tuple(i // 2 for i in range(39)) + (0,)
 
 
 def test_late_start_shows_the_first_frame_early() -> None:

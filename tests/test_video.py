@@ -143,6 +143,13 @@ def test_variable_rate_is_read_from_the_timestamps(tmp_path: Path) -> None:
     assert info.fps == 25
 
 
+def test_the_rate_of_a_clip_with_pauses_is_that_between_them(tmp_path: Path) -> None:
+    """Its average, within a millisecond of that a frame, is nobody's rate, and would leave a frame out now and then."""
+    pts = [20 * i + 7 * (i > 30) + 40 * (i > 45) for i in range(60)]
+    path = write_clip(tmp_path / "a.mov", n_frames=60, fps=Fraction(30), pts=pts, clock=Fraction(1, 600))
+    assert probe_video(path).fps == 30
+
+
 def test_batches_start_anywhere(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", n_frames=30)
     for decoder in ("decord", "pyav"):
