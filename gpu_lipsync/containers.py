@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
-_LISTS = {"concat", "hls", "dash", "imf"}  # which name other files, and not only whoever sent the list may own those
+# Which name other files, whose owner need not be who sent the list; one that names itself is never done.
+_LISTS = {"concat", "hls", "dash", "imf", "rtsp", "sdp", "webm_dash_manifest"}
 _PHOTO_BRANDS = {"heic", "heix", "mif1", "msf1", "avif"}
 _BACK_S, _AHEAD_S = 0.5, 60  # what a clock jumps that does not begin anew: by damage, and where a camera was off
 _WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
@@ -57,19 +58,25 @@ def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]
     import av
 
     # Absolute: FFmpeg takes what stands before the colon of `12:30.mp4` for a protocol.
+    # A name with %d stands for no other files.
+    options = {"pattern_type": "none", "format_whitelist": ",".join(sorted(av.formats_available - _LISTS))}
     try:
-        address, options = str(path.absolute()), {"pattern_type": "none"}  # a name with %d stands for no other files
-        with av.open(address, options=options, metadata_errors="replace", hwaccel=hardware) as container:
-            if container.format.name in _LISTS:
-                kind = container.format.name
-                raise MediaError(f"{role} file {path} is a list of other files ({kind}); give the clip itself")
+        with av.open(str(path.absolute()), options=options, metadata_errors="replace", hwaccel=hardware) as container:
             yield container
     except av.FFmpegError as error:
         if is_shortage(error):
             raise shortage(f"{role} file {path} cannot be read", error) from error
+        if _is_list(path):
+            raise MediaError(f"{role} file {path} is a list of other files; give the clip itself") from error
         raise MediaError(
             f"{role} file {path} cannot be read as media ({error.strerror}); it is damaged or of another kind"
         ) from error
+
+
+def _is_list(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(256).lstrip().startswith((b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0"))
+    return False
 
 
 def chosen_stream(path: Path, container: Any, kind: str) -> Any:
