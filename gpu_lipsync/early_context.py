@@ -20,14 +20,18 @@ def begin_context(device: str) -> threading.Thread | None:
         device: as `--device` takes it.
 
     Returns:
-        The thread; None where no GPU is wanted, or PyTorch was built without CUDA: hundreds of MB for nothing.
+        The thread; None where no GPU is wanted, no thread to be had, or PyTorch was built without CUDA: hundreds of MB
+        for nothing.
 
     Reference: CUDA driver API, cuDevicePrimaryCtxRetain. What is retained is let go at the process's end.
     """
     if device == "cpu" or not _pytorch_has_cuda():
         return None
     thread = threading.Thread(target=_retain, args=(device,), name="cuda", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # none to be had
+        return None
     return thread
 
 

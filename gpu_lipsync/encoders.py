@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -144,7 +145,9 @@ def cannot_write(target: Path, error: Exception) -> LipSyncError:
     if is_shortage(error):
         return shortage(f"{target} cannot be written", error)
     reason = getattr(error, "strerror", None) or str(error)
-    return EncodeError(f"{target} cannot be written ({reason}); free space there or choose another --outfile")
+    lack_of_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    way_out = "free space there or choose another" if lack_of_room else "choose another"
+    return EncodeError(f"{target} cannot be written ({reason}); {way_out} --outfile")
 
 
 def _muxer(path: Path) -> str:

@@ -12,6 +12,8 @@ from gpu_lipsync.errors import DeviceMemoryError, first_line, is_shortage, short
 LACK_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
+    "bad_alloc",
+    "could not create a primitive",  # what oneDNN makes of a lack of it, under a limit of the process's
     "ALLOC_FAILED",  # cuBLAS's, and cuDNN 8's
     "ALLOCATION_FAILED",  # cuDNN 9's
     "CUBLAS_STATUS_NOT_INITIALIZED",  # a full card has no room for its handle
@@ -40,9 +42,10 @@ def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[No
                 raise shortage("the run cannot go on", error) from error
             raise
         if device.type == "cpu" or "DefaultCPUAllocator" in str(error) or isinstance(error, MemoryError):
+            told = f" ({first_line(error)})" if "primitive" in str(error) else ""
             raise DeviceMemoryError(
-                f"out of memory on the host; pass {less or '--resize_factor 2, a smaller --wav2lip_batch_size'} or a "
-                "shorter sound, or free memory"
+                f"out of memory on the host{told}; "
+                f"pass {less or '--resize_factor 2, a smaller --wav2lip_batch_size'} or a shorter sound, or free memory"
             ) from error
         told = "" if str(error).startswith("CUDA out of memory") else f" ({first_line(error)})"
         raise DeviceMemoryError(

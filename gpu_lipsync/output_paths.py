@@ -32,10 +32,14 @@ def require_writable(name: str, path: Path) -> None:
     """Ask, before the work that it is to hold, whether a file can be written in place. Makes nothing.
 
     Raises:
-        EncodeError: the file or its folder cannot be written, or it is a folder.
+        EncodeError: the file or its folder cannot be written, or it is a folder, or a pipe or socket with a name, which
+            would keep the run waiting for a reader.
     """
     if path.is_dir():
         raise EncodeError(f"{name} {path} is a folder; give the name of a file in it")
+    resolved = Path(os.path.realpath(path))  # of /dev/stdout that is no file's name where it is a pipe
+    if resolved.is_fifo() or resolved.is_socket():
+        raise EncodeError(f"{name} {path} is a pipe or a socket; give the name of a file")
     nearest = next(place for place in (path, *path.parents) if place.exists())
     if nearest != path and not nearest.is_dir():
         raise _unwritable(name, path, f"{nearest} is a file")

@@ -29,16 +29,18 @@ class TolerantStream:
         # The name of a file may hold what no encoding has: bytes that are not UTF-8 come as lone surrogates.
         printable = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         if self._stream is not None:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # the latter of one that its owner has closed
                 self._stream.write(printable)
 
     def flush(self) -> None:
         if self._stream is not None:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        return self._stream is not None and self._stream.isatty()
+        with suppress(ValueError):
+            return self._stream is not None and self._stream.isatty()
+        return False
 
 
 class Observer(Protocol):

@@ -17,6 +17,7 @@ from gpu_lipsync.errors import MediaError
 # Containers that say when sound is heard; of others FFmpeg counts, and is wrong where a bare stream changes its rate.
 _STAMPED = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ogg", "asf"}
 _GAP_S = 0.05  # shorter ones are what clocks and rounding make; several lost packets together are longer
+_LEAST_RATE_HZ = 1000  # telephones have 8000; what a header says wrongly would be hours of sound
 _LONGEST_GAP_S = 60  # longer ones are no time: where recordings were joined, timestamps begin anew
 
 
@@ -40,7 +41,7 @@ def read_sound(path: str | Path) -> Sound:
     What has another rate or other channels than the beginning (files joined byte by byte) is brought to those.
 
     Raises:
-        MediaError: the file is missing, unreadable, without an audio stream, or without a sample.
+        MediaError: the file is missing, unreadable, without an audio stream, without a sample, or of a rate too low.
     """
     import av
 
@@ -52,6 +53,11 @@ def read_sound(path: str | Path) -> Sound:
         frame = next(frames, None)
         if frame is None:
             raise MediaError(f"audio file {file} holds no sound; it is damaged or cut short, make it again")
+        if frame.sample_rate < _LEAST_RATE_HZ:
+            raise MediaError(
+                f"audio file {file} has {frame.sample_rate} samples a second, {_LEAST_RATE_HZ} is the least; "
+                "its header is damaged, make it again"
+            )
         first, rate, layout = Fraction(frame.pts or 0) * frame.time_base, frame.sample_rate, frame.layout
         start = first - Fraction(container.start_time or 0, av.time_base)
         silence = round(start * rate) if start > 0 and len(container.streams) > 1 else 0

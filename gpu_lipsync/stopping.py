@@ -11,6 +11,10 @@ from typing import Any
 _STOPPING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
+def _unheeded(*_: object) -> None:
+    """For SIG_IGN, of which Python complains where a signal is on its way already."""
+
+
 class Stopped(KeyboardInterrupt):
     """A signal ends the run: clean up."""
 
@@ -44,7 +48,7 @@ class Stops:
 
     def ignore(self) -> None:
         """From here on nothing is to be interrupted."""
-        self._set(dict.fromkeys(self._before, signal.SIG_IGN))
+        self._set(dict.fromkeys(self._before, _unheeded))
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -51,8 +51,9 @@ def prefetch(
         _put(ready, outcome, stop)
         del outcome  # an error holds this frame: a circle, and all that hangs on it
 
-    thread = _Thread(produce, "decode")
-    try:
+    thread: _Thread | None = None
+    try:  # an exception that a host's signal handler raises may come while the thread starts, too
+        thread = _Thread(produce, "decode")
         while True:
             item = ready.get()
             if isinstance(item, _End):
@@ -65,7 +66,8 @@ def prefetch(
             yield item
     finally:
         stop.set()
-        thread.wait()
+        if thread is not None:
+            thread.wait()
 
 
 class Sink(Generic[T]):
@@ -79,7 +81,11 @@ class Sink(Generic[T]):
         self._items: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._thread = _Thread(self._run, "encode")
+        try:
+            self._thread = _Thread(self._run, "encode")
+        except BaseException:  # one that a host's signal handler raises, perhaps: the thread may have begun
+            self._stop.set()
+            raise
 
     def put(self, item: T) -> None:
         """Queue an item; raises what the thread failed with, if it has."""

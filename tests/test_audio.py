@@ -216,6 +216,7 @@ def test_bad_sound_is_a_media_error_that_names_the_file(tmp_path: Path) -> None:
     whole = write_sound(tmp_path / "whole.wav", tone(4.0))
     cut = tmp_path / "cut.wav"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    for path in (silent_film, noise, empty, cut, tmp_path / "missing.wav", tmp_path):
+    slow = write_sound(tmp_path / "slow.wav", tone(4.0), rate=900)  # 64,000 samples: a minute and more
+    for path in (silent_film, noise, empty, cut, slow, tmp_path / "missing.wav", tmp_path):
         with pytest.raises(MediaError, match=str(path)):
             load_audio(path)

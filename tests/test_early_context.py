@@ -1,6 +1,7 @@
 """The CUDA driver's head start: what is asked of it, and that its absence is nobody's business."""
 
 import ctypes
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +92,15 @@ def test_without_a_driver_it_says_nothing(
     assert thread is not None
     thread.join()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("cuda_build")
+def test_without_a_thread_to_be_had_it_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    assert begin_context("auto") is None
 
 
 def test_on_this_machine() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encode import open_writer
-from gpu_lipsync.encoders import PyavBackend
+from gpu_lipsync.encoders import PyavBackend, cannot_write
 from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.output_paths import require_writable
 from tests.encoding import encode, pictures, shape_of
 from tests.probe import ffprobe
 
@@ -169,6 +171,24 @@ def test_pipes_and_devices_are_no_place_for_a_file(tmp_path: Path) -> None:
         with pytest.raises(EncodeError, match="not a regular file"):
             encode(tmp_path / name, shape_of(64, 64), pictures(2, 64, 64))
     assert not Path(os.devnull).is_file() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_report_is_not_written_into_a_pipe_with_a_name(tmp_path: Path) -> None:
+    """Nobody may read it, ever; what a shell's redirection names, /dev/stdout, is no name of a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EncodeError, match="pipe is a pipe or a socket; give the name of a file"):
+        require_writable("report", tmp_path / "pipe")
+    reading, writing = os.pipe()
+    try:
+        require_writable("report", Path(f"/dev/fd/{writing}"))
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "; free space there or"), (errno.EACCES, r"\); choose")])
+def test_the_way_out_is_one_of_that_trouble(number: int, advice: str) -> None:
+    assert re.search(advice, str(cannot_write(Path("a.mp4"), OSError(number, os.strerror(number)))))
 
 
 @pytest.mark.parametrize("failing", ["unlink", "start"])

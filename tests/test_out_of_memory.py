@@ -152,7 +152,16 @@ def test_memory_that_a_decoder_lacks_is_no_damage(error: RuntimeError) -> None:
 HOST_WORDS = "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried 9 TB"
 
 
-@pytest.mark.parametrize("error", [RuntimeError(HOST_WORDS), MemoryError()], ids=["PyTorch", "NumPy"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(HOST_WORDS),
+        MemoryError(),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("std::bad_alloc"),
+    ],
+    ids=["PyTorch", "NumPy", "oneDNN", "C++"],
+)
 @pytest.mark.parametrize("place", ["gpu_lipsync.models.weights.open_archive", "gpu_lipsync.pipeline.read_sound"])
 def test_memory_that_the_host_lacks_is_no_bug(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: Exception

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -55,6 +55,25 @@ def test_leaving_early_ends_the_thread_and_closes_the_source() -> None:
     items.close()  # type: ignore[attr-defined]
     assert closed.is_set()
     assert "decode" not in names()
+
+
+@pytest.mark.parametrize("begin", [lambda: next(prefetch(range(9), depth=1)), lambda: Sink(print, depth=1)])
+def test_what_interrupts_a_thread_s_start_ends_the_thread(
+    monkeypatch: pytest.MonkeyPatch, begin: Callable[[], object]
+) -> None:
+    """As a host's time limit does, whose signal handler raises, at any moment."""
+    begun, start = [], threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        begun.append(thread)
+        raise TimeoutError
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(TimeoutError):
+        begin()
+    begun[0].join(5)
+    assert not begun[0].is_alive()
 
 
 def test_sink_consumes_everything_in_order() -> None:
