@@ -191,12 +191,12 @@ def test_cuts_are_cut_even_among_repeated_frames(fps: float, times: int) -> None
 def test_the_size_holds_still() -> None:
     breathing = [1 + 0.06 * np.sin(i / 3) for i in range(151)]
     boxes, _ = track([[(200.0, 220.0, 100 * k, 130 * k)] for k in breathing])
-    assert len(sizes(boxes)) == 1
+    assert len(sizes(boxes[13:-13])) == 1  # half a second from the ends there is less to know it by
+    assert len(sizes(boxes)) <= 3
     zoom = np.linspace(1, 2, 151)
     boxes, _ = track([[(240.0, 240.0, 100 * k, 130 * k)] for k in zoom])
-    assert len(sizes(boxes)) <= 8  # steps of about 10 % from 1 to 2
     ratio = (boxes[:, 2] - boxes[:, 0]) / (100 * zoom)
-    assert ratio.min() > 1 / 1.12 and ratio.max() < 1.12  # the size is held within 10 %, found over half a second
+    assert ratio.min() > 1 / 1.07 and ratio.max() < 1.07  # held within 5 %, and a pixel of rounding
 
 
 def test_without_smoothing_boxes_are_the_detections() -> None:
