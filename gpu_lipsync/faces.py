@@ -12,8 +12,9 @@ from gpu_lipsync.cores import map_on_cores
 from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_fit import fitted_masks
-from gpu_lipsync.ops import device_constant, fake_mode, interleaved, resize_bytes, upload
+from gpu_lipsync.ops import device_constant, fake_mode, interleaved, reduce_bytes, resize_bytes, upload
 
+SEEN_WHOLE_PX = 2 * FACE_SIZE  # a side that is longer loses pixels where each of its 96 is made of two
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache
 CPU_PIECE_BYTES = 1 << 22  # where floats are done with block by block, and only bytes are kept
 
@@ -56,7 +57,9 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
         ValueError: shapes that do not fit each other, boxes that are not on the host, too small or reach out of the
             frame.
 
-    Reference: cv2.resize(frame[y1:y2, x1:x2], (96, 96)), no antialias, as the generator was trained; within 1/255.
+    Reference: cv2.resize(frame[y1:y2, x1:x2], (96, 96)), no antialias, as the generator was trained, within 1/255. What
+    it was trained on is small (LRS2's frames are 160 px wide). Of longer sides than 192 px that takes single pixels,
+    others as the face moves: teeth flickered. So those are brought to 192 first, as Pillow's resize does with BILINEAR.
     """
     corners = _corners_of(frames, boxes)
     sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
@@ -64,7 +67,11 @@ def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
     pixels = _Pixels(frames)
     faces = []
     for crops in groups.crops:
-        faces.append(resize_bytes(pixels.read(crops, *sizes[crops.members[0]]), (FACE_SIZE, FACE_SIZE)))
+        height, width = sizes[crops.members[0]]
+        whole = pixels.read(crops, height, width)
+        if max(height, width) > SEEN_WHOLE_PX:
+            whole = reduce_bytes(whole, (min(height, SEEN_WHOLE_PX), min(width, SEEN_WHOLE_PX)))
+        faces.append(resize_bytes(whole, (FACE_SIZE, FACE_SIZE)))
     return faces[0] if len(faces) == 1 else torch.cat(faces)[groups.inverse]
 
 
