@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
+from gpu_lipsync.blend_kernels.colourless import as_colourful
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.compare_figures import box_edge, detail, mask_edge, seam
 from gpu_lipsync.errors import FaceNotFoundError
@@ -96,7 +97,8 @@ def compare(
     stills: list[Still] = []
     n_frames, every = 0, 1
     for batch, (outputs, frames, heads) in enumerate(_tracked(video, len(mel), detector, max_seconds)):
-        mouths = generator(mel[torch.tensor(outputs, device=mel.device)], crop_faces(frames, heads.boxes))
+        faces = crop_faces(frames, heads.boxes)
+        mouths = as_colourful(generator(mel[torch.tensor(outputs, device=mel.device)], faces).float(), faces)
         n_frames += len(outputs)
         results: dict[str, Tensor] = {}
         for method, figure in figures.items():

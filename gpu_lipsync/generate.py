@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.blend_kernels.colourless import as_colourful
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.heads import Heads
@@ -125,6 +126,7 @@ class MouthRenderer:
             generator = partial(self._generator, window=window)
             faces = crop_faces(part.rgb, boxes)
             mouths, n_generated = resting.mouths(generator, mel, faces, weights, heads.scenes, heads.poses)
+            mouths = as_colourful(mouths.float(), faces)
         with self._report.timed("blend"):
             synced = paste_faces(part.rgb, mouths, boxes, self._blend, fits=fits)
             n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
+from gpu_lipsync.blend_kernels.colourless import as_colourful
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.frame_layout import Yuv420Frames
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
@@ -44,7 +45,8 @@ def batch(n: int, method: str) -> Run:
     def run(boxes: Tensor) -> Tensor:
         fits = FITS[n]
         window = mouth_window(boxes, config, frames.device, fits=fits)
-        mouths = generator(mel, crop_faces(frames, boxes), window=window)
+        faces = crop_faces(frames, boxes)
+        mouths = as_colourful(generator(mel, faces, window=window).float(), faces)
         return paste_faces(frames, mouths, boxes, config, fits=fits)
 
     return run
