@@ -108,7 +108,11 @@ def test_crop_by_opencv(benchmark: Any, size: tuple[int, int]) -> None:
     frame, boxes = pictures.face_like(*FRAME), boxes_in_frames(size)
 
     def run() -> object:
-        crops = [cv2.resize(frame[y1:y2, x1:x2], (96, 96)) for x1, y1, x2, y2 in boxes]
+        crops = [frame[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes]
+        if max(size) > 192:
+            within = (min(size[1], 192), min(size[0], 192))
+            crops = [cv2.resize(crop, within, interpolation=cv2.INTER_AREA) for crop in crops]
+        crops = [cv2.resize(crop, (96, 96)) for crop in crops]
         return np.stack(crops).astype(np.float32) / 255
 
     group = f"crop {size[1]} x {size[0]} to 96 x 96 float"
