@@ -40,7 +40,8 @@ def ellipse(face: Image, mouth: Image) -> Image:
 def edge_aware(face: Image, mouth: Image) -> Image:
     weight = mask(*face.shape[:2])
     blended = mix(face, patch(face, mouth), weight)
-    return np.where((weight > 0.05) & (weight < 0.95), cv2.bilateralFilter(blended, 9, 75, 75), blended)
+    share = (np.minimum(weight - 0.05, 0.95 - weight) / 0.45).clip(0, 1)
+    return mix(blended, cv2.bilateralFilter(blended, 9, 75, 75), share)
 
 
 def multiscale(face: Image, mouth: Image) -> Image:

@@ -23,7 +23,7 @@ class FacePath:
 
     def __init__(self, frame: int, box: Box, *, pace_over: int) -> None:
         """Its pace is that of `pace_over` frames or a little more; a face seen for less long is thought to stay."""
-        self._seen, self._pace_over = deque([(frame, box)]), pace_over
+        self._seen, self._pace_over = deque([(frame, box)]), max(1, pace_over)
 
     @property
     def last(self) -> tuple[int, Box]:

@@ -72,15 +72,15 @@ def align(
         return Timeline((_on_screen(shown_at, Fraction(0)),) * n_outputs)
     if constant_rate:
         return Timeline(tuple(i % n for i in range(n_outputs)))
-    slots = _slots(shown_at, fps)
+    slots = _slots(shown_at, fps, n_outputs)
     begin, end = max(slots[0], 0), slots[-1] + (1 if last_s is None else max(1, round(last_s * fps)))
     # A late first frame is shown early, but once: it would hold still in every repetition.
     played = (i if i < end else begin + (i - begin) % (end - begin) for i in range(n_outputs))
     return Timeline(tuple(max(bisect_right(slots, slot) - 1, 0) for slot in played))
 
 
-def _slots(shown_at: tuple[Fraction, ...], fps: Fraction) -> list[int]:
-    """The output frame from which on each source frame is shown.
+def _slots(shown_at: tuple[Fraction, ...], fps: Fraction, n_outputs: int) -> list[int]:
+    """The output frame from which on each source frame is shown, for as many as come into n_outputs, and one more.
 
     Timestamps of phones, of browsers and of Matroska are off by milliseconds. Where frames come on screen half way
     between two output frames, as they do after a pause that is no whole number of them, the nearest would be now that
@@ -89,6 +89,8 @@ def _slots(shown_at: tuple[Fraction, ...], fps: Fraction) -> list[int]:
     """
     slots = [round(shown_at[0] * fps)]
     for before, moment in pairwise(shown_at):
+        if slots[-1] >= n_outputs:  # of an hour no more than is asked for
+            break
         last, due, step = slots[-1], moment * fps, (moment - before) * fps
         following = last + max(1, round(step))
         if abs(due - last - 1) < NEXT_WITHIN:

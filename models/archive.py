@@ -46,6 +46,7 @@ SAFETENSORS_DTYPES = {
     "BOOL": torch.bool,
 }
 MOST_HEADER_BYTES = 100_000_000  # that its own package reads
+_MOST_ENTRIES = 100_000  # a training checkpoint with its optimiser has a few thousand
 
 
 class StorageRecord(NamedTuple):
@@ -170,6 +171,8 @@ def _open_zip(path: Path) -> Archive:
         pickled = next((name for name in entries if name.endswith("data.pkl")), None)
         if pickled is None:
             raise ValueError("a zip file without PyTorch's data.pkl")
+        if entries[pickled].file_size > MOST_HEADER_BYTES:
+            raise ValueError(f"a list of tensors of {entries[pickled].file_size} bytes")
         tree = _RecordUnpickler(io.BytesIO(file.read(pickled))).load()
     folder = pickled.removesuffix("data.pkl")
     if any(
@@ -223,16 +226,24 @@ def _archive(path: Path, tree: Any, find_storage: Callable[[BinaryIO, str], int]
     return Archive({name: record.shape for name, record in records.items()}, read)
 
 
-def _walk(tree: Any, prefix: str = "") -> Iterator[tuple[str, TensorRecord]]:
-    """Every tensor below a dict or an object, by its dotted name as `state_dict()` would call it."""
+def _walk(tree: Any, prefix: str = "", left: list[int] | None = None) -> Iterator[tuple[str, TensorRecord]]:
+    """Every tensor below a dict or an object, by its dotted name as `state_dict()` would call it.
+
+    Raises:
+        ValueError: there is no end to it, as where dicts hold each other many times over.
+    """
+    left = [_MOST_ENTRIES] if left is None else left
+    left[0] -= 1
+    if left[0] < 0:
+        raise ValueError(f"it has more than {_MOST_ENTRIES} entries")
     if isinstance(tree, TensorRecord):
         yield prefix.removesuffix("."), tree
     elif isinstance(tree, _Inert):
-        yield from _walk(tree.state, prefix)
+        yield from _walk(tree.state, prefix, left)
     elif isinstance(tree, dict):
         for key, value in tree.items():
             inside_module = key in ("_modules", "_parameters", "_buffers")
-            yield from _walk(value, prefix if inside_module else f"{prefix}{key}.")
+            yield from _walk(value, prefix if inside_module else f"{prefix}{key}.", left)
     elif isinstance(tree, tuple) and not isinstance(tree, StorageRecord):
         for index, value in enumerate(tree):
-            yield from _walk(value, f"{prefix}{index}.")
+            yield from _walk(value, f"{prefix}{index}.", left)

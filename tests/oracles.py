@@ -98,8 +98,8 @@ def under_mask(face: Image, patch: Image, mask: Plane) -> Image:
 
 def edge_aware(face: Image, patch: Image, mask: Plane) -> Image:
     blended = under_mask(face, patch, mask)
-    band = (mask > 0.05) & (mask < 0.95)
-    return np.where(band[..., None], bilateral_filter(blended, 9, 75, 75), blended)
+    share = (np.minimum(mask - 0.05, 0.95 - mask) / 0.45).clip(0, 1)
+    return under_mask(blended, bilateral_filter(blended, 9, 75, 75), share)
 
 
 def local_contrast(light: Image, mask: Plane) -> Plane:

@@ -52,7 +52,9 @@ def test_matches_opencv_whatever_the_flags(method: str, size: tuple[int, int]) -
             patch = oracles.mouth_patch(mouth, *size, sharpen)
             blended = {"ellipse": oracles.under_mask, "edge_aware": oracles.edge_aware}[method](face, patch, mask)
             difference = np.abs(pictures.levels(result).round() - blended)
-            assert difference.max() <= 1 and difference[mask > 0].mean() <= 0.3, f"{region = }, {feather = }"
+            # The reference rounds its patch and what it blends, the filter's picture and what that is mixed to.
+            most = 1 if method == "ellipse" else 2
+            assert difference.max() <= most and difference[mask > 0].mean() <= 0.3, f"{region = }, {feather = }"
 
 
 @pytest.mark.parametrize("size", FIT, ids=str)

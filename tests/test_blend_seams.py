@@ -1,5 +1,6 @@
 """What `multiscale` and `guided` promise: a softer seam than the ellipse's, no less detail, no step and no ring."""
 
+import itertools
 from collections.abc import Callable
 
 import cv2
@@ -150,3 +151,17 @@ def test_bands_do_not_overshoot(size: tuple[int, int]) -> None:
         for region, feather in FLAGS:
             config = BlendConfig(method="multiscale", mouth_region_size=region, blur_intensity=feather)
             assert (blend_mouths(faces, mouths, config) - 0.5).abs().max() <= 1.06 * most, f"{cell = }, {config = }"
+
+
+def test_grain_fades_where_a_filter_takes_it_away(device: str) -> None:
+    """The bilateral filter's part of the mask began at 0.05, and a film's grain ended there: a disc round the mouth."""
+    rng = np.random.default_rng(0)
+    face = (128 + rng.normal(0, 8, (400, 320, 1)).repeat(3, axis=2)).clip(0, 255).astype(np.uint8)
+    mouth = np.full((96, 96, 3), 128, np.uint8)
+    result = blend(face, mouth, device, method="edge_aware")
+    grain = pictures.levels(result)[..., 0] - 128
+    mask = elliptical_mask(400, 320, BlendConfig())[0, 0].numpy()
+    steps = [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4]
+    left = [grain[(mask > low) & (mask <= high)].std() for low, high in itertools.pairwise(steps)]
+    # The ellipse itself takes a tenth from one step to the next; the filter took all but a sixth at once.
+    assert all(after >= 0.5 * before for before, after in itertools.pairwise(left))

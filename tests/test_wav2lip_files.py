@@ -171,6 +171,19 @@ def deflated(path: Path) -> None:
             packed.writestr(name, stored.read(name))
 
 
+def endless(path: Path) -> None:
+    """Forty levels of dicts that hold the next one twice: a few hundred bytes."""
+    tree: dict[str, Any] = {}
+    for _ in range(40):
+        tree = {"a": tree, "b": tree}
+    torch.save({"state_dict": tree}, path)
+
+
+def packed(path: Path) -> None:
+    with ZipFile(path, "w", ZIP_DEFLATED) as file:
+        file.writestr("archive/data.pkl", bytes(100_000_001))
+
+
 BAD_FILES: dict[str, Callable[[Path], Any]] = {
     "missing": lambda path: None,
     "empty": lambda path: path.touch(),
@@ -183,6 +196,8 @@ BAD_FILES: dict[str, Callable[[Path], Any]] = {
     "another shape": lambda path: torch.save(
         trained_like().state_dict() | {"output_block.1.bias": torch.ones(4)}, path
     ),
+    "without an end": endless,
+    "a hundred megabytes in a hundred kilobytes": packed,
     "truncated": lambda path: (torch.save(trained_like().state_dict(), path), half_of(path)),
     "compressed": lambda path: (torch.save(training_checkpoint(trained_like()), path), deflated(path)),
     "truncated, before PyTorch 1.6": lambda path: (
