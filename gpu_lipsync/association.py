@@ -92,7 +92,7 @@ class FaceFollower:
         if self._missed:
             return False
         match = self._match(frame, faces)
-        if match.box is None or match.contested:
+        if match.box is None:
             return False
         last, best = self._last[1], match.box[None]
         return bool(shift(last, best)[0] < STEADY_SHIFT and zoom(last, best)[0] < STEADY_ZOOM)

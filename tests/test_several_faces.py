@@ -64,6 +64,39 @@ def test_who_walks_past_before_a_face_does_not_take_its_words(pace: float) -> No
     assert np.abs(centres(boxes)[seen, 0] - 200).max() <= 0.25 * 100
 
 
+def test_no_mouth_is_drawn_on_who_passes_quickly() -> None:
+    """Four frames hidden would be bridged."""
+    script = crossing(walk(200, 0), walk(460, -12), own_in_front=False)
+    hidden = [i for i, faces in enumerate(script) if len(faces) == 1]
+    early, late = hidden[0] + 2, hidden[-1] - 3
+    boxes, _ = track(
+        [[OWN, *faces] if i < early or late < i <= hidden[-1] else faces for i, faces in enumerate(script)]
+    )
+    assert late - early < 6 and not boxes[early : late + 1].any()
+    assert (boxes[: early - 1] == PLACE).all() and (boxes[hidden[-1] + 1 :] == PLACE).all()
+
+
+def test_a_face_that_is_seen_twice_once_is_not_its_own_rival() -> None:
+    script = [[(200.0 + 7 * min(max(i - 20, 0), 5), 220.0, 100.0, 130.0)] for i in range(61)]
+    script[20] = [OWN, (235.0, 220.0, 100.0, 130.0)]
+    boxes, tracker = track(script)
+    assert tracker.frames_without_face == 0 and np.abs(centres(boxes)[30:] - [235, 220]).max() <= 1
+
+
+def test_those_of_the_scene_before_are_nobody_s_neighbours() -> None:
+    """A jump cut after a cut, to where somebody had been beside the one who was followed then."""
+    script = [[OWN, OTHER]] * 40 + [[(120.0, 240.0, 120.0, 150.0)]] * 8 + [[OTHER]] * 32
+    boxes, tracker = track(script, cuts=[40])
+    assert tracker.frames_without_face == 0 and np.abs(centres(boxes)[48:] - [340, 200]).max() <= 1
+
+
+def test_what_covers_a_part_of_the_picture_is_no_cut_for_who_walks_there() -> None:
+    """The followed one is hidden by it, the other goes on, 40 pixels from one sample to the next."""
+    walking = [(420.0 - 8 * max(0, i - 10), 200.0, 90.0, 110.0) for i in range(45)]
+    boxes, _ = track([[OWN, other] if i < 31 else [other] for i, other in enumerate(walking)], cuts=[31])
+    assert (boxes[:31] == PLACE).all() and not boxes[31:].any()
+
+
 @pytest.mark.parametrize("pace", [2, 4, 8, 12])
 def test_who_walks_past_behind_a_face_changes_nothing(pace: float) -> None:
     boxes, _ = track(crossing(walk(200, 0), walk(420, -pace), own_in_front=True))

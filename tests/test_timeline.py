@@ -95,6 +95,12 @@ def test_a_regular_clip_that_starts_late_stays_regular_however_often_it_is_shown
     assert source[n_before - 1 :] == tuple(i % 200 for i in range(641 - n_before))
 
 
+def test_the_last_frame_is_shown_however_short() -> None:
+    shown_at = tuple(Fraction(i, 8) for i in range(3))
+    timeline = align(shown_at, fps=Fraction(1), constant_rate=False, n_outputs=3, last_s=Fraction(1, 8))
+    assert timeline.source == (2, 2, 2)
+
+
 def test_half_the_rate_shows_each_frame_twice() -> None:
     """Its frames come on screen 2 ms late and early in turns: never one three times and the next once."""
     shown_at = tuple(Fraction(80 * i + 2 * (i % 2), 1000) for i in range(20))

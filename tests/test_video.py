@@ -150,6 +150,13 @@ def test_the_rate_of_a_clip_with_pauses_is_that_between_them(tmp_path: Path) -> 
     assert probe_video(path).fps == 30
 
 
+def test_jitter_makes_no_rate_of_its_own(tmp_path: Path) -> None:
+    """Milliseconds as they came: the mean step is a little off, the file's own 30 is not."""
+    jitter = np.random.default_rng(0).normal(0, 4, 60).round().astype(int)
+    pts = [0, *(round(1000 * i / 30) + int(jitter[i]) for i in range(1, 60))]
+    assert probe_video(write_clip(tmp_path / "a.mkv", n_frames=60, fps=Fraction(30), pts=pts)).fps == 30
+
+
 def test_batches_start_anywhere(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", n_frames=30)
     for decoder in ("decord", "pyav"):

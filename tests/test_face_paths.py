@@ -1,0 +1,48 @@
+"""Where faces should be next, by arithmetic, and whose a face is."""
+
+import numpy as np
+import pytest
+
+from gpu_lipsync.face_paths import FacePath, pair_up, unlikeness
+
+BOX = np.array([100.0, 200.0, 80.0, 100.0, 100.0, 225.0])
+
+
+def moved(right: float, size: float = 1.0) -> np.ndarray:
+    box = BOX + np.array([right, 0, 0, 0, right, 0])
+    box[2:4] *= size
+    return box
+
+
+def test_a_face_goes_on_as_it_went_and_keeps_its_size() -> None:
+    path = FacePath(0, BOX, pace_over=6)
+    path.see(5, moved(20, 1.1))
+    assert not path.has_pace and (path.at(9) == moved(20, 1.1)).all(), "not long enough to know"
+    path.see(10, moved(40, 1.2))
+    assert path.has_pace
+    np.testing.assert_allclose(path.at(15), moved(60, 1.2))
+    path.see(15, moved(40, 1.2))
+    path.see(20, moved(40, 1.2))  # over the last six frames and a little more it stood
+    np.testing.assert_allclose(path.at(25), moved(40, 1.2))
+
+
+def test_frames_that_are_looked_at_again_tell_nothing_new() -> None:
+    path = FacePath(0, BOX, pace_over=6)
+    path.see(10, moved(40))
+    for frame in (10, 7, 3):
+        path.see(frame, moved(300))
+    assert path.last[0] == 10
+    np.testing.assert_allclose(path.at(12), moved(48))
+
+
+def test_size_tells_faces_apart_where_places_do_not() -> None:
+    near, other = unlikeness(BOX, np.stack((moved(4), moved(4, 1.3))))
+    assert other - near > 0.2 > near
+
+
+@pytest.mark.parametrize("frame", [1, 10])
+def test_each_face_is_one_path_s_and_the_most_alike_goes_first(frame: int) -> None:
+    paths = [FacePath(0, BOX, pace_over=6), FacePath(0, moved(30), pace_over=6)]
+    boxes = np.stack((moved(26), moved(20), moved(500)))
+    assert pair_up(paths, frame, boxes) == {0: 1, 1: 0}
+    assert pair_up(paths, frame, boxes[:0]) == {} == pair_up([], frame, boxes)
