@@ -94,6 +94,26 @@ def test_moving_face_by_opencv(benchmark: Any, method: str) -> None:
     measure(benchmark, paste, frames=BATCH, group=group, reference=True)
 
 
+@pytest.mark.parametrize("tilted", [True, False], ids=["tilted", "upright"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_tilted_face(benchmark: Any, device: str, tilted: bool) -> None:
+    """Crop and paste of a head that is turned upright for it, beside those of one that is."""
+    size = SIZES[1]
+    frames = on_device([pictures.face_like(*FRAME, seed=i) for i in range(BATCH)], device)
+    mouths, config, boxes = (
+        pictures.batch(*mouths_of(), device=device),
+        BlendConfig(),
+        torch.tensor(boxes_in_frames(size)),
+    )
+    tilts = torch.arange(BATCH, dtype=torch.float64) + 20 if tilted else None
+
+    def run() -> object:
+        return crop_faces(frames, boxes, tilts=tilts), paste_faces(frames, mouths, boxes, config, tilts=tilts)
+
+    group = f"crop and blend ellipse, a tilted face of {size[1]} x {size[0]}, {device}"
+    measure(benchmark, run, frames=BATCH, group=group, device=device, reference=not tilted)
+
+
 @pytest.mark.parametrize("size", SIZES[:2], ids=lambda size: f"{size[1]}x{size[0]}")
 @pytest.mark.parametrize("device", DEVICES)
 def test_crop(benchmark: Any, device: str, size: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -29,6 +30,16 @@ class Stencil:
         totals = self.values.sum(axis=1), self.values.sum(axis=0)
         y, x = (round(float((np.arange(len(total)) * total).sum() / total.sum())) for total in totals)
         return y, x
+
+    @cached_property
+    def outline(self) -> NDArray[np.float64]:
+        """Corners, x y in pixels of the window, of the first and the last pixel of each row that are not 0: (n, 2)."""
+        inside = self.values > 0
+        rows = np.flatnonzero(inside.any(axis=1))
+        left = inside.argmax(axis=1)[rows]
+        right = inside.shape[1] - inside[:, ::-1].argmax(axis=1)[rows]
+        sides = [np.stack((x, y), axis=1) for x in (left, right) for y in (rows, rows + 1)]
+        return np.concatenate(sides).astype(np.float64)
 
     def opacity(self, smoothing: Callable[[int, int], NDArray[np.float32]]) -> float:
         """What is left of the mask at its middle once it is smoothed.
@@ -88,6 +99,17 @@ class Placement:
         """Of each picture's mask, counted from its crop's, where a row's pixel is `row` from the one above."""
         first = self.top * row + self.left
         return first if self.offsets is None else self.offsets[:, 1] * row + self.offsets[:, 0] + first
+
+    def within(self, x: int, y: int) -> tuple[int, int, int, int]:
+        """Where the mask is in a picture in which the crop begins at x, y: x1 y1 x2 y2, end exclusive."""
+        return x + self.left, y + self.top, x + self.right, y + self.bottom
+
+    def outline(self, x: int, y: int) -> NDArray[np.float64]:
+        """Points, x y, of a picture in which the crop begins at x, y: what they enclose holds all that is changed."""
+        x1, y1, x2, y2 = self.within(x, y)
+        if self.stencil.size != (y2 - y1, x2 - x1):  # everywhere
+            return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64)
+        return self.stencil.outline + (x1, y1)
 
     def cut(self, pictures: Tensor) -> Tensor:
         """What of pictures (B, 3, rows, columns) of the window, interleaved, lies under each one's mask; likewise."""

@@ -19,13 +19,14 @@ from gpu_lipsync.face_paths import (
     unlikeness,
     zoom,
 )
+from gpu_lipsync.head_tilt import across
 from gpu_lipsync.models.box_voting import FACE_SCORE
 
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
 STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
 STEADY_ZOOM = 1.25
-NOBODY: Box = np.zeros(6)
-MOUTH_COLUMNS = (11, 12, 13, 14)  # of a detection: x y, x y of the mouth's corners
+NOBODY: Box = np.zeros(8)
+EYES, MOUTH = slice(5, 9), slice(11, 15)  # of a detection: x y, x y of both eyes, of the mouth's corners
 
 
 class _Match(NamedTuple):
@@ -132,7 +133,7 @@ class FaceFollower:
             self._look_again()
 
     def _choose(self, frame: int, candidates: Box) -> Box | None:
-        """Whom to follow from here on, of likely faces (n, 6); None if nobody, or none but others than before."""
+        """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
         if self._lost is not None and frame - self._lost[0] > self._memory:
             self._lost = None
         if self._lost is None or not len(candidates):
@@ -153,7 +154,7 @@ class FaceFollower:
         return candidates[np.argmin(np.where(here, away, np.inf))] if here.any() else largest
 
     def _others(self, frame: int, candidates: Box) -> NDArray[np.bool_]:
-        """Which of the faces (n, 6) are those of people who were beside the one that is lost; (n,)."""
+        """Which of the faces (n, 8) are those of people who were beside the one that is lost; (n,)."""
         others = np.zeros(len(candidates), dtype=bool)
         if not self._new_scene:
             others[list(pair_up(self._beside, frame, candidates))] = True
@@ -223,7 +224,7 @@ class FaceFollower:
         return _Match(hidden=near.size > 0)
 
     def _claims(self, frame: int, faces: Box) -> Floats:
-        """How little unlike each of faces (n, 6) is to somebody's beside, for whom none is less so; (n,)."""
+        """How little unlike each of faces (n, 8) is to somebody's beside, for whom none is less so; (n,)."""
         claims = np.full(len(faces), np.inf)
         for path in self._beside:
             if path.has_pace and len(faces):  # who is new there may be the followed face, seen twice
@@ -240,8 +241,9 @@ def likely(faces: Array) -> NDArray[np.bool_]:
 
 def _centred(faces: Array) -> Box:
     corners = faces[:, :4].astype(np.float64)
-    mouth = faces[:, MOUTH_COLUMNS].astype(np.float64).reshape(-1, 2, 2).mean(axis=1)
-    return np.concatenate(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2], mouth), axis=1)
+    eyes, mouth = (faces[:, part].astype(np.float64).reshape(-1, 2, 2) for part in (EYES, MOUTH))
+    centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    return np.concatenate((centre, size, mouth.mean(axis=1), across(eyes, mouth)), axis=1)
 
 
 def _largest(faces: Box) -> Box | None:

@@ -20,6 +20,7 @@ from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.heads import Heads
 from gpu_lipsync.models import CenterFace, load_face_mesh
 from gpu_lipsync.mouth_fit import fitted_masks
+from gpu_lipsync.tilted import Aslant, upright_view
 from gpu_lipsync.tracking import FaceTracker
 from gpu_lipsync.video import Video
 
@@ -29,7 +30,7 @@ MARGIN = 0.12  # of the face's height: what a still shows around it
 
 @dataclass(frozen=True, kw_only=True)
 class Still:
-    """One moment around the face: (3, h, w) uint8 RGB on the host."""
+    """One moment around the face, upright if the head is turned for it: (3, h, w) uint8 RGB on the host."""
 
     frame: int
     source: Tensor
@@ -97,16 +98,17 @@ def compare(
     stills: list[Still] = []
     n_frames, every = 0, 1
     for batch, (outputs, frames, heads) in enumerate(_tracked(video, len(mel), detector, max_seconds)):
-        faces = crop_faces(frames, heads.boxes)
+        faces = crop_faces(frames, heads.boxes, tilts=heads.tilts)
         mouths = as_colourful(generator(mel[torch.tensor(outputs, device=mel.device)], faces).float(), faces)
         n_frames += len(outputs)
         results: dict[str, Tensor] = {}
+        how = {"fits": heads.fits, "tilts": heads.tilts}
         for method, figure in figures.items():
             config = replace(settings, method=_method(method))
             if not figure.seconds:  # masks and filters are made once, at the first batch
-                paste_faces(frames, mouths, heads.boxes, config, fits=heads.fits)
+                paste_faces(frames, mouths, heads.boxes, config, **how)
             started = _clock(video.device)
-            results[method] = paste_faces(frames, mouths, heads.boxes, config, fits=heads.fits)
+            results[method] = paste_faces(frames, mouths, heads.boxes, config, **how)
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
         still = _still(outputs[middle], frames[middle], heads.picked([middle]), results, middle, figures, settings)
@@ -166,16 +168,23 @@ def _still(
     figures: dict[str, ModeFigures],
     settings: BlendConfig,
 ) -> Still:
-    """Cut the face out of one frame, whose head is given, in every mode, and measure it there."""
-    ((x1, y1, x2, y2),) = head.boxes.tolist()
+    """Cut the face out of one frame, whose head is given, in every mode, and measure it there; upright if tilted."""
+    ((x1, y1, x2, y2),), (tilt,) = head.boxes.tolist(), head.tilts.tolist()
     ellipse = replace(settings, method="ellipse")
     (place,) = fitted_masks(head.boxes, head.fits, ellipse, frame.device)
     margin = round(MARGIN * (y2 - y1))
-    left, top = max(0, x1 - margin), max(0, y1 - margin)
-    right, bottom = min(frame.shape[2], x2 + margin), min(frame.shape[1], y2 + margin)
+    around = left, top, right, bottom = (x1 - margin, y1 - margin, x2 + margin, y2 + margin)
+    if not tilt:
+        around = left, top, right, bottom = (
+            max(0, left),
+            max(0, top),
+            min(frame.shape[2], right),
+            min(frame.shape[1], bottom),
+        )
     inner = (x1 - left, right - x2, y1 - top, bottom - y2)
-    source = frame[:, top:bottom, left:right]
-    modes = {name: frames[index, :, top:bottom, left:right] for name, frames in results.items()}
+    shown = Aslant(around, (x1, y1, x2, y2), tilt)
+    source = upright_view(frame, shown)
+    modes = {name: upright_view(frames[index], shown) for name, frames in results.items()}
     beside = (place.left, place.width - place.right, place.top, place.height - place.bottom)
     mask = pad(place.stencil.mask, [a + b for a, b in zip(inner, beside, strict=True)])
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)

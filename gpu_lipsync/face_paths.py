@@ -15,7 +15,9 @@ TOLD_APART = 0.1
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
-Box = Floats  # centre x, centre y, width, height, and x and y of the mouth's middle, in pixels
+# Centre x, centre y, width, height, x and y of the mouth's middle, in pixels; x and y of the way across the face, from
+# its right eye to its left: (1, 0) times some length where it is upright.
+Box = Floats
 
 
 class FacePath:
@@ -53,14 +55,14 @@ class FacePath:
         return moved
 
     def costs(self, frame: int, boxes: Box) -> Floats:
-        """How much each of boxes (n, 6) of a frame is unlike the one that it should have; infinity: another face's."""
+        """How much each of boxes (n, 8) of a frame is unlike the one that it should have; infinity: another face's."""
         box, gap = self.at(frame), abs(frame - self._seen[-1][0])
         limits = SAME_SCENE_SHIFT if self.has_pace else WALKING_SHIFT
         return np.where(may_be_same(box, boxes, gap, limits), unlikeness(box, boxes), np.inf)
 
 
 def pair_up(paths: Sequence[FacePath], frame: int, boxes: Box) -> dict[int, int]:
-    """Whose each of boxes (n, 6) is, the most alike first and none twice: paths' numbers by boxes' numbers."""
+    """Whose each of boxes (n, 8) is, the most alike first and none twice: paths' numbers by boxes' numbers."""
     pairs: dict[int, int] = {}
     if not paths or not len(boxes):
         return pairs
@@ -73,13 +75,13 @@ def pair_up(paths: Sequence[FacePath], frame: int, boxes: Box) -> dict[int, int]
 
 
 def shift(box: Box, others: Box) -> Floats:
-    """How far it is from a box (6,) to others (n, 6), as part of its size; (n,)."""
+    """How far it is from a box (8,) to others (n, 8), as part of its size; (n,)."""
     way: Floats = np.hypot(*(others[:, :2] - box[:2]).T) / np.sqrt(box[2] * box[3])
     return way
 
 
 def zoom(box: Box, others: Box) -> Floats:
-    """How many times as large or small others (n, 6) are as a box (6,), by the side that differs more; (n,)."""
+    """How many times as large or small others (n, 8) are as a box (8,), by the side that differs more; (n,)."""
     times: Floats = np.exp(np.abs(np.log(others[:, 2:4] / box[2:4])).max(axis=1))
     return times
 
@@ -87,7 +89,7 @@ def zoom(box: Box, others: Box) -> Floats:
 def may_be_same(
     box: Box, others: Box, gap: int, limits: tuple[float, float, float] = SAME_SCENE_SHIFT
 ) -> NDArray[np.bool_]:
-    """Which of others (n, 6), seen `gap` frames from a box (6,) of the same scene, may be the same face; (n,)."""
+    """Which of others (n, 8), seen `gap` frames from a box (8,) of the same scene, may be the same face; (n,)."""
     at_once, per_frame, at_most = limits
     near = shift(box, others) <= min(at_once + per_frame * gap, at_most)
     alike: NDArray[np.bool_] = near & (zoom(box, others) <= SAME_FACE_ZOOM)
@@ -95,6 +97,6 @@ def may_be_same(
 
 
 def unlikeness(box: Box, others: Box) -> Floats:
-    """Of others (n, 6) and a box (6,), by place and size; (n,)."""
+    """Of others (n, 8) and a box (8,), by place and size; (n,)."""
     unlike: Floats = np.hypot(shift(box, others), np.log(zoom(box, others)))
     return unlike

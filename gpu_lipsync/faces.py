@@ -1,82 +1,80 @@
 """Faces out of the frames and mouths back in: boxes of any size in one batch, by index, on the frames' device."""
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
 from gpu_lipsync.cores import map_on_cores
+from gpu_lipsync.crops import Crops, Pixels, grouped, numbered
 from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_fit import fitted_masks
-from gpu_lipsync.ops import device_constant, fake_mode, interleaved, reduce_bytes, resize_bytes, upload
+from gpu_lipsync.ops import fake_mode, reduce_bytes, resize_bytes, to_float, upload
+from gpu_lipsync.tilted import Aslant, Rect, Turn, masks_aslant, of_one_size, windows_around
 
 SEEN_WHOLE_PX = 2 * FACE_SIZE  # a side that is longer loses pixels where each of its 96 is made of two
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache
 CPU_PIECE_BYTES = 1 << 22  # where floats are done with block by block, and only bytes are kept
 
 
-@dataclass(frozen=True)
-class Crops:
-    """Boxes of one group: which frames of the batch, and where each crop begins in the frames' memory."""
-
-    members: tuple[int, ...]  # frames of the batch, on the host
-    frames: Tensor  # the same, (n,) int64
-    starts: Tensor  # (n,) int64, pixels from the batch's first one, counted within one colour plane
-
-    def pieces(self, size: int) -> list["Crops"]:
-        """The same crops, at most `size` at a time."""
-        members = [self.members[first : first + size] for first in range(0, len(self.members), size)]
-        parts = zip(members, self.frames.split(size), self.starts.split(size), strict=True)
-        return [Crops(*part) for part in parts]
-
-
-@dataclass(frozen=True)
-class CropGroups:
-    """A batch's boxes in groups of what is alike."""
-
-    crops: tuple[Crops, ...]
-    inverse: Tensor  # (B,) int64: where in the concatenated groups each frame's crop is
-
-
-def crop_faces(frames: Tensor, boxes: Tensor) -> Tensor:
+def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) -> Tensor:
     """Cut out each frame's face at the generator's size.
 
     Args:
         frames: (B, 3, H, W) uint8 RGB, contiguous or channels-last.
         boxes: (B, 4) int64 x1 y1 x2 y2, pixels, end exclusive, on the host; at least 16 x 16, of any sizes.
+        tilts: (B,) float64 on the host, degrees: each box is turned so far round its middle, clockwise as seen, and
+            what is in it comes upright. Of a box that is turned parts may lie outside of the frame, which looks there
+            as it does at its edge. By default none is.
 
     Returns:
         (B, 3, 96, 96) float32 RGB in [0, 1]; on a CPU whole levels, as the generator was trained with.
 
     Raises:
-        TypeError: `frames` is not uint8, or `boxes` is not int64.
+        TypeError: `frames` is not uint8, `boxes` is not int64, or `tilts` is not float64.
         ValueError: shapes that do not fit each other, boxes that are not on the host, too small or reach out of the
-            frame.
+            frame, tilts that are no numbers.
 
     Reference: cv2.resize(frame[y1:y2, x1:x2], (96, 96)), no antialias, as the generator was trained, within 1/255. What
     it was trained on is small (LRS2's frames are 160 px wide). Of longer sides than 192 px that takes single pixels,
     others as the face moves: teeth flickered. So those are brought to 192 first, as Pillow's resize does with BILINEAR.
     """
-    corners = _corners_of(frames, boxes)
+    turned = _turned(tilts, len(frames))
+    corners = _corners_of(frames, boxes, turned)
     sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
-    groups = _grouped(corners, _numbered(sizes), frames.shape[2], frames.shape[3], frames.device)
-    pixels = _Pixels(frames)
+    alike = numbered((*size, tilt != 0) for size, tilt in zip(sizes, turned, strict=True))
+    aslant = [Aslant(corner, corner, tilt) for corner, tilt in zip(corners, turned, strict=True)]
+    windows = _windows(aslant, alike, frames)
+    groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
+    pixels = Pixels(frames)
     faces = []
     for crops in groups.crops:
-        height, width = sizes[crops.members[0]]
-        whole = pixels.read(crops, height, width)
-        if max(height, width) > SEEN_WHOLE_PX:
+        first = crops.members[0]
+        x1, y1, x2, y2 = windows[first]
+        whole = pixels.read(crops, y2 - y1, x2 - x1)
+        if turned[first]:
+            turn = Turn(aslant, windows, windows, crops.members, frames.device)
+            faces.append(_upright(whole, turn, max(sizes[first])))
+            continue
+        if max(sizes[first]) > SEEN_WHOLE_PX:
+            height, width = sizes[first]
             whole = reduce_bytes(whole, (min(height, SEEN_WHOLE_PX), min(width, SEEN_WHOLE_PX)))
         faces.append(resize_bytes(whole, (FACE_SIZE, FACE_SIZE)))
     return faces[0] if len(faces) == 1 else torch.cat(faces)[groups.inverse]
 
 
 def paste_faces(
-    frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConfig, *, fits: Tensor | None = None
+    frames: Tensor,
+    mouths: Tensor,
+    boxes: Tensor,
+    config: BlendConfig,
+    *,
+    fits: Tensor | None = None,
+    tilts: Tensor | None = None,
 ) -> Tensor:
     """Blend each generated mouth into its frame.
 
@@ -88,6 +86,7 @@ def paste_faces(
         fits: (B, 3) int64 on the host, as `Heads` has them: by how many of the mouth's 96 px the mask
             moves to the right and down in each box, as far as there is room, and half of how many the mouth is wide
             that it has to cover; by default it is as the config states.
+        tilts: as for `crop_faces`.
 
     Returns:
         Like `frames`, which stay as they are; what lies outside the mask (for `original`, which has none, outside the
@@ -96,10 +95,17 @@ def paste_faces(
     Raises:
         TypeError, ValueError: as `crop_faces`; mouths of the wrong type, shape or device.
     """
-    corners = _corners_of(frames, boxes)
+    turned = _turned(tilts, len(frames))
+    corners = _corners_of(frames, boxes, turned)
     places = fitted_masks(boxes, fits, config, frames.device)
-    alike = _numbered((place.height, place.width, place.stencil) for place in places)
-    groups = _grouped(corners, alike, frames.shape[2], frames.shape[3], frames.device)
+    alike = numbered(
+        (place.height, place.width, place.stencil, tilt != 0) for place, tilt in zip(places, turned, strict=True)
+    )
+    aslant = masks_aslant(places, corners, turned)
+    windows, changed = _windows(aslant, alike, frames), _windows(aslant, alike, frames, changed=True)
+    # Upright ones begin where their boxes do, as for `crop_faces`: what a batch's crops are is sent up once.
+    begins = tuple(at if tilt else corner for at, tilt, corner in zip(changed, turned, corners, strict=True))
+    groups = grouped(begins, alike, frames.shape[2], frames.shape[3], frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
         raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
     if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
@@ -108,17 +114,23 @@ def paste_faces(
             f"got {tuple(mouths.shape)} on {mouths.device}"
         )
     mouths = mouths.float()
-    pixels = _Pixels(frames, copy=True)
-    moving = len(set(places)) > len(groups.crops)
-    windows = upload(torch.tensor([(place.left, place.top) for place in places]), frames.device) if moving else None
+    pixels = Pixels(frames, copy=True)
+    moving = any(len({places[i] for i in crops.members}) > 1 for crops in groups.crops)
+    masks = upload(torch.tensor([(place.left, place.top) for place in places]), frames.device) if moving else None
 
     def blend(crops: Crops) -> None:
         held = {places[i] for i in crops.members}
-        place = held.pop() if windows is None or len(held) == 1 else Placement.around(held, windows[crops.frames])
+        place = held.pop() if masks is None or len(held) == 1 else Placement.around(held, masks[crops.frames])
         usable, chosen = usable_mouths(mouths if len(crops.frames) == len(mouths) else mouths[crops.frames])
-        parts = replace(crops, starts=crops.starts + place.first_pixel(frames.shape[3]))
-        blended = blend_bytes(lambda: pixels.read(parts, *place.size), chosen, place, config)
-        pixels.change(parts, blended, usable)
+        if turned[crops.members[0]]:
+            turn = Turn(aslant, windows, changed, crops.members, frames.device)
+            read = pixels.read(_moved(crops, changed, windows, frames.shape[3]), *turn.read_size)
+            there = pixels.read(crops, *turn.changed_size)
+            blended = turn.blended(read, there, place, lambda faces: blend_bytes(faces, chosen, place, config))
+        else:
+            crops = replace(crops, starts=crops.starts + place.first_pixel(frames.shape[3]))
+            blended = blend_bytes(lambda: pixels.read(crops, *place.size), chosen, place, config)
+        pixels.change(crops, blended, usable)
 
     if frames.device.type == "cpu" and fake_mode() is None:
         sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in groups.crops]
@@ -130,12 +142,6 @@ def paste_faces(
     return pixels.frames
 
 
-def _numbered(labels: Iterable[Hashable]) -> tuple[int, ...]:
-    """Each label's number, in the order of their coming up."""
-    known: dict[Hashable, int] = {}
-    return tuple(known.setdefault(label, len(known)) for label in labels)
-
-
 def _piece_size(place: Placement, config: BlendConfig, n_frames: int) -> int:
     """How many crops a CPU blends at once: a core's share, or what stays in its cache."""
     mode = BLENDS[config.method]
@@ -144,61 +150,53 @@ def _piece_size(place: Placement, config: BlendConfig, n_frames: int) -> int:
     return max(1, min(-(-n_frames // torch.get_num_threads()), fitting))
 
 
-class _Pixels:
-    """Windows of a batch's crops, read and written as rows of memory: one operation for any number of frames.
+def _upright(windows: Tensor, turn: Turn, longer_side: int) -> Tensor:
+    """Faces at the generator's size from the windows around them, of which boxes have so long a side."""
+    if longer_side > SEEN_WHOLE_PX:
+        height, width = (max(1, round(side * SEEN_WHOLE_PX / longer_side)) for side in windows.shape[2:])
+        windows = reduce_bytes(windows, (height, width))
+    return to_float(turn.upright(windows, (FACE_SIZE, FACE_SIZE), mode="bilinear"))
 
-    Frames are colour planes (contiguous) or interleaved (channels-last, as decoders deliver them); both are rows.
+
+def _moved(crops: Crops, begins: Sequence[Rect], to: Sequence[Rect], row: int) -> Crops:
+    """Crops of frames with so many pixels in a row that begin where others of the same frames do."""
+    by = [(to[i][1] - begins[i][1]) * row + to[i][0] - begins[i][0] for i in crops.members]
+    return replace(crops, starts=crops.starts + upload(torch.tensor(by), crops.starts.device))
+
+
+def _windows(
+    rects: Sequence[Aslant], alike: Sequence[int], frames: Tensor, *, changed: bool = False
+) -> tuple[Rect, ...]:
+    """What has to be read of the frames for rectangles, or is `changed`: they themselves, and around those that are
+    turned windows, of one size where they are numbered alike.
     """
-
-    def __init__(self, frames: Tensor, *, copy: bool = False) -> None:
-        self.interleaved = not frames.is_contiguous() and frames.is_contiguous(memory_format=torch.channels_last)
-        given = frames.permute(0, 2, 3, 1) if self.interleaved else frames.contiguous()
-        self.batch, self.channels, self.height, self.width = frames.shape
-        self.spare = frames.numel()  # a copy has a row more than the frames, for what is not to be written
-        self.flat = given.new_empty(self.spare + self.width * self.channels) if copy else given.view(-1)
-        held = self.flat[: self.spare].view(given.shape)
-        if copy:
-            held.copy_(given)
-        self.frames = held.permute(0, 3, 1, 2) if self.interleaved else held
-
-    def read(self, crops: Crops, height: int, width: int) -> Tensor:
-        """What begins where each crop does, (n, 3, height, width) uint8, interleaved."""
-        rows, step = self._rows(crops, height), self.channels if self.interleaved else 1
-        pixels = self.flat.unfold(0, width * step, 1).index_select(0, rows.flatten())
-        if self.interleaved:
-            return pixels.view(-1, height, width, self.channels).permute(0, 3, 1, 2)
-        return interleaved(pixels.view(-1, self.channels, height, width))
-
-    def change(self, crops: Crops, pixels: Tensor, which: Tensor) -> None:
-        """Put `pixels`, shaped as `read` returns them, where `read` found them, in the frames where `which` is true."""
-        rows, step = self._rows(crops, pixels.shape[2]), self.channels if self.interleaved else 1
-        rows = torch.where(which.view(-1, 1), rows, self.spare).flatten()
-        length = pixels.shape[3] * step
-        pixels = (pixels.permute(0, 2, 3, 1) if self.interleaved else pixels).reshape(-1, length)
-        if self.flat.device.type == "cpu" and fake_mode() is None:
-            # Torch goes byte by byte here, NumPy row by row: an eighth of the time.
-            sliding_window_view(self.flat.numpy(), length, writeable=True)[rows.numpy()] = pixels.numpy()
-        else:
-            self.flat.unfold(0, length, 1)[rows] = pixels
-
-    def _rows(self, crops: Crops, n_rows: int) -> Tensor:
-        """Where in memory each row of the crops' first ones begins: (n, rows of a crop)."""
-        device = self.frames.device
-        if self.interleaved:
-            return (crops.starts[:, None] + _row_starts(1, self.height, self.width, n_rows, device)) * self.channels
-        rows = _row_starts(self.channels, self.height, self.width, n_rows, device)
-        first = crops.starts + crops.frames * ((self.channels - 1) * self.height * self.width)
-        return first[:, None] + rows
+    windows, size = [r.rect for r in rects], (frames.shape[2], frames.shape[3])
+    members: dict[int, list[int]] = {}
+    for i, number in enumerate(alike):
+        if rects[i].tilt:
+            members.setdefault(number, []).append(i)
+    for chosen in members.values():
+        around = windows_around([rects[i] for i in chosen], size, changed=changed)
+        for i, window in zip(chosen, of_one_size(around, size), strict=True):
+            windows[i] = window
+    return tuple(windows)
 
 
-@device_constant
-def _row_starts(planes: int, height: int, width: int, n_rows: int, device: torch.device) -> Tensor:
-    """Offsets of rows below each other, plane by plane, from the first one's first pixel."""
-    plane, row = torch.arange(planes) * height * width, torch.arange(n_rows) * width
-    return upload((plane[:, None] + row).flatten(), device)
+def _turned(tilts: Tensor | None, n_boxes: int) -> list[float]:
+    if tilts is None:
+        return [0.0] * n_boxes
+    if not isinstance(tilts, Tensor) or tilts.dtype != torch.float64:
+        raise TypeError(f"tilts must be a float64 tensor, got {getattr(tilts, 'dtype', type(tilts).__name__)}")
+    if tilts.device.type != "cpu" or tilts.shape != (n_boxes,):
+        raise ValueError(f"tilts must be ({n_boxes},) on the host, got {tuple(tilts.shape)} on {tilts.device}")
+    degrees: list[float] = tilts.tolist()
+    for i, tilt in enumerate(degrees):
+        if not math.isfinite(tilt):
+            raise ValueError(f"tilt {i} must be a number of degrees, got {tilt}")
+    return degrees
 
 
-def _corners_of(frames: Tensor, boxes: Tensor) -> tuple[tuple[int, int, int, int], ...]:
+def _corners_of(frames: Tensor, boxes: Tensor, tilts: Sequence[float]) -> tuple[Rect, ...]:
     if not isinstance(frames, Tensor) or frames.dtype != torch.uint8:
         raise TypeError(f"frames must be a uint8 tensor, got {getattr(frames, 'dtype', type(frames).__name__)}")
     if frames.ndim != 4 or frames.shape[1] != 3 or len(frames) == 0:
@@ -210,30 +208,10 @@ def _corners_of(frames: Tensor, boxes: Tensor) -> tuple[tuple[int, int, int, int
     height, width = frames.shape[2:]
     corners = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist())
     for i, (x1, y1, x2, y2) in enumerate(corners):
-        if not (x1 >= 0 and x1 + MIN_BOX_PX <= x2 <= width and y1 >= 0 and y1 + MIN_BOX_PX <= y2 <= height):
+        large = x1 + MIN_BOX_PX <= x2 and y1 + MIN_BOX_PX <= y2
+        if not (large and (tilts[i] or (x1 >= 0 and x2 <= width and y1 >= 0 and y2 <= height))):
             raise ValueError(
                 f"box {i} must be at least {MIN_BOX_PX} x {MIN_BOX_PX} and inside the {width} x {height} frame, "
                 f"got {(x1, y1, x2, y2) = }"
             )
     return corners
-
-
-@device_constant
-def _grouped(
-    boxes: tuple[tuple[int, int, int, int], ...],
-    numbers: tuple[int, ...],
-    height: int,
-    width: int,
-    device: torch.device,
-) -> CropGroups:
-    """Group boxes by their numbers; one upload holds all that the device has to know about them."""
-    groups: dict[int, list[int]] = {}
-    for i, number in enumerate(numbers):
-        groups.setdefault(number, []).append(i)
-    order = [i for members in groups.values() for i in members]
-    starts = [i * height * width + boxes[i][1] * width + boxes[i][0] for i in order]
-    inverse = sorted(range(len(order)), key=order.__getitem__)
-    frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
-    lengths = [len(members) for members in groups.values()]
-    parts = zip(groups.values(), frames.split(lengths), begins.split(lengths), strict=True)
-    return CropGroups(tuple(Crops(tuple(members), *part) for members, *part in parts), back)

@@ -110,10 +110,10 @@ class MouthRenderer:
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
     def _sync(self, frames: Tensor, mel: Tensor, heads: Heads, weights: list[float]) -> Tensor:
-        fits = heads.fits
+        fits, tilts, size = heads.fits, heads.tilts, self._layout.size(frames)
         with self._report.timed("generate"):
-            part = self._layout.part(frames, heads.boxes)
-            changed, boxes = blended_boxes(heads.boxes, self._blend, frames.device, fits=fits), part.within(heads.boxes)
+            part = self._layout.part(frames, heads.surroundings(size))
+            changed, boxes = blended_boxes(heads, self._blend, frames.device, size), part.within(heads.boxes)
             # Both are kept once the batch is done: memory may run out, and it is done again.
             resting = copy(self._resting)
             window = mouth_window(boxes, self._blend, frames.device, fits=fits)
@@ -124,11 +124,11 @@ class MouthRenderer:
                     resting.forget()
                 window = around(self._window, window)
             generator = partial(self._generator, window=window)
-            faces = crop_faces(part.rgb, boxes)
+            faces = crop_faces(part.rgb, boxes, tilts=tilts)
             mouths, n_generated = resting.mouths(generator, mel, faces, weights, heads.scenes, heads.poses)
             mouths = as_colourful(mouths.float(), faces)
         with self._report.timed("blend"):
-            synced = paste_faces(part.rgb, mouths, boxes, self._blend, fits=fits)
+            synced = paste_faces(part.rgb, mouths, boxes, self._blend, fits=fits, tilts=tilts)
             n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
             synced = part.replaced(synced, changed)
         # From here on nothing asks for memory: a batch is counted once.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.face_config import MIN_BOX_PX
+from gpu_lipsync.tilted import Aslant, covered
 
 
 class Pose(NamedTuple):
@@ -33,19 +34,24 @@ class Heads:
             96 px face; zeros where there is no face, or the box is given.
         poses: None where there is no face, or the box is given.
         scenes: what tells in which stretch without a cut or a jump a frame is.
+        tilts: (n,) float64, degrees that the head lies to the right, clockwise as seen, and is turned back by to be
+            upright; then the box is as it would be if the frame were turned round its middle, and may reach out of it.
+            0: the head is taken as it is.
     """
 
     boxes: Tensor
     fits: Tensor
     poses: tuple[Pose | None, ...]
     scenes: tuple[Hashable, ...]
+    tilts: Tensor
 
     @classmethod
     def held_still(cls, boxes: Tensor) -> Heads:
         """In boxes (n, 4), in one scene, under masks that are not fitted."""
         n = len(boxes)
         fits = torch.zeros((n, 3), dtype=torch.int64)
-        return cls(boxes=boxes, fits=fits, poses=(Pose(0.0, 0.0),) * n, scenes=(0,) * n)
+        tilts = torch.zeros(n, dtype=torch.float64)
+        return cls(boxes=boxes, fits=fits, poses=(Pose(0.0, 0.0),) * n, scenes=(0,) * n, tilts=tilts)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -63,7 +69,13 @@ class Heads:
             fits=self.fits[chosen],
             poses=tuple(self.poses[i] for i in chosen),
             scenes=tuple(self.scenes[i] for i in chosen),
+            tilts=self.tilts[chosen],
         )
+
+    def surroundings(self, size: tuple[int, int]) -> Tensor:
+        """What of frames of a `size` (height, width) the boxes cover, as they lie: (n, 4) int64 like them."""
+        boxes = [(x1, y1, x2, y2) for x1, y1, x2, y2 in self.boxes.tolist()]
+        return covered([Aslant(*one) for one in zip(boxes, boxes, self.tilts.tolist(), strict=True)], size)
 
     def in_pass(self, number: int) -> Heads:
         """The same where the clip is shown for the time `number`: where it begins anew, so does a scene."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from gpu_lipsync.detection import HostCopy
 from gpu_lipsync.face_paths import Box
 from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.head_tilt import turned, turns, upright_sizes
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.mouth_landmarks import LOWER_EDGE, MOUTH_CORNERS, UPPER_EDGE, find_landmarks
 from gpu_lipsync.smoothing import Point
@@ -33,7 +34,9 @@ AT_MOST = 0.12  # of the box's sides: landmarks farther from the detector's mout
 
 @dataclass(frozen=True)
 class _Sight:
-    """Of a mouth, in parts of the box's sides: off to the right and down, half as wide; was the whole face there?"""
+    """Of a mouth, in parts of the box's sides, which are the head's own axes if it is tilted: off to the right and
+    down, half as wide; was the whole face there?
+    """
 
     right: float
     down: float
@@ -52,7 +55,7 @@ class MouthFinder:
 
     def look(self, frame: Tensor, segment: int, box: Box) -> None:
         """Find the mouth of the face at `box` in a frame (1, ...) uint8 in the layout given, unless enough is known."""
-        (cx, cy), (width, height), mouth = box[:2], box[2:4], box[4:]
+        (cx, cy), (width, height) = box[:2], box[2:4]
         frame_height, frame_width = self._layout.size(frame)
         beyond = (width / 2 - min(cx, frame_width - cx)) / width, (height / 2 - min(cy, frame_height - cy)) / height
         whole, seen = max(beyond) <= CUT_OFF, self._seen.get(segment, [])
@@ -66,19 +69,24 @@ class MouthFinder:
         window = torch.tensor([[x1, y1, x2, y2]])
         part = self._layout.part(frame, window)
         left, top, right, bottom = part.within(window)[0].tolist()
-        corner = np.array([cx - width / 2 - x1, cy - height / 2 - y1])
-        face = torch.tensor(np.concatenate((corner, corner + (width, height)))[None], dtype=torch.float32)
-        points = find_landmarks(part.rgb[:, :, top:bottom, left:right], face, self._mesh)[0]
+        tilts = turns(box[None])
+        ((tilt,), (size,)) = tilts, upright_sizes(box[None], tilts)
+        corner = box[:2] - size / 2 - (x1, y1)
+        face = torch.tensor(np.concatenate((corner, corner + size))[None], dtype=torch.float32)
+        seen_part = part.rgb[:, :, top:bottom, left:right]
+        points = find_landmarks(seen_part, face, self._mesh, tilts=torch.from_numpy(tilts))[0]
         corners, edges = points[MOUTH_CORNERS, 0], points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1]
         twice = torch.stack((corners[0] + corners[1], edges, corners[1] - corners[0]))
         x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
-        off = (x, y) + box[:2] / box[2:4] - 0.5 - mouth / box[2:4]
+        off = (x, y) - np.array((0.5, 0.5)) - turned(box[4:6] - box[:2], -tilt) / size
         if np.abs(off).max() <= AT_MOST:
             sight = _Sight(float(off[0]), float(off[1]), float(half), whole)
             self._seen.setdefault(segment, []).append(sight)
 
     def corrected(self, mouth: Point, size: tuple[int, int], segment: int) -> Point:
-        """A mouth x y, in pixels, of a face of `size`, width and height, put where the segment's looks have it."""
+        """A mouth x y, in pixels, of an upright face of `size`, width and height, put where the segment's looks have
+        it.
+        """
         sights = self._sights(segment)
         if not sights:
             return mouth

@@ -65,36 +65,44 @@ class Contexts:
         return torch.where(inside[:, None], placed, images)
 
 
-def find_contexts(frames: Tensor, boxes: Tensor, mesh: FaceMesh) -> Contexts:
+def find_contexts(frames: Tensor, boxes: Tensor, mesh: FaceMesh, *, tilts: Tensor | None = None) -> Contexts:
     """Look at each frame's face twice: as its box lies, then upright.
 
     Args:
         frames: (N, 3, H, W) uint8 RGB.
         boxes: (N, 4) x1 y1 x2 y2, pixels, any device.
         mesh: the landmark network, on the frames' device.
+        tilts: (N,) degrees that the boxes are turned by round their middles, clockwise as seen; by default none is.
     """
     boxes = boxes.float() if boxes.device == frames.device else upload(boxes.float(), frames.device)
-    corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    side = SURROUNDINGS * size.amax(dim=1)
-    plain = _placed(corner + size / 2, torch.stack((side, torch.zeros_like(side)), dim=1))
+    angles = torch.zeros(len(boxes)) if tilts is None else tilts.float().deg2rad()
+    across = upload(torch.stack((angles.cos(), angles.sin()), dim=1), frames.device)
+    size = boxes[:, 2:] - boxes[:, :2]
+    middle, side = boxes[:, :2] + size / 2, SURROUNDINGS * size.amax(dim=1)
+    plain = _placed(middle, across * side[:, None])
     seen = mesh(_view(frames, plain))[..., :2]
     upright = _upright(_apply(plain, seen))
-    to_face = torch.cat((upright[:, :, :2], upright[:, :, 2:] - corner[:, :, None]), dim=2) / size[:, :, None]
+    from_middle = torch.cat((upright[:, :, :2], upright[:, :, 2:] - middle[:, :, None]), dim=2)
+    to_face = _axes(across).transpose(1, 2) @ from_middle / size[:, :, None]
+    to_face[:, :, 2] += 0.5
     images = (_view(frames, upright) * 255).round().to(torch.uint8)
     return Contexts(images, to_face)
 
 
-def find_landmarks(frames: Tensor, boxes: Tensor, mesh: FaceMesh) -> Tensor:
+def find_landmarks(frames: Tensor, boxes: Tensor, mesh: FaceMesh, *, tilts: Tensor | None = None) -> Tensor:
     """Landmarks (N, 468, 3): x and y as parts of the box, from (0, 0) to (1, 1), depth in pixels of the network's view.
 
     Args:
         frames: (N, 3, H, W) uint8 RGB.
         boxes: (N, 4) x1 y1 x2 y2, pixels.
         mesh: the landmark network, on the frames' device.
+        tilts: (N,) as `find_contexts` takes them.
     """
     found = []
-    for frame, box in zip(frames.split(AT_A_TIME), boxes.split(AT_A_TIME), strict=True):
-        contexts = find_contexts(frame, box, mesh)
+    tilts = torch.zeros(len(boxes)) if tilts is None else tilts
+    parts = zip(*(of.split(AT_A_TIME) for of in (frames, boxes, tilts)), strict=True)
+    for frame, box, tilt in parts:
+        contexts = find_contexts(frame, box, mesh, tilts=tilt)
         seen = mesh(contexts.images.float() / 255)
         x_y = torch.cat((seen[..., :2], torch.ones_like(seen[..., :1])), dim=2) @ contexts.to_face.transpose(1, 2)
         found.append(torch.cat((x_y, seen[..., 2:]), dim=2))
@@ -129,9 +137,13 @@ def _upright(points: Tensor) -> Tensor:
 
 def _placed(centre: Tensor, side: Tensor) -> Tensor:
     """Maps (N, 2, 3) from context pixels to frame pixels: a square round `centre`, its upper side along `side`."""
-    down = torch.stack((-side[:, 1], side[:, 0]), dim=1)
-    axes = torch.stack((side, down), dim=2) / MESH_PX
+    axes = _axes(side) / MESH_PX
     return torch.cat((axes, (centre - axes.sum(dim=2) * MESH_PX / 2)[:, :, None]), dim=2)
+
+
+def _axes(side: Tensor) -> Tensor:
+    """(N, 2, 2): `side` (N, 2), and the same turned by a quarter to the right."""
+    return torch.stack((side, torch.stack((-side[:, 1], side[:, 0]), dim=1)), dim=2)
 
 
 def _apply(maps: Tensor, points: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
+from gpu_lipsync.heads import Heads
 from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
 from gpu_lipsync.mouth_fit import fitted_masks
+from gpu_lipsync.tilted import covered, masks_aslant
 
 # They enhance or show the whole patch.
 WHOLE_PATCH = ("hd", "original")
@@ -41,16 +43,14 @@ def mouth_window(
     return min(tops), max(bottoms), min(lefts), max(rights)
 
 
-def blended_boxes(boxes: Tensor, config: BlendConfig, device: torch.device, *, fits: Tensor | None = None) -> Tensor:
-    """Where blending mouths changes the frames, of the same arguments as `mouth_window`.
+def blended_boxes(heads: Heads, config: BlendConfig, device: torch.device, size: tuple[int, int]) -> Tensor:
+    """Where blending mouths changes frames of a `size` (height, width).
 
     Returns:
-        (B, 4) int64 on the host: the part of each box outside of which nothing changes.
+        (B, 4) int64 on the host: for each head the part of the frame outside of which nothing changes.
     """
-    corners = []
-    for (x1, y1, _, _), place in zip(boxes.tolist(), fitted_masks(boxes, fits, config, device), strict=True):
-        corners.append([x1 + place.left, y1 + place.top, x1 + place.right, y1 + place.bottom])
-    return torch.tensor(corners)
+    places = fitted_masks(heads.boxes, heads.fits, config, device)
+    return covered(masks_aslant(places, heads.boxes.tolist(), heads.tilts.tolist()), size, changed=True)
 
 
 def covers(window: Window | None, other: Window | None) -> bool:

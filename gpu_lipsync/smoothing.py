@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from gpu_lipsync.face_paths import Box, Floats
+from gpu_lipsync.head_tilt import turned, turns, upright_sizes
 
 Corners = tuple[int, int, int, int]  # x1 y1 x2 y2
 Point = tuple[float, float]  # x y
@@ -13,6 +15,48 @@ Point = tuple[float, float]  # x y
 # generated in another size is another mouth: steps of a tenth showed as a jerk, those of a hundredth do not.
 SIZE_HOLD, SIZE_LAG = 1.05, 1.04
 POSITION_HOLD_PX = 0.75  # an edge moves when its place is farther than this from where it is
+
+
+class Placed(NamedTuple):
+    """A face's final place.
+
+    Attributes:
+        corners: x1 y1 x2 y2 of its box in whole pixels, end exclusive; of a head that is turned upright as it would
+            be if the frame were turned round the box's middle.
+        mouth: its middle, x y, likewise.
+        tilt: degrees that the head lies to the right, and is turned back by; 0: it is taken as it is.
+    """
+
+    corners: Corners
+    mouth: Point
+    tilt: float
+
+    @property
+    def middle(self) -> Floats:
+        """Of the box, x y; it stays where it is as the frame is turned."""
+        x1, y1, x2, y2 = self.corners
+        return np.array([x1 + x2, y1 + y2]) / 2
+
+    @property
+    def mouth_in_frame(self) -> Point:
+        """The mouth as it is."""
+        if not self.tilt:
+            return self.mouth
+        x, y = self.middle + turned(self.mouth - self.middle, self.tilt)
+        return float(x), float(y)
+
+    def padded(self, pads: tuple[int, int, int, int]) -> "Placed":
+        """The same with more at the head's own top, bottom, left and right."""
+        top, bottom, left, right = pads
+        x1, y1, x2, y2 = self.corners
+        corners, mouth = (x1 - left, y1 - top, x2 + right, y2 + bottom), self.mouth
+        if not self.tilt or (top == bottom and left == right):
+            return self._replace(corners=corners)
+        # Turned round another middle, it belongs elsewhere.
+        aside = np.array([right - left, bottom - top]) / 2
+        move = (turned(aside, self.tilt) - aside).round().astype(int).tolist()
+        x1, y1, x2, y2 = (at + by for at, by in zip(corners, move * 2, strict=True))
+        return Placed((x1, y1, x2, y2), (mouth[0] + move[0], mouth[1] + move[1]), self.tilt)
 
 
 @lru_cache
@@ -48,21 +92,21 @@ class BoxSmoother:
         self._size = np.zeros(2)
         self._corner = np.zeros(2)
 
-    def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> tuple[Corners, Point]:
-        """Final box of a frame, x1 y1 x2 y2 in whole pixels, end exclusive, and its mouth. For the frames in order.
+    def place(self, boxes: Sequence[Box], segments: Sequence[int], frame: int) -> Placed:
+        """Final place of a frame's face. For the frames in order.
 
         Args:
-            boxes: centre, size and mouth of each known frame, at least up to `look_ahead` after `frame` unless the clip
-                ends.
+            boxes: of each known frame, at least up to `look_ahead` after `frame` unless the clip ends.
             segments: number of the segment each belongs to; nothing is taken from another one.
             frame: which one, with a face in it.
         """
         first, last = self._reach(segments, frame, self._half_window)
         if not self._half_window:
-            centre, size, mouth = boxes[frame][:2], boxes[frame][2:4], boxes[frame][4:]
-            left, top = (centre - size / 2).round()
-            width, height = np.maximum(size.round(), 1)
-            return (int(left), int(top), int(left + width), int(top + height)), (float(mouth[0]), float(mouth[1]))
+            box = boxes[frame][None]
+            tilts = turns(box)
+            self._size = np.maximum(upright_sizes(box, tilts)[0].round(), 1)
+            self._corner = (box[0, :2] - upright_sizes(box, tilts)[0] / 2).round()
+            return self._placed(box[0, 4:6], float(tilts[0]))
         around = np.asarray(boxes[first : last + 1])
         smooth = local_fit(frame - first, last - frame, self._half_window) @ around
         new_segment = segments[frame] != self._segment
@@ -71,8 +115,13 @@ class BoxSmoother:
         corner = smooth[:2] - self._size / 2
         moved = np.abs(corner - self._corner) > POSITION_HOLD_PX
         self._corner = np.where(moved | new_segment | new_size, corner.round(), self._corner)
+        return self._placed(smooth[4:6], float(turns(smooth[None])[0]))
+
+    def _placed(self, mouth: Floats, tilt: float) -> Placed:
         (left, top), (width, height) = self._corner, self._size
-        return (int(left), int(top), int(left + width), int(top + height)), (float(smooth[4]), float(smooth[5]))
+        middle = self._corner + self._size / 2
+        x, y = middle + turned(mouth - middle, -tilt) if tilt else mouth
+        return Placed((int(left), int(top), int(left + width), int(top + height)), (float(x), float(y)), tilt)
 
     def _reach(self, segments: Sequence[int], frame: int, window: int) -> tuple[int, int]:
         """First and last frame of the segment within so many frames."""
@@ -86,7 +135,8 @@ class BoxSmoother:
     def _hold_size(self, boxes: Sequence[Box], segments: Sequence[int], frame: int, *, renew: bool) -> bool:
         """Choose a new size if the held one no longer fits, and say whether it was."""
         first, last = self._reach(segments, frame, self._size_window)
-        sizes = np.asarray(boxes[first : last + 1])[:, 2:4]
+        around = np.asarray(boxes[first : last + 1])
+        sizes = upright_sizes(around, turns(around))
         size = np.exp(local_fit(frame - first, last - frame, self._size_window, degree=0) @ np.log(sizes))
         if renew:  # the first detections count for no more than those to come
             wanted = np.clip(np.median(sizes[frame - first :], axis=0), size / SIZE_HOLD, size * SIZE_HOLD)

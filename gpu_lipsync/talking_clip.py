@@ -81,7 +81,7 @@ def read_clip(
             tracker.push(frames)
         tracker.finish()
         heads = tracker.heads(0, n)
-        boxes, with_face = heads.boxes, set(heads.with_face())
+        with_face = set(heads.with_face())
         seen = torch.tensor([i in window_of and i in with_face for i in range(n)])
         if int(seen.sum()) < ENOUGH_FRAMES:
             raise FaceNotFoundError(
@@ -92,9 +92,10 @@ def read_clip(
         for indices, frames in video.batches(range(n), BATCH):  # again: boxes are final only at the end
             keep = seen[indices.start : indices.stop]
             if keep.any():
-                shown, around = frames[keep.to(frames.device)], boxes[indices.start : indices.stop][keep]
-                crops.append((crop_faces(shown, around) * 255).round().to(torch.uint8))
-                contexts.append(find_contexts(shown, around, mesh))
+                shown = frames[keep.to(frames.device)]
+                held = heads.picked([i for i in indices if seen[i]])
+                crops.append((crop_faces(shown, held.boxes, tilts=held.tilts) * 255).round().to(torch.uint8))
+                contexts.append(find_contexts(shown, held.boxes, mesh, tilts=held.tilts))
         fps = float(video.fps)
     return Clip(
         faces=torch.cat(crops),
@@ -109,7 +110,7 @@ def read_clip(
 def _first_shown(timeline: Timeline) -> dict[int, int]:
     """The output frame at which each source frame is first on screen, where a clip starts late for instance.
 
-    Of the clip's first run through only: a frame that is skipped there may be shown when the clip repeats.
+    Of the clip's first run through only: repetitions show the same frames again.
     """
     shown: dict[int, int] = {}
     for output in next(timeline.passes()):

@@ -44,6 +44,7 @@ class _Track(NamedTuple):
     fit: Fit = NO_FIT
     pose: Pose | None = None
     scene: int = 0
+    tilt: float = 0.0
 
 
 class FaceTracker:
@@ -156,6 +157,7 @@ class FaceTracker:
             fits=torch.tensor([track.fit for track in tracks], dtype=torch.int64).reshape(-1, 3),
             poses=tuple(track.pose for track in tracks),
             scenes=tuple(track.scene for track in tracks),
+            tilts=torch.tensor([track.tilt for track in tracks], dtype=torch.float64),
         )
 
     def _advance(self) -> None:
@@ -196,24 +198,27 @@ class FaceTracker:
         if not segment:
             self.frames_without_face += 1
             return _Track(NO_FACE)
-        (x1, y1, x2, y2), seen = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
-        mouth = self._mouths.corrected(seen, (x2 - x1, y2 - y1), segment)
-        top, bottom, left, right = self._config.pads
-        whole = (x1 - left, y1 - top, x2 + right, y2 + bottom)
-        box = self._clip(whole)
+        placed = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
+        x1, y1, x2, y2 = placed.corners
+        mouth = self._mouths.corrected(placed.mouth, (x2 - x1, y2 - y1), segment)
+        placed = placed._replace(mouth=mouth).padded(self._config.pads)
+        seen, mouth = self._clip(placed.corners), placed.mouth
+        box = placed.corners if placed.tilt else seen
         width, height = box[2] - box[0], box[3] - box[1]
         if min(width, height) < MIN_BOX_PX:
             self.frames_without_face += 1
             if min(self._config.pads) < 0:
                 self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
             return _Track(NO_FACE)
-        self._cut_off = segment if is_cut_off(box, whole, mouth, was=self._cut_off == segment) else 0
+        self._cut_off = (
+            segment if is_cut_off(seen, placed.corners, placed.mouth_in_frame, was=self._cut_off == segment) else 0
+        )
         if self._cut_off:
             self.frames_without_face += 1
             return _Track(NO_FACE)
         x, y = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
         fit = self._mouth_fits.place(box, mouth, self._mouths.half_width(segment) * (x2 - x1), segment)
-        return _Track(box, fit, Pose(x, y, self._changed), segment)
+        return _Track(box, fit, Pose(x, y, self._changed), segment, placed.tilt)
 
     def _given_box(self) -> Corners:
         top, bottom, left, right = self._config.box

@@ -12,7 +12,7 @@ from gpu_lipsync.tracking import FaceConfig, FaceTracker
 SIDE = 480  # of the scripted clips
 NO_PADS = (0, 0, 0, 0)
 Array = NDArray[np.float64]
-Face = tuple[float, float, float, float]  # centre x, centre y, width, height
+Face = tuple[float, ...]  # centre x, centre y, width, height; and degrees, if it is tilted
 
 
 # Eyes, nose and the mouth's corners, in parts of the box's sides from its middle.
@@ -31,14 +31,16 @@ class ScriptedDetector:
         found = torch.zeros(len(frames), 4, 15)
         for row, frame in enumerate((frames[:, 0, 0, 0].long() + 256 * frames[:, 0, 0, 1].long()).tolist()):
             self.seen.append(frame)
-            for i, (x, y, width, height) in enumerate(self.script[frame]):
+            for i, (x, y, width, height, *tilt) in enumerate(self.script[frame]):
                 # As the network sees it: voting moves the top 3 % of the height up and the bottom 1 % down.
                 tall = height / 1.04
                 top = y - height / 2 + 0.03 * tall
                 score = self.scores.get(frame, 0.9) - 0.01 * i
                 found[row, i, :5] = torch.tensor([x - width / 2, top, x + width / 2, top + tall, score])
-                places = [(x + right * width, y + down * height) for right, down in LANDMARKS]
-                found[row, i, 5:] = torch.tensor(places).flatten()
+                angle = np.radians(sum(tilt))
+                axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+                places = np.array([x, y]) + (np.array(LANDMARKS) * (width, height)) @ axes
+                found[row, i, 5:] = torch.from_numpy(places).flatten()
         return found
 
 

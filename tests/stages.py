@@ -22,6 +22,7 @@ Stage = Callable[[int], Run]  # made ready for so many frames
 HEIGHT, WIDTH = 360, 640
 FEW, MANY = 4, 64
 # Real, on the host, as the boxes; every other mouth is a grin.
+TILTS = {n: torch.arange(n, dtype=torch.float64) - 40.5 for n in (FEW, MANY)}  # degrees, on the host
 FITS = {n: torch.tensor([[i % 3 - 1, (i + 1) % 3 - 1, i % 2 * 22] for i in range(n)]) for n in (FEW, MANY)}
 
 
@@ -36,7 +37,7 @@ def boxes_of(n: int, left: int) -> Tensor:
     return torch.tensor([[x, y, x + 150 + 10 * (i % 2), y + 190 + 10 * (i % 2)] for i, (x, y) in enumerate(corners)])
 
 
-def batch(n: int, method: str) -> Run:
+def batch(n: int, method: str, tilts: Tensor | None = None) -> Run:
     """Crop, generate, blend and paste n frames."""
     with torch.device("cuda"):
         generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
@@ -45,9 +46,9 @@ def batch(n: int, method: str) -> Run:
     def run(boxes: Tensor) -> Tensor:
         fits = FITS[n]
         window = mouth_window(boxes, config, frames.device, fits=fits)
-        faces = crop_faces(frames, boxes)
+        faces = crop_faces(frames, boxes, tilts=tilts)
         mouths = as_colourful(generator(mel, faces, window=window).float(), faces)
-        return paste_faces(frames, mouths, boxes, config, fits=fits)
+        return paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts)
 
     return run
 
@@ -111,6 +112,7 @@ def silence(n: int) -> Run:
 
 STAGES: dict[str, Stage] = {
     **{f"blend {method}": lambda n, method=method: batch(n, method) for method in BLENDS},
+    **{f"blend {method} of tilted heads": lambda n, method=method: batch(n, method, TILTS[n]) for method in BLENDS},
     "yuv420": before_the_encoder,
     "4:2:0 frames": planar,
     "nv12 for NVENC": for_nvenc,

@@ -133,9 +133,9 @@ def test_a_picture_is_compared_batch_by_batch(
         next(clip.decode(video=0)).to_image().save(face)
     paste = comparison.paste_faces
 
-    def counted(frames: Tensor, *rest: object, fits: Tensor) -> Tensor:
+    def counted(frames: Tensor, *rest: object, **how: object) -> Tensor:
         sizes.append(len(frames))
-        return paste(frames, *rest, fits=fits)  # type: ignore[arg-type]
+        return paste(frames, *rest, **how)  # type: ignore[arg-type]
 
     def kept(*arguments: object) -> comparison.Still:
         stills.append(cut_out(*arguments))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from gpu_lipsync import faces
+from gpu_lipsync import crops
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, blend_mouths, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
@@ -145,8 +145,8 @@ def test_rows_are_written_alike_on_a_gpu(layout: str, monkeypatch: pytest.Monkey
     frames, mouths, boxes = frames_of(len(BOXES), layout), mouths_of(len(BOXES)), torch.tensor(BOXES)
     mouths[1] = float("nan")
     by_numpy = paste_faces(frames, mouths, boxes, BlendConfig())
-    monkeypatch.setattr(faces, "fake_mode", lambda: "anything but a real run on a CPU")
-    monkeypatch.delattr(faces, "sliding_window_view")
+    monkeypatch.setattr(crops, "fake_mode", lambda: "anything but a real run on a CPU")
+    monkeypatch.delattr(crops, "sliding_window_view")
     assert torch.equal(paste_faces(frames, mouths, boxes, BlendConfig()), by_numpy)
 
 

@@ -161,10 +161,10 @@ def test_a_batch_begun_again_finds_the_pause_as_it_was(stage: str, monkeypatch: 
             within.setattr(Tensor, "isfinite", finite)
             return paste(*args, **kwargs)  # type: ignore[arg-type]
 
-    def only_eight(frames: Tensor, *others: object, fits: Tensor) -> Tensor:
+    def only_eight(frames: Tensor, *others: object, **how: object) -> Tensor:
         if len(frames) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return paste(frames, *others, fits=fits)  # type: ignore[arg-type]
+        return paste(frames, *others, **how)  # type: ignore[arg-type]
 
     finite = Tensor.isfinite
 

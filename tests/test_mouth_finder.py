@@ -26,6 +26,11 @@ SEEN = {
 }
 
 
+def face_at(x: float, y: float) -> np.ndarray:
+    """Upright, 100 px wide and 200 high, the mouth 0.65 down."""
+    return np.array([x, y, 100, 200, x, y + 30, 80, 0])
+
+
 def mouth_of(path: Path, frame: int, mesh: FaceMesh | None, *, planes: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """A frame's mouth in pixels, and its box's width and height."""
     with torch.inference_mode(), open_video(path, FrameConfig(), torch.device("cpu"), as_decoded=planes) as video:
@@ -62,7 +67,7 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
     """A face of 100 x 200 at (50, 100), its mouth by the detector at half its width and 0.65 of its height."""
     places = iter([(0.52, 0.70), (0.9, 0.7), (0.54, 0.68), (0.59, 0.69), (0.5, 0.65)])
 
-    def found(frames: Tensor, boxes: Tensor, mesh: object) -> Tensor:
+    def found(frames: Tensor, boxes: Tensor, mesh: object, *, tilts: Tensor) -> Tensor:
         assert frames.shape[2:] == (300, 300) and boxes.tolist() == [[50, 100, 150, 300]]
         x, y = next(places)
         points = torch.zeros(1, 468, 3)
@@ -72,7 +77,7 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
 
     monkeypatch.setattr(mouth_finder, "find_landmarks", found)
     finder = MouthFinder(load_face_mesh())
-    frame, box = torch.zeros(1, 3, 300, 300, dtype=torch.uint8), np.array([100.0, 200, 100, 200, 100, 230])
+    frame, box = torch.zeros(1, 3, 300, 300, dtype=torch.uint8), face_at(100, 200)
     for _ in range(LOOKS + 3):
         finder.look(frame, 1, box)
     assert len(list(places)) == 1, "no more than needed"
@@ -85,7 +90,7 @@ def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkey
     """Cut off it counts until it is seen as a whole; and where nothing is found, looking ends."""
     looked: list[float] = []
 
-    def found(frames: Tensor, boxes: Tensor, mesh: object) -> Tensor:
+    def found(frames: Tensor, boxes: Tensor, mesh: object, *, tilts: Tensor) -> Tensor:
         x = 0.6 if not looked else 0.52
         looked.append(x)
         points = torch.zeros(1, 468, 3)
@@ -97,20 +102,20 @@ def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkey
     finder, frame = MouthFinder(load_face_mesh()), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
     corrected = []
     for cx in (20.0, 30.0, 40.0, 49.0, 60.0, 70.0, 30.0, 80.0):  # of a face 100 px wide
-        finder.look(frame, 1, np.array([cx, 150, 100, 200, cx, 180]))
+        finder.look(frame, 1, face_at(cx, 150))
         corrected.append(finder.corrected((0.0, 0.0), (100, 200), 1)[0])
     assert looked == [0.6, 0.52, 0.52, 0.52]
     assert corrected == pytest.approx([10, 10, 10, 2, 2, 2, 2, 2])
-    monkeypatch.setattr(mouth_finder, "find_landmarks", lambda *_: looked.append(0) or torch.zeros(1, 468, 3))
+    monkeypatch.setattr(mouth_finder, "find_landmarks", lambda *_, **__: looked.append(0) or torch.zeros(1, 468, 3))
     looked.clear()
     for _ in range(30):
-        finder.look(frame, 2, np.array([150.0, 150, 100, 200, 150, 180]))
+        finder.look(frame, 2, face_at(150, 150))
     assert len(looked) == mouth_finder.MOST_LOOKS and finder.corrected((1.0, 2.0), (100, 200), 2) == (1.0, 2.0)
 
 
 def test_without_landmarks_mouths_are_the_detector_s() -> None:
     finder = MouthFinder(None)
-    finder.look(torch.zeros(1, 3, 300, 300, dtype=torch.uint8), 1, np.array([100.0, 200, 100, 200, 100, 230]))
+    finder.look(torch.zeros(1, 3, 300, 300, dtype=torch.uint8), 1, face_at(100, 200))
     assert finder.corrected((10.0, 20.0), (100, 200), 1) == (10.0, 20.0)
 
 

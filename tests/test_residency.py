@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, mel_windows
-from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
 from tests.residency import MEL_FILTERS, UPLOAD_LIMIT, Residency, fake_cuda, no_waiting, watched
@@ -45,7 +45,7 @@ def test_stays_on_the_device_in_as_many_operations_for_any_batch(name: str) -> N
     assert judge(few, many) == []
 
 
-@pytest.mark.parametrize("name", [name for name in STAGES if name.startswith("blend")])
+@pytest.mark.parametrize("name", [f"blend {method}" for method in BLENDS])
 def test_a_batch_sends_up_its_boxes_once(name: str) -> None:
     here, there = boxes_of(FEW, 0), boxes_of(FEW, 30)
     with fake_cuda():

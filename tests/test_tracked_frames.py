@@ -35,6 +35,7 @@ class Numbered:
             fits=numbers.expand(-1, 3),
             poses=tuple(Pose(float(i), 0.0) for i in range(start, stop)),
             scenes=tuple(range(start, stop)),
+            tilts=numbers[:, 0].double(),
         )
 
 
@@ -48,8 +49,13 @@ def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
         for outputs, frames, heads in tracked_frames(video, timeline, tracker, fresh_report(4)):
             source = list(timeline.source[outputs.start : outputs.stop])
             numbers, scenes = zip(*cast(tuple[tuple[int, int], ...], heads.scenes), strict=True)
-            known: list[Any] = [heads.boxes[:, 0].tolist(), heads.fits[:, 1].tolist(), list(scenes)]
-            assert known == [source] * 3 and [pose and int(pose.x) for pose in heads.poses] == source
+            known: list[Any] = [
+                heads.boxes[:, 0].tolist(),
+                heads.fits[:, 1].tolist(),
+                list(scenes),
+                heads.tilts.tolist(),
+            ]
+            assert known == [source] * 4 and [pose and int(pose.x) for pose in heads.poses] == source
             assert len(frames) == len(heads) == len(source)
             passes += numbers
     assert passes == [i for i, part in enumerate(timeline.passes()) for _ in part] and passes[-1] >= 1
