@@ -227,7 +227,7 @@ class FaceFollower:
         """How little unlike each of faces (n, 8) is to somebody's beside, for whom none is less so; (n,)."""
         claims = np.full(len(faces), np.inf)
         for path in self._beside:
-            if path.has_pace and len(faces):  # who is new there may be the followed face, seen twice
+            if len(faces):
                 costs = path.costs(frame, faces)
                 best = np.argmin(costs)
                 claims[best] = min(claims[best], costs[best])

@@ -44,9 +44,9 @@ def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
     close = [rate for rate in guesses if abs(float(1 / rate) - usual) < _SURE_S]
     if close:  # of several, and of what steps are but for pauses, the first that is as near as can be told
         regular = [step for step in steps if abs(step - usual) < usual / 5 + _SURE_S] or [usual]
-        mean, doubt = statistics.fmean(regular), 3 * statistics.pstdev(regular) / len(regular) ** 0.5
+        mean = statistics.fmean(regular)
+        doubt = 3 * statistics.pstdev(regular) / len(regular) ** 0.5 + _SURE_S / len(regular)
         close.append(Fraction(1 / mean).limit_denominator(1001))
-        doubt += _SURE_S / len(regular)
         off = [abs(float(1 / rate) - mean) for rate in close]
         rate = next(rate for rate, by in zip(close, off, strict=True) if by <= min(off) + doubt)
     else:
