@@ -133,7 +133,7 @@ class Turn:
 
         What lies under the mask goes back as what it covers in the frame does not show through: its colours times the
         mask and the mask itself are turned, and laid over the window (Porter & Duff, "Compositing digital images",
-        1984). So it is sampled twice where it is new, and where the mask is 0 never.
+        1984). So the frame is never sampled twice, and where the mask is 0 not at all.
 
         Args:
             read: (n, 3, H, W) uint8, the windows that are read.
@@ -144,7 +144,8 @@ class Turn:
         Returns:
             Like `changed`.
         """
-        under = self.upright(read, place.size, mode="bicubic")
+        # Of what is there little goes back, and none of it where the mask is 1: no need to be exact, or slow.
+        under = self.upright(read, place.size, mode="bilinear")
         blended = to_float(blend(lambda: interleaved(under)).contiguous())
         weight = place.stencil.mask.expand(len(under), 1, *place.size)
         covering = torch.cat((torch.addcmul(blended, to_float(under), weight - 1), weight), dim=1)
