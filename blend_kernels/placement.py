@@ -33,13 +33,13 @@ class Stencil:
 
     @cached_property
     def outline(self) -> NDArray[np.float64]:
-        """Corners, x y in pixels of the window, of the first and the last pixel of each row that are not 0: (n, 2)."""
+        """Middles, x y in pixels of the window, of the first and the last pixel of each row that are not 0: (n, 2)."""
         inside = self.values > 0
         rows = np.flatnonzero(inside.any(axis=1))
         left = inside.argmax(axis=1)[rows]
-        right = inside.shape[1] - inside[:, ::-1].argmax(axis=1)[rows]
-        sides = [np.stack((x, y), axis=1) for x in (left, right) for y in (rows, rows + 1)]
-        return np.concatenate(sides).astype(np.float64)
+        right = inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)[rows]
+        middles: NDArray[np.float64] = np.concatenate([np.stack((x, rows), axis=1) for x in (left, right)]) + 0.5
+        return middles
 
     def opacity(self, smoothing: Callable[[int, int], NDArray[np.float32]]) -> float:
         """What is left of the mask at its middle once it is smoothed.
@@ -105,7 +105,9 @@ class Placement:
         return x + self.left, y + self.top, x + self.right, y + self.bottom
 
     def outline(self, x: int, y: int) -> NDArray[np.float64]:
-        """Points, x y, of a picture in which the crop begins at x, y: what they enclose holds all that is changed."""
+        """Points, x y, of a picture in which the crop begins at x, y: they enclose the middles of all pixels that are
+        changed.
+        """
         x1, y1, x2, y2 = self.within(x, y)
         if self.stencil.size != (y2 - y1, x2 - x1):  # everywhere
             return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64)

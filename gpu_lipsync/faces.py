@@ -57,7 +57,7 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
         x1, y1, x2, y2 = windows[first]
         whole = pixels.read(crops, y2 - y1, x2 - x1)
         if turned[first]:
-            turn = Turn(aslant, windows, windows, crops.members, frames.device)
+            turn = Turn(aslant, windows, crops.members, frames.device)
             faces.append(_upright(whole, turn, max(sizes[first])))
             continue
         if max(sizes[first]) > SEEN_WHOLE_PX:
@@ -102,9 +102,9 @@ def paste_faces(
         (place.height, place.width, place.stencil, tilt != 0) for place, tilt in zip(places, turned, strict=True)
     )
     aslant = masks_aslant(places, corners, turned)
-    windows, changed = _windows(aslant, alike, frames), _windows(aslant, alike, frames, changed=True)
+    windows = _windows(aslant, alike, frames)
     # Upright ones begin where their boxes do, as for `crop_faces`: what a batch's crops are is sent up once.
-    begins = tuple(at if tilt else corner for at, tilt, corner in zip(changed, turned, corners, strict=True))
+    begins = tuple(at if tilt else corner for at, tilt, corner in zip(windows, turned, corners, strict=True))
     groups = grouped(begins, alike, frames.shape[2], frames.shape[3], frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
         raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
@@ -123,10 +123,9 @@ def paste_faces(
         place = held.pop() if masks is None or len(held) == 1 else Placement.around(held, masks[crops.frames])
         usable, chosen = usable_mouths(mouths if len(crops.frames) == len(mouths) else mouths[crops.frames])
         if turned[crops.members[0]]:
-            turn = Turn(aslant, windows, changed, crops.members, frames.device)
-            read = pixels.read(_moved(crops, changed, windows, frames.shape[3]), *turn.read_size)
-            there = pixels.read(crops, *turn.changed_size)
-            blended = turn.blended(read, there, place, lambda faces: blend_bytes(faces, chosen, place, config))
+            turn = Turn(aslant, windows, crops.members, frames.device)
+            around = pixels.read(crops, *turn.size)
+            blended = turn.blended(around, place, lambda faces: blend_bytes(faces, chosen, place, config))
         else:
             crops = replace(crops, starts=crops.starts + place.first_pixel(frames.shape[3]))
             blended = blend_bytes(lambda: pixels.read(crops, *place.size), chosen, place, config)
@@ -158,17 +157,9 @@ def _upright(windows: Tensor, turn: Turn, longer_side: int) -> Tensor:
     return to_float(turn.upright(windows, (FACE_SIZE, FACE_SIZE), mode="bilinear"))
 
 
-def _moved(crops: Crops, begins: Sequence[Rect], to: Sequence[Rect], row: int) -> Crops:
-    """Crops of frames with so many pixels in a row that begin where others of the same frames do."""
-    by = [(to[i][1] - begins[i][1]) * row + to[i][0] - begins[i][0] for i in crops.members]
-    return replace(crops, starts=crops.starts + upload(torch.tensor(by), crops.starts.device))
-
-
-def _windows(
-    rects: Sequence[Aslant], alike: Sequence[int], frames: Tensor, *, changed: bool = False
-) -> tuple[Rect, ...]:
-    """What has to be read of the frames for rectangles, or is `changed`: they themselves, and around those that are
-    turned windows, of one size where they are numbered alike.
+def _windows(rects: Sequence[Aslant], alike: Sequence[int], frames: Tensor) -> tuple[Rect, ...]:
+    """What has to be read of the frames for rectangles: they themselves, and around those that are turned windows, of
+    one size where they are numbered alike.
     """
     windows, size = [r.rect for r in rects], (frames.shape[2], frames.shape[3])
     members: dict[int, list[int]] = {}
@@ -176,7 +167,7 @@ def _windows(
         if rects[i].tilt:
             members.setdefault(number, []).append(i)
     for chosen in members.values():
-        around = windows_around([rects[i] for i in chosen], size, changed=changed)
+        around = windows_around([rects[i] for i in chosen], size)
         for i, window in zip(chosen, of_one_size(around, size), strict=True):
             windows[i] = window
     return tuple(windows)

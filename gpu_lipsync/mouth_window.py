@@ -50,7 +50,7 @@ def blended_boxes(heads: Heads, config: BlendConfig, device: torch.device, size:
         (B, 4) int64 on the host: for each head the part of the frame outside of which nothing changes.
     """
     places = fitted_masks(heads.boxes, heads.fits, config, device)
-    return covered(masks_aslant(places, heads.boxes.tolist(), heads.tilts.tolist()), size, changed=True)
+    return covered(masks_aslant(places, heads.boxes.tolist(), heads.tilts.tolist()), size)
 
 
 def covers(window: Window | None, other: Window | None) -> bool:

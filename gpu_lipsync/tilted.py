@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Rect = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels, end exclusive
 Floats = NDArray[np.float64]
 
-BICUBIC_REACH = 2  # pixels beyond a rectangle that are looked at, for what lies at its edge
+REACH = 2  # pixels: from how far the bicubic takes what a pixel becomes
 
 
 class Aslant(NamedTuple):
@@ -34,7 +34,7 @@ class Aslant(NamedTuple):
         rect: as it would be if the frame were turned.
         box: of the head, likewise; round its middle it would be turned.
         tilt: degrees, clockwise as seen.
-        outline: (m, 2) points x y, likewise, which enclose all that is changed; by default everything is.
+        outline: (m, 2) points x y, likewise, which enclose all of it that counts; by default everything does.
     """
 
     rect: Rect
@@ -42,32 +42,32 @@ class Aslant(NamedTuple):
     tilt: float
     outline: Floats | None = None
 
-    def points(self, *, changed: bool) -> Floats:
-        """Enclose all of it, or all that is changed."""
-        if changed and self.outline is not None:
+    @property
+    def points(self) -> Floats:
+        """The outline."""
+        if self.outline is not None:
             return self.outline
         x1, y1, x2, y2 = self.rect
         return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64)
 
 
-def windows_around(rects: Sequence[Aslant], size: tuple[int, int], *, changed: bool = False) -> Floats:
-    """The windows of frames of a `size` (height, width) that hold n rectangles, or what is `changed` in them, and what
-    is looked at beyond.
+def windows_around(rects: Sequence[Aslant], size: tuple[int, int]) -> Floats:
+    """The windows of frames of a `size` (height, width) that hold what counts in n rectangles, and what it reaches.
 
     Returns:
         (n, 4) x1 y1 x2 y2, whole pixels; inside the frame, and of no size where a rectangle is not.
     """
     extremes = []
     for rect, rotation, middle in zip(rects, *_turns(rects), strict=True):
-        points = middle + (rect.points(changed=changed) - middle) @ rotation.T
+        points = middle + (rect.points - middle) @ rotation.T
         extremes.append((*points.min(axis=0), *points.max(axis=0)))
     found = np.array(extremes)
-    low, high = np.floor(found[:, :2]) - BICUBIC_REACH, np.ceil(found[:, 2:]) + BICUBIC_REACH
+    low, high = np.floor(found[:, :2]) - REACH, np.ceil(found[:, 2:]) + REACH
     return np.concatenate((low, high), axis=1).clip(0, [size[1], size[0]] * 2)
 
 
-def covered(rects: Sequence[Aslant], size: tuple[int, int], *, changed: bool = False) -> Tensor:
-    """What of frames of a `size` (height, width) n rectangles cover, or what is `changed` in them.
+def covered(rects: Sequence[Aslant], size: tuple[int, int]) -> Tensor:
+    """What of frames of a `size` (height, width) n rectangles cover.
 
     Returns:
         (n, 4) int64 x1 y1 x2 y2 on the host: the rectangles themselves where the tilt is 0, else windows around them.
@@ -75,7 +75,7 @@ def covered(rects: Sequence[Aslant], size: tuple[int, int], *, changed: bool = F
     windows = torch.tensor([r.rect for r in rects])
     found = [i for i, rect in enumerate(rects) if rect.tilt]
     if found:
-        around = windows_around([rects[i] for i in found], size, changed=changed)
+        around = windows_around([rects[i] for i in found], size)
         windows[found] = torch.tensor(around.tolist()).long()
     return windows
 
@@ -100,35 +100,30 @@ class Turn:
     """Rectangles of tilted heads, all of one size, and the windows of the frames around them, likewise.
 
     Attributes:
-        read_size: height and width of the windows that are read.
-        changed_size: of those that are changed.
+        size: height and width of the windows.
     """
 
     def __init__(
-        self,
-        rects: Sequence[Aslant],
-        read: Sequence[Rect],
-        changed: Sequence[Rect],
-        members: Sequence[int],
-        device: torch.device,
+        self, rects: Sequence[Aslant], windows: Sequence[Rect], members: Sequence[int], device: torch.device
     ) -> None:
-        """Of a batch's rectangles, and the windows that are read and changed for each, those that are `members`; these
-        windows are as `of_one_size` has them.
-        """
-        rects, read, changed = [rects[i] for i in members], [read[i] for i in members], [changed[i] for i in members]
-        self.read_size, self.changed_size = _size(read[0]), _size(changed[0])
-        # From a rectangle's (-1, -1) to (1, 1) to those of the window that is read, and to it from those of the other.
-        both = np.stack((_maps(rects, read), np.linalg.inv(_maps(rects, changed))))[:, :, :2]
+        """Those of a batch's that are `members`; the windows as `of_one_size` has them."""
+        rects, windows = [rects[i] for i in members], [windows[i] for i in members]
+        self.size = _size(windows[0])
+        # From a rectangle's (-1, -1) to (1, 1) to its window's, and back.
+        maps = _maps(rects, windows)
+        both = np.stack((maps, np.linalg.inv(maps)))[:, :, :2]
         self._upright, self._aslant = upload(torch.tensor(both.tolist(), dtype=torch.float32), device).unbind()
 
     def upright(self, windows: Tensor, size: tuple[int, int], *, mode: str) -> Tensor:
-        """The rectangles in `size`, (n, 3, *size) uint8, from their windows (n, 3, H, W) uint8 of any scale."""
+        """The rectangles in `size`, (n, 3, *size) uint8, from their windows (n, 3, H, W) uint8 of any scale.
+
+        What does not count of them may lie beyond the windows, and looks as it does at their edges; likewise what is
+        beyond the frame.
+        """
         seen = _sampled(to_float(windows), self._upright, size, mode=mode, beyond="border")
         return to_uint8(seen)
 
-    def blended(
-        self, read: Tensor, changed: Tensor, place: Placement, blend: Callable[[Callable[[], Tensor]], Tensor]
-    ) -> Tensor:
+    def blended(self, windows: Tensor, place: Placement, blend: Callable[[Callable[[], Tensor]], Tensor]) -> Tensor:
         """Change the rectangles, which a mask lies on, as they are seen upright, and put what has changed back.
 
         What lies under the mask goes back as what it covers in the frame does not show through: its colours times the
@@ -136,22 +131,21 @@ class Turn:
         1984). So the frame is never sampled twice, and where the mask is 0 not at all.
 
         Args:
-            read: (n, 3, H, W) uint8, the windows that are read.
-            changed: (n, 3, h, w) uint8, those that are changed.
+            windows: (n, 3, H, W) uint8.
             place: the mask, and its size.
             blend: gets what gives the rectangles, (n, 3, rows, columns) uint8, interleaved, and returns them blended.
 
         Returns:
-            Like `changed`.
+            Like `windows`.
         """
         # Of what is there little goes back, and none of it where the mask is 1: no need to be exact, or slow.
-        under = self.upright(read, place.size, mode="bilinear")
+        under = self.upright(windows, place.size, mode="bilinear")
         blended = to_float(blend(lambda: interleaved(under)).contiguous())
         weight = place.stencil.mask.expand(len(under), 1, *place.size)
         covering = torch.cat((torch.addcmul(blended, to_float(under), weight - 1), weight), dim=1)
-        over = _sampled(covering, self._aslant, self.changed_size, mode="bicubic", beyond="zeros")
+        over = _sampled(covering, self._aslant, self.size, mode="bicubic", beyond="zeros")
         # All in planes: a single one for three of interleaved colours is slow.
-        seen = to_float(changed.contiguous())
+        seen = to_float(windows.contiguous())
         return interleaved(to_uint8(torch.addcmul(over[:, :3], seen, 1 - over[:, 3:])))
 
 
@@ -160,7 +154,7 @@ def upright_view(frame: Tensor, rect: Aslant) -> Tensor:
     height, width = frame.shape[1:]
     if rect.tilt:
         ((x1, y1, x2, y2),) = windows = of_one_size(windows_around([rect], (height, width)), (height, width))
-        turn = Turn([rect], windows, windows, [0], frame.device)
+        turn = Turn([rect], windows, [0], frame.device)
         return turn.upright(frame[None, :, y1:y2, x1:x2], _size(rect.rect), mode="bicubic")[0]
     x1, y1, x2, y2 = rect.rect
     return frame[:, y1:y2, x1:x2]

@@ -124,15 +124,16 @@ def landmarks_of(frames: Tensor) -> tuple[Tensor, Heads]:
 
 
 @pytest.fixture(scope="module")
-def upright() -> tuple[Tensor, Tensor]:
-    """The sample's frames, and where parts of its face are."""
+def upright() -> tuple[Tensor, Tensor, int]:
+    """The sample's frames, where parts of its face are, and half its mouth's width."""
     frames = read_clip(SAMPLE, 40)
-    return frames, landmarks_of(frames)[0]
+    parts, heads = landmarks_of(frames)
+    return frames, parts, int(heads.fits[0, 2])
 
 
 @pytest.mark.parametrize("degrees", [-90.0, -35.0, 25.0, 50.0, 90.0])
-def test_a_turned_clip_s_head_is_turned_back(upright: tuple[Tensor, Tensor], degrees: float) -> None:
-    frames, expected = upright
+def test_a_turned_clip_s_head_is_turned_back(upright: tuple[Tensor, Tensor, int], degrees: float) -> None:
+    frames, expected, half_mouth = upright
     height, width = frames.shape[2:]
     side = int(np.hypot(height, width))
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0)
@@ -151,5 +152,6 @@ def test_a_turned_clip_s_head_is_turned_back(upright: tuple[Tensor, Tensor], deg
     mouth = torch.stack((found[:, 2:4, 0].mean(dim=1), found[:, 4:, 1].mean(dim=1)), dim=1)
     mask = torch.tensor([0.5, 0.65]) + heads.fits[::10, :2] / 96
     assert (mask - mouth).abs().max() < 0.04, "the mask lies on the mouth"
+    assert (heads.fits[:, 2] - half_mouth).abs().max() <= 4, "as wide as it is"  # 96ths of the box
     eyes, eyes_before = (at[:, 1] - at[:, 0] for at in (found, expected))
     assert (eyes.norm(dim=1) / eyes_before.norm(dim=1) - 1).abs().max() < 0.12

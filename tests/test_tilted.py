@@ -12,6 +12,7 @@ from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.heads import Heads
 from gpu_lipsync.mouth_window import blended_boxes
+from gpu_lipsync.tilted import Aslant, windows_around
 from tests import pictures
 
 SIDE = 320  # of the frames, which are square
@@ -58,7 +59,7 @@ def test_a_head_on_its_side_is_cut_out_as_if_it_were_upright(
 
 @pytest.mark.parametrize("tilt", [-62.0, -20.5, 12.0, 35.0, 140.0])
 def test_a_tilted_head_is_cut_out_as_opencv_does(device: str, tilt: float) -> None:
-    frame = frame_of(seed=3, device=device)
+    frame = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (1, 3, SIDE, SIDE), np.uint8)).to(device)
     found = crop_faces(frame, torch.tensor([BOX]), tilts=degrees(tilt))[0].permute(1, 2, 0).cpu().numpy() * 255
     x1, y1, x2, y2 = BOX
     # Through the middles of pixels: OpenCV counts them from 0, and turns the other way.
@@ -72,7 +73,7 @@ def test_a_tilted_head_is_cut_out_as_opencv_does(device: str, tilt: float) -> No
         picture.astype(np.float32), whole, (96, 96), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     off = np.abs(found - expected)
-    assert off.mean() < 0.6 and off.max() < 8  # OpenCV takes places to a 32nd of a pixel, ours are whole levels
+    assert off.mean() < 2 and off.max() < 16  # of noise, since OpenCV takes places to a 32nd of a pixel
 
 
 @pytest.mark.parametrize("method", MODES)
@@ -132,7 +133,7 @@ def test_upright_heads_beside_tilted_ones_are_as_they_were_alone(device: str) ->
     boxes, tilts = torch.tensor([BOX, BOX, (71, 42, 191, 202), (60, 30, 200, 220)]), degrees(0, 25, 0, -31)
     alone = crop_faces(frames, boxes)
     mixed = crop_faces(frames, boxes, tilts=tilts)
-    mouths, fits = mouth_of(device).expand(4, -1, -1, -1), torch.tensor([[0, 0, 0], [2, 1, 0], [-3, 4, 0], [0, 2, 18]])
+    mouths, fits = mouth_of(device).expand(4, -1, -1, -1), torch.tensor([[0, 0, 0], [0, 0, 0], [-3, 4, 0], [0, 2, 18]])
     pasted_alone = paste_faces(frames, mouths, boxes, BlendConfig(), fits=fits)
     pasted = paste_faces(frames, mouths, boxes, BlendConfig(), fits=fits, tilts=tilts)
     for i in range(4):
@@ -140,6 +141,8 @@ def test_upright_heads_beside_tilted_ones_are_as_they_were_alone(device: str) ->
         one = slice(i, i + 1)
         by_itself = paste_faces(frames[one], mouths[one], boxes[one], BlendConfig(), fits=fits[one], tilts=tilts[one])
         assert (by_itself[0].int() - pasted[i].int()).abs().max() <= 1  # windows of another size: other roundings
+        cut_by_itself = crop_faces(frames[one], boxes[one], tilts=tilts[one])[0]
+        assert (cut_by_itself - mixed[i]).abs().max() * 255 <= 1.01
 
 
 @pytest.mark.parametrize("box", [(-60, -40, 60, 120), (250, 220, 370, 380), (100, 200, 260, 360), (400, 400, 500, 530)])
@@ -149,6 +152,19 @@ def test_a_tilted_box_may_reach_out_of_the_frame(device: str, box: tuple[int, in
     assert face.shape == (1, 3, 96, 96) and face.isfinite().all()
     pasted = paste_faces(frame, mouth_of(device), boxes, BlendConfig(method="original"), tilts=tilts)
     assert (pasted != frame).any() == (box[0] < SIDE)
+    bright = torch.full_like(frame, 200)
+    assert (crop_faces(bright, boxes, tilts=tilts) * 255 > 199.5).all(), "beyond its edge a frame goes on as there"
+
+
+@pytest.mark.parametrize("tilt", [1.0, 30.0, -77.0, 180.0])
+def test_the_window_around_a_rectangle_holds_what_the_bicubic_reaches(tilt: float) -> None:
+    rect = (60, 150, 110, 180)
+    ((x1, y1, x2, y2),) = windows_around([Aslant(rect, BOX, tilt)], (SIDE, SIDE)).tolist()
+    middle = np.array([(BOX[0] + BOX[2]) / 2, (BOX[1] + BOX[3]) / 2])
+    turn = cv2.getRotationMatrix2D(tuple(middle), -tilt, 1.0)
+    corners = np.array([(x, y, 1) for x in rect[::2] for y in rect[1::2]]) @ turn.T
+    beyond = np.concatenate((corners.min(axis=0) - (x1, y1), (x2, y2) - corners.max(axis=0)))
+    assert (beyond > 2 - 1e-9).all() and (beyond < 3 + 1e-9).all()  # whole pixels
 
 
 def test_bad_tilts_are_refused() -> None:

@@ -82,7 +82,10 @@ def test_a_mouth_beyond_the_frame_s_edge_is_found_where_it_lies(x: float, tilt: 
     tracker = FaceTracker(ScriptedDetector(script), FaceConfig(pads=NO_PADS))  # type: ignore[arg-type]
     tracker.push(scripted_frames(10))
     tracker.finish()
-    assert len(tracker.heads(0, 10).with_face()) == (10 if is_there else 0)
+    heads = tracker.heads(0, 10)
+    assert len(heads.with_face()) == (10 if is_there else 0)
+    # Those that are turned keep their shape, and are whole beyond the edge.
+    assert not is_there or (heads.boxes[:, 2] - heads.boxes[:, 0] == round(140 / 1.4)).all()
     assert tracker.frames_without_face == (0 if is_there else 10)
 
 
@@ -145,4 +148,9 @@ def test_a_tilted_head_is_compared_upright(turned_clip: Path) -> None:
     height, width = changed.shape
     # An upright ellipse at its place: in the middle, below, wider than tall; the face with a margin around.
     assert abs(float(columns.float().mean()) / width - 0.5) < 0.08 and 0.55 < float(rows.float().mean()) / height < 0.75
+    pasted, wanted = (
+        of[:, height // 4 : height * 3 // 4, width // 4 : width * 3 // 4].int()
+        for of in (still.modes["original"], still.source.flip(0))
+    )
+    assert (pasted - wanted).abs().float().mean() < 8, "the generator saw it upright, too; levels of softness"
     assert 0.3 < found.figures["ellipse"].mean_detail < 1 < found.figures["hd"].mean_detail  # 96 px for 160
