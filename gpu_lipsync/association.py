@@ -13,20 +13,21 @@ from gpu_lipsync.face_paths import (
     Box,
     FacePath,
     Floats,
+    centred,
     may_be_same,
     pair_up,
     shift,
     unlikeness,
     zoom,
 )
-from gpu_lipsync.head_tilt import across
+from gpu_lipsync.head_tilt import turns
 from gpu_lipsync.models.box_voting import FACE_SCORE
 
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
 STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
 STEADY_ZOOM = 1.25
+STEADY_TURN_DEG = 8  # of what a tilted head is turned by; landmarks are within 2 to 5 of it
 NOBODY: Box = np.zeros(8)
-EYES, MOUTH = slice(5, 9), slice(11, 15)  # of a detection: x y, x y of both eyes, of the mouth's corners
 
 
 class _Match(NamedTuple):
@@ -96,7 +97,10 @@ class FaceFollower:
         if match.box is None:
             return False
         last, best = self._last[1], match.box[None]
-        return bool(shift(last, best)[0] < STEADY_SHIFT and zoom(last, best)[0] < STEADY_ZOOM)
+        turn = abs(np.diff(turns(np.stack((last, match.box))))[0])
+        return bool(
+            max(shift(last, best)[0] / STEADY_SHIFT, zoom(last, best)[0] / STEADY_ZOOM, turn / STEADY_TURN_DEG) < 1
+        )
 
     def feed(self, frame: int, faces: Array, *, cut: bool = False) -> None:
         """Take the faces of a frame after the last one fed; `cut` when a new scene begins with it."""
@@ -114,7 +118,7 @@ class FaceFollower:
 
     def _observe(self, frame: int, faces: Array) -> None:
         self._beside = [path for path in self._beside if frame - path.last[0] <= self._memory]
-        seen = _centred(faces[likely(faces)])
+        seen = centred(faces[likely(faces)])
         if self._last is None:
             chosen = self._choose(frame, seen)
             if chosen is None:
@@ -215,7 +219,7 @@ class FaceFollower:
     def _match(self, frame: int, faces: Array) -> _Match:
         assert self._last is not None and self._own is not None
         last_frame, last = self._last
-        seen = _centred(faces)
+        seen = centred(faces)
         costs, claims = unlikeness(self._own.at(frame), seen), self._claims(frame, seen)
         near = np.flatnonzero(may_be_same(last, seen, frame - last_frame))
         for i in near[np.argsort(costs[near])]:
@@ -237,13 +241,6 @@ class FaceFollower:
 def likely(faces: Array) -> NDArray[np.bool_]:
     """Which of faces (n, 15) a track may start on; it continues on any candidate."""
     return faces[:, 4] > FACE_SCORE
-
-
-def _centred(faces: Array) -> Box:
-    corners = faces[:, :4].astype(np.float64)
-    eyes, mouth = (faces[:, part].astype(np.float64).reshape(-1, 2, 2) for part in (EYES, MOUTH))
-    centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
-    return np.concatenate((centre, size, mouth.mean(axis=1), across(eyes, mouth)), axis=1)
 
 
 def _largest(faces: Box) -> Box | None:

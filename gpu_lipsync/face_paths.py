@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_lipsync.head_tilt import across
+
 SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
 WALKING_SHIFT = 0.25, 0.15, 1.0  # likewise, of one that is beside the followed, whose pace is not known
 SAME_FACE_ZOOM = 1.6
@@ -13,11 +15,21 @@ SAME_FACE_ZOOM = 1.6
 # Detections are within 0.02, an extrapolation over five frames within 0.05.
 TOLD_APART = 0.1
 
+EYES, MOUTH = slice(5, 9), slice(11, 15)  # of a detection: x y, x y of both eyes, of the mouth's corners
+
 Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
 # Centre x, centre y, width, height, x and y of the mouth's middle, in pixels; x and y of the way across the face, from
 # its right eye to its left: (1, 0) times some length where it is upright.
 Box = Floats
+
+
+def centred(faces: Array) -> Box:
+    """Boxes (n, 8) of detections (n, 15)."""
+    corners = faces[:, :4].astype(np.float64)
+    eyes, mouth = (faces[:, part].astype(np.float64).reshape(-1, 2, 2) for part in (EYES, MOUTH))
+    centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    return np.concatenate((centre, size, mouth.mean(axis=1), across(eyes, mouth)), axis=1)
 
 
 class FacePath:

@@ -14,7 +14,7 @@ from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_fit import fitted_masks
 from gpu_lipsync.ops import fake_mode, reduce_bytes, resize_bytes, to_float, upload
-from gpu_lipsync.tilted import Aslant, Rect, Turn, masks_aslant, of_one_size, windows_around
+from gpu_lipsync.tilted import Aslant, Rect, Turn, masks_aslant, of_one_size, windows_around, windows_of_boxes
 
 SEEN_WHOLE_PX = 2 * FACE_SIZE  # a side that is longer loses pixels where each of its 96 is made of two
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache
@@ -48,7 +48,8 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
     sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
     alike = numbered((*size, tilt != 0) for size, tilt in zip(sizes, turned, strict=True))
     aslant = [Aslant(corner, corner, tilt) for corner, tilt in zip(corners, turned, strict=True)]
-    windows = _windows(aslant, alike, frames)
+    around = windows_of_boxes(corners, (frames.shape[2], frames.shape[3]))
+    windows = tuple(at if tilt else corner for at, tilt, corner in zip(around, turned, corners, strict=True))
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     pixels = Pixels(frames)
     faces = []
@@ -158,8 +159,8 @@ def _upright(windows: Tensor, turn: Turn, longer_side: int) -> Tensor:
 
 
 def _windows(rects: Sequence[Aslant], alike: Sequence[int], frames: Tensor) -> tuple[Rect, ...]:
-    """What has to be read of the frames for rectangles: they themselves, and around those that are turned windows, of
-    one size where they are numbered alike.
+    """What has to be read of the frames for masks: they themselves, and around those that are turned windows, of one
+    size where they are numbered alike.
     """
     windows, size = [r.rect for r in rects], (frames.shape[2], frames.shape[3])
     members: dict[int, list[int]] = {}

@@ -10,11 +10,13 @@ that sometimes on a face that is not there.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_lipsync.face_paths import Box, Floats
+if TYPE_CHECKING:
+    from gpu_lipsync.face_paths import Box, Floats
 
 # Degrees. What a generator was trained on is tilted by some ten either way, and so are the heads of most clips (23 of
 # 25), which are shown to it as they are. From 25 on its mouths opened less and were smeared. Between the two the turn

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.face_config import MIN_BOX_PX
-from gpu_lipsync.tilted import Aslant, covered
+from gpu_lipsync.tilted import windows_of_boxes
 
 
 class Pose(NamedTuple):
@@ -28,8 +28,8 @@ class Heads:
     """One head a frame, for n frames; all of it is on the host.
 
     Attributes:
-        boxes: (n, 4) int64, with pads: x1 y1 x2 y2 in pixels, end exclusive, inside the frame; zeros where there is no
-            face.
+        boxes: (n, 4) int64, with pads: x1 y1 x2 y2 in pixels, end exclusive, inside the frame unless `tilts` tell
+            otherwise; zeros where there is no face.
         fits: (n, 3) int64, how the mask is to lie on the mouth: right, down, half the mouth's width, in pixels of a
             96 px face; zeros where there is no face, or the box is given.
         poses: None where there is no face, or the box is given.
@@ -74,8 +74,9 @@ class Heads:
 
     def surroundings(self, size: tuple[int, int]) -> Tensor:
         """What of frames of a `size` (height, width) the boxes cover, as they lie: (n, 4) int64 like them."""
-        boxes = [(x1, y1, x2, y2) for x1, y1, x2, y2 in self.boxes.tolist()]
-        return covered([Aslant(*one) for one in zip(boxes, boxes, self.tilts.tolist(), strict=True)], size)
+        boxes = self.boxes.tolist()
+        around = windows_of_boxes(boxes, size)
+        return torch.tensor([around[i] if tilt else boxes[i] for i, tilt in enumerate(self.tilts.tolist())])
 
     def in_pass(self, number: int) -> Heads:
         """The same where the clip is shown for the time `number`: where it begins anew, so does a scene."""

@@ -11,11 +11,15 @@ of a grin, teeth and all, beside the new mouth.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig, Placement, place_blend
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN
+from gpu_lipsync.head_tilt import turned
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 
 AT_MOST = 0.25  # of the box's width: a mouth seen farther aside is a mistake, and half of one that is wider
@@ -59,22 +63,30 @@ class MouthFits:
         return self._fit
 
 
-def is_cut_off(box: Box, whole: Box, mouth: tuple[float, float], *, was: bool) -> bool:
-    """Whether a mouth lies at or beyond the frame's edge, where a mask could only be put on the nose or the cheek.
+def is_cut_off(
+    whole: Box, mouth: tuple[float, float], size: tuple[int, int], *, shown: tuple[int, int], tilt: float, was: bool
+) -> bool:
+    """Whether a mouth lies at or beyond an edge of the frame, where a mask could only be put on the nose or the cheek.
 
     Args:
-        box: x1 y1 x2 y2 of the face, cut to the frame.
-        whole: the same before that.
-        mouth: its middle, x y.
+        whole: x1 y1 x2 y2 of the face, as it would be if the frame were turned round its middle until it is upright.
+        mouth: its middle, x y, in the frame as it is.
+        size: height and width of the frame.
+        shown: width and height of what is cut out of it.
+        tilt: degrees, clockwise as seen, that the head lies.
         was: whether it did in the frame before.
     """
     more = EDGE_BACK if was else 0.0
-    width, height = box[2] - box[0], box[3] - box[1]
-    return (
-        (box[3] < whole[3] and box[3] - mouth[1] < (EDGE_BELOW + more) * height)
-        or (box[0] > whole[0] and mouth[0] - box[0] < (EDGE_ASIDE + more) * width)
-        or (box[2] < whole[2] and box[2] - mouth[0] < (EDGE_ASIDE + more) * width)
-    )
+    middle = (whole[0] + whole[2]) / 2, (whole[1] + whole[3]) / 2
+    edges = ((-1, 0), 0), ((1, 0), size[1]), ((0, -1), 0), ((0, 1), size[0])  # the way there, how far that is from 0
+    for (x, y), at in edges:
+        aside, below = turned(np.array([x, y], dtype=np.float64), -tilt)  # as the head has it
+        # Of the ellipse in its box.
+        reach = math.hypot(aside * (whole[2] - whole[0]) / 2, below * (whole[3] - whole[1]) / 2)
+        needed = math.hypot(aside * (EDGE_ASIDE + more) * shown[0], max(below, 0.0) * (EDGE_BELOW + more) * shown[1])
+        if x * middle[0] + y * middle[1] + reach > at and at - (x * mouth[0] + y * mouth[1]) < needed:
+            return True
+    return False
 
 
 def fitted_masks(boxes: Tensor, fits: Tensor | None, config: BlendConfig, device: torch.device) -> list[Placement]:

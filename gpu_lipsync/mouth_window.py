@@ -10,7 +10,7 @@ from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
 from gpu_lipsync.heads import Heads
 from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
 from gpu_lipsync.mouth_fit import fitted_masks
-from gpu_lipsync.tilted import covered, masks_aslant
+from gpu_lipsync.tilted import masks_aslant, windows_around
 
 # They enhance or show the whole patch.
 WHOLE_PATCH = ("hd", "original")
@@ -50,7 +50,9 @@ def blended_boxes(heads: Heads, config: BlendConfig, device: torch.device, size:
         (B, 4) int64 on the host: for each head the part of the frame outside of which nothing changes.
     """
     places = fitted_masks(heads.boxes, heads.fits, config, device)
-    return covered(masks_aslant(places, heads.boxes.tolist(), heads.tilts.tolist()), size)
+    masks = masks_aslant(places, heads.boxes.tolist(), heads.tilts.tolist())
+    around = [windows_around([mask], size)[0].tolist() if mask.tilt else mask.rect for mask in masks]
+    return torch.tensor(around).long()
 
 
 def covers(window: Window | None, other: Window | None) -> bool:

@@ -7,6 +7,7 @@ read and written whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,17 +67,19 @@ def windows_around(rects: Sequence[Aslant], size: tuple[int, int]) -> Floats:
     return np.concatenate((low, high), axis=1).clip(0, [size[1], size[0]] * 2)
 
 
-def covered(rects: Sequence[Aslant], size: tuple[int, int]) -> Tensor:
-    """What of frames of a `size` (height, width) n rectangles cover.
+def windows_of_boxes(boxes: Sequence[Rect], size: tuple[int, int]) -> list[Rect]:
+    """The windows of frames of a `size` (height, width) that hold boxes however they are turned, and what they reach.
 
-    Returns:
-        (n, 4) int64 x1 y1 x2 y2 on the host: the rectangles themselves where the tilt is 0, else windows around them.
+    As large for boxes of one size, whatever their tilt and wherever they are: faces that are made smaller before they
+    are turned are so by the same, and look alike from frame to frame.
     """
-    windows = torch.tensor([r.rect for r in rects])
-    found = [i for i, rect in enumerate(rects) if rect.tilt]
-    if found:
-        around = windows_around([rects[i] for i in found], size)
-        windows[found] = torch.tensor(around.tolist()).long()
+    windows = []
+    for x1, y1, x2, y2 in boxes:
+        length = math.ceil(math.hypot(x2 - x1, y2 - y1)) + 2 * REACH
+        height, width = (min(length, side) for side in size)
+        left = min(max((x1 + x2 - length) // 2, 0), size[1] - width)
+        top = min(max((y1 + y2 - length) // 2, 0), size[0] - height)
+        windows.append((left, top, left + width, top + height))
     return windows
 
 

@@ -202,17 +202,17 @@ class FaceTracker:
         x1, y1, x2, y2 = placed.corners
         mouth = self._mouths.corrected(placed.mouth, (x2 - x1, y2 - y1), segment)
         placed = placed._replace(mouth=mouth).padded(self._config.pads)
-        seen, mouth = self._clip(placed.corners), placed.mouth
-        box = placed.corners if placed.tilt else seen
+        mouth, box = placed.mouth, placed.corners if placed.tilt else self._clip(placed.corners)
         width, height = box[2] - box[0], box[3] - box[1]
         if min(width, height) < MIN_BOX_PX:
             self.frames_without_face += 1
             if min(self._config.pads) < 0:
                 self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
             return _Track(NO_FACE)
-        self._cut_off = (
-            segment if is_cut_off(seen, placed.corners, placed.mouth_in_frame, was=self._cut_off == segment) else 0
-        )
+        where, was = placed.mouth_in_frame, self._cut_off == segment
+        shown, tilt = (width, height), placed.tilt
+        gone = is_cut_off(placed.corners, where, self._frame_size, shown=shown, tilt=tilt, was=was)
+        self._cut_off = segment if gone else 0
         if self._cut_off:
             self.frames_without_face += 1
             return _Track(NO_FACE)

@@ -33,7 +33,7 @@ def frames_of(n: int) -> Tensor:
 
 def boxes_of(n: int, left: int) -> Tensor:
     """(n, 4) on the host: two sizes, each frame's face somewhere else."""
-    corners = [(left + i, 20 + i) for i in range(n)]
+    corners = [(100 + left + i, 20 + i) for i in range(n)]  # so far inside that windows around them go along
     return torch.tensor([[x, y, x + 150 + 10 * (i % 2), y + 190 + 10 * (i % 2)] for i, (x, y) in enumerate(corners)])
 
 

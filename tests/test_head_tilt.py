@@ -95,6 +95,19 @@ def test_a_tilted_head_s_box_and_mouth_are_told_as_if_it_were_upright(degrees: f
     assert abs(mouths[:, 0] - 48).max() < 8 and abs(mouths[:, 1] - 67).max() < 7, "0.7 down, in the middle"
 
 
+def test_a_head_that_tilts_quickly_is_looked_at_more_often() -> None:
+    """By 30 degrees and back in half a second."""
+    tilts = 30 * np.sin(2 * np.pi * np.arange(40) / 25)
+    script: list[list[Face]] = [[(240.0, 240.0, 120.0, 140.0, tilt)] for tilt in tilts]
+    found, exact = (heads_of(script, FaceConfig(pads=NO_PADS, det_stride=stride)).tilts for stride in (5, 1))
+    assert (found - exact).abs().max() < 6  # a straight line over less than 8
+    detector = ScriptedDetector([[(240.0, 240.0, 120.0, 140.0, tilt / 4)] for tilt in tilts])
+    tracker = FaceTracker(detector, FaceConfig())
+    tracker.push(scripted_frames(40))
+    tracker.finish()
+    assert len(detector.seen) <= 9, "and one that does not is not"
+
+
 def test_pads_are_the_head_s_own_sides() -> None:
     script: list[list[Face]] = [[(240.0, 240.0, 140.0, 100.0, 90.0)]] * 20  # its top is on the right
     plain, padded = (heads_of(script, FaceConfig(pads=pads)) for pads in (NO_PADS, (40, 0, 0, 0)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, elliptical_mask, place_blend
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.faces import paste_faces
+from gpu_lipsync.head_tilt import turned
 from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.mouth_fit import MouthFits, fitted_masks, is_cut_off
 from gpu_lipsync.tracking import FaceConfig, FaceTracker
@@ -220,12 +221,38 @@ def test_a_mouth_beyond_the_frame_s_edge_is_none(
 ) -> None:
     """In a frame of 300 x 240. A mask for it would lie on the nose, or half on the cheek."""
     box = (max(0, whole[0]), max(0, whole[1]), min(300, whole[2]), min(240, whole[3]))
-    assert is_cut_off(box, whole, mouth, was=False) == cut_off
+    shown = box[2] - box[0], box[3] - box[1]
+    assert is_cut_off(whole, mouth, (240, 300), shown=shown, tilt=0.0, was=False) == cut_off
+
+
+@pytest.mark.parametrize(
+    ("middle", "tilt", "cut_off"),
+    [
+        ((150, 120), 90.0, False),
+        ((30, 120), 90.0, True),  # its chin is at the left edge
+        ((30, 120), -90.0, False),  # its forehead is
+        ((150, 30), 180.0, True),  # at the upper edge, upside down
+        ((150, 210), 180.0, False),
+        ((150, 230), 54.0, True),
+        ((100, 190), 54.0, False),  # the cheek is cut, the mouth is 40 px above the edge
+    ],
+)
+def test_of_a_tilted_head_every_edge_may_cut_the_mouth_off(
+    middle: tuple[float, float], tilt: float, cut_off: bool
+) -> None:
+    """A face of 100 x 140, its mouth 0.7 down, in a frame of 300 x 240."""
+    x, y = middle
+    whole = (round(x - 50), round(y - 70), round(x + 50), round(y + 70))
+    down = turned(np.array([0.0, 28.0]), tilt)
+    mouth = x + float(down[0]), y + float(down[1])
+    assert is_cut_off(whole, mouth, (240, 300), shown=(100, 140), tilt=tilt, was=False) == cut_off
 
 
 def test_a_mouth_that_was_gone_has_to_come_back_by_more() -> None:
-    box, whole = (100, 150, 200, 240), (100, 150, 200, 290)
-    at = {below: [is_cut_off(box, whole, (150, below), was=was) for was in (False, True)] for below in (222, 227, 230)}
+    def gone(below: float, *, was: bool) -> bool:
+        return is_cut_off((100, 150, 200, 290), (150, below), (240, 300), shown=(100, 90), tilt=0.0, was=was)
+
+    at = {below: [gone(below, was=was) for was in (False, True)] for below in (222, 227, 230)}
     assert at == {222: [False, False], 227: [False, True], 230: [True, True]}
 
 
