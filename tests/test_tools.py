@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync.models import load_face_mesh
+from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.mouth_landmarks import find_landmarks
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER, lip_edges
 from gpu_lipsync.tools.facial_hair import Hair, wear
@@ -25,6 +25,18 @@ from gpu_lipsync.tools.synthetic_talkers import (
 )
 from gpu_lipsync.tools.telling_sounds import openings_at, telling_sounds
 from tests.talkers import BOX, sample_faces, sample_frame, speaking
+
+
+def test_material_without_the_face_wanted_is_named() -> None:
+    pytest.importorskip("matplotlib", reason="comes with the tools extra")
+    from gpu_lipsync.tools.demo_material import crops_and_landmarks
+
+    detector, mesh = load_face_detector(), load_face_mesh()
+    frames = torch.cat([sample_frame(), torch.full_like(sample_frame(), 90)])
+    crops, landmarks = crops_and_landmarks("a.mpg", frames[:1], detector, mesh)
+    assert crops.shape == (1, 3, 128, 128) and landmarks.shape == (1, 468, 3)
+    with pytest.raises(ValueError, match=r"a\.mpg: frame 1 shows 0 faces, 1 are needed"):
+        crops_and_landmarks("a.mpg", frames, detector, mesh)
 
 
 def test_lip_edges_are_the_landmarks_interpolated() -> None:

@@ -70,10 +70,19 @@ class Clip:
     mel: Tensor
 
 
-def crops_and_landmarks(frames: Tensor, detector: CenterFace, mesh: FaceMesh, face: int = 0) -> tuple[Tensor, Tensor]:
-    """Crops and landmarks of one face, counted best first, of each frame (N, 3, H, W) uint8, the box steadied."""
-    found = [detection[face] for chunk in frames.split(8) for detection in detector.detect(chunk)]
-    boxes = smooth_over_time(torch.stack(found)[:, :4])
+def crops_and_landmarks(
+    name: str, frames: Tensor, detector: CenterFace, mesh: FaceMesh, face: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Crops and landmarks of one face, counted best first, of each frame (N, 3, H, W) uint8, the box steadied.
+
+    Raises:
+        ValueError: a frame of what is called `name` does not show that many faces.
+    """
+    seen = [detection for chunk in frames.split(8) for detection in detector.detect(chunk)]
+    for i, faces in enumerate(seen):
+        if len(faces) <= face:
+            raise ValueError(f"{name}: frame {i} shows {len(faces)} faces, {face + 1} are needed; leave it out")
+    boxes = smooth_over_time(torch.stack([faces[face] for faces in seen])[:, :4])
     x1, y1, x2, y2 = boxes.unbind(1)
     height = y2 - y1
     boxes = torch.stack((x1, y1 - 0.03 * height, x2, y2 + 0.06 * height), dim=1)  # as the product, default pad and all
@@ -130,7 +139,7 @@ def read_grid(folder: Path, detector: CenterFace, mesh: FaceMesh) -> list[Clip]:
         person = grid_person(path)
         if sum(clip.person == person for clip in clips) >= MAX_CLIPS_PER_PERSON:
             continue
-        crops, landmarks = crops_and_landmarks(read_frames(path), detector, mesh)
+        crops, landmarks = crops_and_landmarks(path.name, read_frames(path), detector, mesh)
         mel = mel_windows(load_audio(path), FPS)
         n = min(len(mel) - 2, len(crops))  # the last windows repeat the end of the sound
         clip = Clip(
@@ -156,7 +165,7 @@ def read_stills(clips: list[Clip], folder: Path, detector: CenterFace, mesh: Fac
     pictures = [(f"{s.file} {s.face}", s.face, read_frames(still_path(s, folder))) for s in PUBLIC_DOMAIN_STILLS]
     pictures += [(name, 0, read_packaged(name)) for name in PACKAGED_STILLS]
     for person, face, picture in pictures:
-        crop, points = crops_and_landmarks(picture, detector, mesh, face)
+        crop, points = crops_and_landmarks(person, picture, detector, mesh, face)
         crops.append(crop)
         landmarks.append(points)
         people.append(person)
