@@ -100,11 +100,8 @@ def test_tilted_face(benchmark: Any, device: str, tilted: bool) -> None:
     """Crop and paste of a head that is turned upright for it, beside those of one that is."""
     size = SIZES[1]
     frames = on_device([pictures.face_like(*FRAME, seed=i) for i in range(BATCH)], device)
-    mouths, config, boxes = (
-        pictures.batch(*mouths_of(), device=device),
-        BlendConfig(),
-        torch.tensor(boxes_in_frames(size)),
-    )
+    mouths, config = pictures.batch(*mouths_of(), device=device), BlendConfig()
+    boxes = torch.tensor(boxes_in_frames(size))
     tilts = torch.arange(BATCH, dtype=torch.float64) + 20 if tilted else None
 
     def run() -> object:

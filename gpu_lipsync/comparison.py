@@ -173,16 +173,11 @@ def _still(
     ellipse = replace(settings, method="ellipse")
     (place,) = fitted_masks(head.boxes, head.fits, ellipse, frame.device)
     margin = round(MARGIN * (y2 - y1))
-    around = left, top, right, bottom = (x1 - margin, y1 - margin, x2 + margin, y2 + margin)
+    left, top, right, bottom = x1 - margin, y1 - margin, x2 + margin, y2 + margin
     if not tilt:
-        around = left, top, right, bottom = (
-            max(0, left),
-            max(0, top),
-            min(frame.shape[2], right),
-            min(frame.shape[1], bottom),
-        )
+        left, top, right, bottom = max(0, left), max(0, top), min(frame.shape[2], right), min(frame.shape[1], bottom)
     inner = (x1 - left, right - x2, y1 - top, bottom - y2)
-    shown = Aslant(around, (x1, y1, x2, y2), tilt)
+    shown = Aslant((left, top, right, bottom), (x1, y1, x2, y2), tilt)
     source = upright_view(frame, shown)
     modes = {name: upright_view(frames[index], shown) for name, frames in results.items()}
     beside = (place.left, place.width - place.right, place.top, place.height - place.bottom)

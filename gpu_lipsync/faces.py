@@ -104,9 +104,7 @@ def paste_faces(
     )
     aslant = masks_aslant(places, corners, turned)
     windows = _windows(aslant, alike, frames)
-    # Upright ones begin where their boxes do, as for `crop_faces`: what a batch's crops are is sent up once.
-    begins = tuple(at if tilt else corner for at, tilt, corner in zip(windows, turned, corners, strict=True))
-    groups = grouped(begins, alike, frames.shape[2], frames.shape[3], frames.device)
+    groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
         raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
     if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
@@ -159,10 +157,10 @@ def _upright(windows: Tensor, turn: Turn, longer_side: int) -> Tensor:
 
 
 def _windows(rects: Sequence[Aslant], alike: Sequence[int], frames: Tensor) -> tuple[Rect, ...]:
-    """What has to be read of the frames for masks: they themselves, and around those that are turned windows, of one
-    size where they are numbered alike.
+    """Where to read and write: the boxes of upright heads, as `crop_faces` does, so that they are sent up once a batch,
+    and windows around the masks of those that are turned, of one size where they are numbered alike.
     """
-    windows, size = [r.rect for r in rects], (frames.shape[2], frames.shape[3])
+    windows, size = [r.box for r in rects], (frames.shape[2], frames.shape[3])
     members: dict[int, list[int]] = {}
     for i, number in enumerate(alike):
         if rects[i].tilt:

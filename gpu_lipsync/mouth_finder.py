@@ -78,7 +78,7 @@ class MouthFinder:
         corners, edges = points[MOUTH_CORNERS, 0], points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1]
         twice = torch.stack((corners[0] + corners[1], edges, corners[1] - corners[0]))
         x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
-        off = (x, y) - np.array((0.5, 0.5)) - turned(box[4:6] - box[:2], -tilt) / size
+        off = np.array((x, y)) - 0.5 - turned(box[4:6] - box[:2], -tilt) / size
         if np.abs(off).max() <= AT_MOST:
             sight = _Sight(float(off[0]), float(off[1]), float(half), whole)
             self._seen.setdefault(segment, []).append(sight)

@@ -104,8 +104,8 @@ class BoxSmoother:
         if not self._half_window:
             box = boxes[frame][None]
             tilts = turns(box)
-            self._size = np.maximum(upright_sizes(box, tilts)[0].round(), 1)
-            self._corner = (box[0, :2] - upright_sizes(box, tilts)[0] / 2).round()
+            (size,) = upright_sizes(box, tilts)
+            self._size, self._corner = np.maximum(size.round(), 1), (box[0, :2] - size / 2).round()
             return self._placed(box[0, 4:6], float(tilts[0]))
         around = np.asarray(boxes[first : last + 1])
         smooth = local_fit(frame - first, last - frame, self._half_window) @ around

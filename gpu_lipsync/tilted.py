@@ -59,7 +59,7 @@ def windows_around(rects: Sequence[Aslant], size: tuple[int, int]) -> Floats:
         (n, 4) x1 y1 x2 y2, whole pixels; inside the frame, and of no size where a rectangle is not.
     """
     extremes = []
-    for rect, rotation, middle in zip(rects, *_turns(rects), strict=True):
+    for rect, rotation, middle in zip(rects, *_rotations(rects), strict=True):
         points = middle + (rect.points - middle) @ rotation.T
         extremes.append((*points.min(axis=0), *points.max(axis=0)))
     found = np.array(extremes)
@@ -165,7 +165,7 @@ def upright_view(frame: Tensor, rect: Aslant) -> Tensor:
 
 def _maps(rects: Sequence[Aslant], windows: Sequence[Rect]) -> Floats:
     """(n, 3, 3): from a rectangle, (-1, -1) to (1, 1), to the window around it, likewise."""
-    rotations, middles = _turns(rects)
+    rotations, middles = _rotations(rects)
     half_rect, half_window = (np.array(_size(one)[::-1]) / 2 for one in (rects[0].rect, windows[0]))
     away = np.einsum("nij,nj->ni", rotations, _middles([r.rect for r in rects]) - middles)
     maps = np.tile(np.eye(3), (len(rects), 1, 1))
@@ -188,7 +188,7 @@ def _centres(length: int, device: torch.device) -> Tensor:
     return (torch.arange(length, dtype=torch.float32, device=device) * 2 + 1) / length - 1
 
 
-def _turns(rects: Sequence[Aslant]) -> tuple[Floats, Floats]:
+def _rotations(rects: Sequence[Aslant]) -> tuple[Floats, Floats]:
     """(n, 2, 2) from a head's own axes to the frame's, and (n, 2) round which points."""
     angles = np.radians(np.array([r.tilt for r in rects], dtype=np.float64))
     cos, sin = np.cos(angles), np.sin(angles)

@@ -202,7 +202,8 @@ class FaceTracker:
         x1, y1, x2, y2 = placed.corners
         mouth = self._mouths.corrected(placed.mouth, (x2 - x1, y2 - y1), segment)
         placed = placed._replace(mouth=mouth).padded(self._config.pads)
-        mouth, box = placed.mouth, placed.corners if placed.tilt else self._clip(placed.corners)
+        mouth = placed.mouth
+        box = placed.corners if placed.tilt else self._clip(placed.corners)
         width, height = box[2] - box[0], box[3] - box[1]
         if min(width, height) < MIN_BOX_PX:
             self.frames_without_face += 1
