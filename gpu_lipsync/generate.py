@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -123,9 +122,12 @@ class MouthRenderer:
                 if not covers(self._window, window):
                     resting.forget()
                 window = around(self._window, window)
-            generator = partial(self._generator, window=window)
-            faces = crop_faces(part.rgb, boxes, tilts=tilts)
-            mouths, n_generated = resting.mouths(generator, mel, faces, weights, heads.scenes, heads.poses)
+            faces, one = crop_faces(part.rgb, boxes, tilts=tilts), heads.of_one_frame()
+
+            def generated(mel: Tensor, faces: Tensor) -> Tensor:
+                return self._generator(mel, faces[:1] if one else faces, window=window)
+
+            mouths, n_generated = resting.mouths(generated, mel, faces, weights, heads.scenes, heads.poses)
             mouths = as_colourful(mouths.float(), faces)
         with self._report.timed("blend"):
             synced = paste_faces(part.rgb, mouths, boxes, self._blend, fits=fits, tilts=tilts)

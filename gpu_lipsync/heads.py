@@ -34,6 +34,7 @@ class Heads:
             96 px face; zeros where there is no face, or the box is given.
         poses: None where there is no face, or the box is given.
         scenes: what tells in which stretch without a cut or a jump a frame is.
+        frames: which source frame each is of; the same number, the same picture.
         tilts: (n,) float64, degrees that the head lies to the right, clockwise as seen, and is turned back by to be
             upright; then the box is as it would be if the frame were turned round its middle, and may reach out of it.
             0: the head is taken as it is.
@@ -43,6 +44,7 @@ class Heads:
     fits: Tensor
     poses: tuple[Pose | None, ...]
     scenes: tuple[Hashable, ...]
+    frames: tuple[int, ...]
     tilts: Tensor
 
     @classmethod
@@ -51,7 +53,8 @@ class Heads:
         n = len(boxes)
         fits = torch.zeros((n, 3), dtype=torch.int64)
         tilts = torch.zeros(n, dtype=torch.float64)
-        return cls(boxes=boxes, fits=fits, poses=(Pose(0.0, 0.0),) * n, scenes=(0,) * n, tilts=tilts)
+        poses, scenes = (Pose(0.0, 0.0),) * n, (0,) * n
+        return cls(boxes=boxes, fits=fits, poses=poses, scenes=scenes, frames=tuple(range(n)), tilts=tilts)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -61,14 +64,19 @@ class Heads:
         sides = (self.boxes[:, 2:] - self.boxes[:, :2]).amin(dim=1).tolist()
         return [i for i, side in enumerate(sides) if side >= MIN_BOX_PX]
 
-    def picked(self, frames: Sequence[int]) -> Heads:
-        """Those of the frames given, in that order."""
-        chosen = list(frames)
+    def of_one_frame(self) -> bool:
+        """Whether all are the same head in the same picture, as those of a still are."""
+        return len(set(self.frames)) == 1
+
+    def picked(self, at: Sequence[int]) -> Heads:
+        """Those at the places given, in that order."""
+        chosen = list(at)
         return Heads(
             boxes=self.boxes[chosen],
             fits=self.fits[chosen],
             poses=tuple(self.poses[i] for i in chosen),
             scenes=tuple(self.scenes[i] for i in chosen),
+            frames=tuple(self.frames[i] for i in chosen),
             tilts=self.tilts[chosen],
         )
 

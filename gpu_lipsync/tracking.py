@@ -94,8 +94,7 @@ class FaceTracker:
             how = {"stride": config.det_stride, "batch_size": config.det_batch_size, "look_ahead": self._look_ahead}
             self._detections = DetectionStream(detector, **how, layout=layout)
         self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
-        self._last_sample = -1
-        self._cut_off = 0  # the segment, if the last face's mouth lay beyond the frame's edge
+        self._last_sample, self._cut_off = -1, 0  # that is the segment of a last face with its mouth beyond the edge
         self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps), memory=round(MEMORY_S * fps))
         self._smoother = BoxSmoother(half_window=config.half_window(fps), size_window=round(SIZE_WINDOW_S * fps))
 
@@ -157,6 +156,7 @@ class FaceTracker:
             fits=torch.tensor([track.fit for track in tracks], dtype=torch.int64).reshape(-1, 3),
             poses=tuple(track.pose for track in tracks),
             scenes=tuple(track.scene for track in tracks),
+            frames=tuple(range(start, stop)),
             tilts=torch.tensor([track.tilt for track in tracks], dtype=torch.float64),
         )
 

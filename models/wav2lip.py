@@ -144,9 +144,10 @@ class Wav2Lip(nn.Module):
 
         Args:
             mel: (B, 1, 80, 16) log-mel windows in [-4, 4].
-            faces: (B, 3, 96, 96) RGB in [0, 1]; their upper half tells the network the pose.
-            reference: (B, 3, 96, 96) RGB in [0, 1], the person's looks; `faces` themselves when None, as in use.
-                Training gives another frame of the same person, lest the network copy the mouth it should make.
+            faces: (B, 3, 96, 96) RGB in [0, 1]; their upper half tells the network the pose. Or (1, 3, 96, 96), which
+                says all of `mel` and is encoded once.
+            reference: as many RGB in [0, 1], the person's looks; `faces` themselves when None, as in use. Training
+                gives another frame of the same person, lest the network copy the mouth it should make.
             window: the part of the result that is wanted, all of it when None. The last layers, which are half of the
                 work, are then computed around it alone.
 
@@ -157,33 +158,45 @@ class Wav2Lip(nn.Module):
         Raises:
             ValueError: a shape is another.
         """
-        if mel.shape[1:] != MEL_SHAPE or faces.shape[1:] != (3, FACE_SIZE, FACE_SIZE) or len(mel) != len(faces):
+        plane = (3, FACE_SIZE, FACE_SIZE)
+        if mel.shape[1:] != MEL_SHAPE or faces.shape[1:] != plane or len(faces) not in (1, len(mel)):
             raise ValueError(
-                f"expected mel (B, 1, 80, 16) and faces (B, 3, 96, 96), got {mel.shape = }, {faces.shape = }"
+                f"expected mel (B, 1, 80, 16) and faces (B, 3, 96, 96) or one, got {mel.shape = }, {faces.shape = }"
             )
         reference = faces if reference is None else reference
-        if self.training or torch.is_grad_enabled() or faces.device.type != "cpu" or len(faces) == 1:
-            return self._generate(mel, faces, reference, window)
-        size = min(CPU_MICRO_BATCH, -(-len(faces) // torch.get_num_threads()))
+        if self.training or torch.is_grad_enabled() or faces.device.type != "cpu" or len(mel) == 1:
+            return self._decode(mel, self._encode(faces, reference), window)
+        size = min(CPU_MICRO_BATCH, -(-len(mel) // torch.get_num_threads()))
+        if len(faces) == 1:
+            encoded = self._encode(faces, reference)
+            return torch.cat(map_on_cores(lambda part: self._decode(part, encoded, window), mel.split(size)))
         parts = zip(mel.split(size), faces.split(size), reference.split(size), strict=True)
-        return torch.cat(map_on_cores(lambda part: self._generate(part[0], part[1], part[2], window), parts))
+        return torch.cat(
+            map_on_cores(lambda part: self._decode(part[0], self._encode(part[1], part[2]), window), parts)
+        )
 
-    def _generate(self, mel: Tensor, faces: Tensor, reference: Tensor, window: Window | None) -> Tensor:
+    def _encode(self, faces: Tensor, reference: Tensor) -> list[Tensor]:
+        """Features of each level, the largest first."""
         dtype = next(self.parameters()).dtype
         upper = faces[:, :, : FACE_SIZE // 2]
         masked = F.pad(upper, (0, 0, 0, FACE_SIZE - FACE_SIZE // 2))
         pair = torch.cat((_swap_red_and_blue(masked), _swap_red_and_blue(reference)), dim=1)
         features = pair.to(dtype=dtype, memory_format=torch.channels_last)
-        skips = []
+        encoded: list[Tensor] = []
         for block in self.face_encoder_blocks:
             features = block(features)
-            skips.append(features)
-        out = self.audio_encoder(mel.to(dtype=dtype, memory_format=torch.channels_last))
+            encoded.append(features)
+        return encoded
+
+    def _decode(self, mel: Tensor, encoded: list[Tensor], window: Window | None) -> Tensor:
+        out = self.audio_encoder(mel.to(dtype=encoded[0].dtype, memory_format=torch.channels_last))
         parts = _parts_needed(window or (0, FACE_SIZE, 0, FACE_SIZE))
         top = left = 0  # of `out`, in its level's plane
-        for block, part in zip(self.face_decoder_blocks, parts, strict=True):
-            made = _cut(block(out), part, 2 * top, 2 * left)
-            out, top, left = torch.cat((made, _cut(skips.pop(), part)), dim=1), part[0], part[2]
+        for block, part, features in zip(self.face_decoder_blocks, parts, reversed(encoded), strict=True):
+            made, skip = _cut(block(out), part, 2 * top, 2 * left), _cut(features, part)
+            if len(skip) != len(made):  # of one face for all; left as a view it would turn the planes' layout
+                skip = skip.expand(len(made), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            out, top, left = torch.cat((made, skip), dim=1), part[0], part[2]
         # As loaded, `to_rgb` is float32: in half precision the sigmoid would come out in steps of a whole level.
         last, to_rgb, squash = self.output_block
         logits = to_rgb(last(out).to(to_rgb.weight.dtype))

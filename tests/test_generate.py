@@ -105,6 +105,27 @@ def test_each_face_says_the_sound_of_its_own_frame() -> None:
     torch.testing.assert_close(mouths_in(synced), expected, atol=0.51, rtol=0)  # 8 bits
 
 
+def test_of_a_picture_the_generator_gets_one_face_for_all_that_it_says() -> None:
+    """Not so of a clip that happens to hold still: frames that look the same are not looked at."""
+    given: list[tuple[int, int]] = []
+
+    class Counted(nn.Module):
+        def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
+            given.append((len(mel), len(faces)))
+            return mel.mean((1, 2, 3)).view(-1, 1, 1, 1).expand(-1, 3, 96, 96).clone()
+
+    mel, clip = (torch.arange(4.0) / 8)[:, None, None, None].expand(4, 1, 80, 16), heads([BOX] * 4)
+    shown = {"picture": replace(clip, frames=(5,) * 4), "clip": clip, "half": replace(clip, frames=(5, 5, 6, 6))}
+    for known in shown.values():
+        synced = MouthRenderer(Counted(), PLAIN, fresh_report(8), Silent()).render(batch(4)[0], mel, known)
+        torch.testing.assert_close(mouths_in(synced), torch.arange(4.0) * 255 / 8, atol=0.51, rtol=0)  # 8 bits
+    assert given == [(4, 1), (4, 4), (4, 4)]
+    weights = [0.0, 0.5, 1.0, 1.0]  # two spoken ones, and the resting one of the pause
+    renderer = MouthRenderer(Counted(), PLAIN, fresh_report(8), Silent(), rest_weights=weights)
+    renderer.render(batch(4)[0], mel, shown["picture"])
+    assert given[3:] == [(3, 1)]
+
+
 def test_resting_mouths_know_the_scene_and_the_pose() -> None:
     """Of eight frames in a pause the first and the sixth get a mouth of their own, and who is elsewhere another."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.heads import Heads, Pose
 from gpu_lipsync.tracked_frames import tracked_frames
 from gpu_lipsync.tracking import FaceTracker
@@ -35,6 +36,7 @@ class Numbered:
             fits=numbers.expand(-1, 3),
             poses=tuple(Pose(float(i), 0.0) for i in range(start, stop)),
             scenes=tuple(range(start, stop)),
+            frames=tuple(range(start, stop)),
             tilts=numbers[:, 0].double(),
         )
 
@@ -53,12 +55,24 @@ def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
                 heads.boxes[:, 0].tolist(),
                 heads.fits[:, 1].tolist(),
                 list(scenes),
+                list(heads.frames),
                 heads.tilts.tolist(),
             ]
-            assert known == [source] * 4 and [pose and int(pose.x) for pose in heads.poses] == source
+            assert known == [source] * 5 and [pose and int(pose.x) for pose in heads.poses] == source
             assert len(frames) == len(heads) == len(source)
             passes += numbers
     assert passes == [i for i, part in enumerate(timeline.passes()) for _ in part] and passes[-1] >= 1
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_what_shows_a_single_frame_says_so(static: bool, tmp_path: Path) -> None:
+    """In any number of batches; the generator looks at such a face once (test_generate.py)."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=20)
+    config = FaceConfig(box=(20, 90, 20, 90))
+    with open_video(path, FrameConfig(static=static)) as video:
+        tracker = FaceTracker(None, config)
+        shown = tracked_frames(video, video.timeline(20), tracker, fresh_report(8))
+        assert [(len(heads), heads.of_one_frame()) for _, _, heads in shown] == [(8, static), (8, static), (4, static)]
 
 
 class Faceless(Numbered):
