@@ -46,18 +46,22 @@ def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
         regular = [step for step in steps if abs(step - usual) < usual / 5 + _SURE_S] or [usual]
         mean = statistics.fmean(regular)
         doubt = 3 * statistics.pstdev(regular) / len(regular) ** 0.5 + _SURE_S / len(regular)
-        close.append(Fraction(1 / mean).limit_denominator(1001))
+        close.append(_measured(mean))
         off = [abs(float(1 / rate) - mean) for rate in close]
         rate = next(rate for rate, by in zip(close, off, strict=True) if by <= min(off) + doubt)
     else:
-        measured = Fraction(1 / usual).limit_denominator(1001)  # 0 of slides that are half an hour apart
-        rate = min([*guesses, measured or Fraction(1 / usual)], key=lambda rate: abs(float(1 / rate) - usual))
+        rate = min([*guesses, _measured(usual)], key=lambda rate: abs(float(1 / rate) - usual))
     if not 0 < rate <= MAX_FPS * 1.01:  # "240" of slow motion is a little more
         raise MediaError(
             f"{stream.container.name} has a frame rate of {float(rate):.1f}, out of range (0 to {MAX_FPS}); "
             "re-encode the video"
         )
     return rate
+
+
+def _measured(step_s: float) -> Fraction:
+    rate = Fraction(1 / step_s)
+    return rate.limit_denominator(1001) or rate  # 0 of slides that are half an hour apart
 
 
 def stated_rate(stream: Any) -> Fraction | None:

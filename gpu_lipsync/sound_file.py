@@ -18,7 +18,8 @@ from gpu_lipsync.errors import MediaError
 _STAMPED = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ogg", "asf"}
 _GAP_S = 0.05  # shorter ones are what clocks and rounding make; several lost packets together are longer
 _LEAST_RATE_HZ = 1000  # telephones have 8000; what a header says wrongly would be hours of sound
-_LONGEST_GAP_S = 60  # longer ones are no time: where recordings were joined, timestamps begin anew
+# Longer ones, and steps back by more, are no time: where recordings were joined, timestamps begin anew.
+_LONGEST_GAP_S, _LONGEST_OVERLAP_S = 60, 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,19 +107,23 @@ def at_rate(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 def _without_gaps(frames: Iterable[Any]) -> Iterator[Any]:
     """Frames, and silence where their timestamps leave time without sound.
 
-    Damage does, and browsers that record speech send nothing while nobody speaks. What follows would come early.
+    Damage does, and browsers that record speech send nothing while nobody speaks. What follows would come early. Where
+    timestamps begin anew no time is left, and what they leave from there on counts again.
     """
     import av
 
     end: Fraction | None = None  # of what came so far, silence included, in seconds
     for frame in frames:
-        begin = None if frame.pts is None else frame.pts * Fraction(frame.time_base)
-        end = begin or Fraction(0) if end is None else end
-        if begin is not None and _GAP_S < begin - end < _LONGEST_GAP_S:
-            zeros = np.zeros((1, round((begin - end) * frame.sample_rate) * frame.layout.nb_channels), np.float32)
+        stamp = None if frame.pts is None else frame.pts * Fraction(frame.time_base)
+        end = stamp or Fraction(0) if end is None else end
+        begin = end if stamp is None else stamp
+        gap = begin - end
+        if _GAP_S < gap < _LONGEST_GAP_S:
+            zeros = np.zeros((1, round(gap * frame.sample_rate) * frame.layout.nb_channels), np.float32)
             silence = av.AudioFrame.from_ndarray(zeros, format="flt", layout=frame.layout)
             silence.sample_rate = frame.sample_rate
             yield silence
+        if not -_LONGEST_OVERLAP_S <= gap <= _GAP_S:
             end = begin
         end += Fraction(frame.samples, frame.sample_rate)
         yield frame

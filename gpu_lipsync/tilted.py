@@ -75,7 +75,8 @@ def windows_of_boxes(boxes: Sequence[Rect], size: tuple[int, int]) -> list[Rect]
     """
     windows = []
     for x1, y1, x2, y2 in boxes:
-        length = math.ceil(math.hypot(x2 - x1, y2 - y1)) + 2 * REACH
+        # One more, since a middle may lie between two pixels.
+        length = math.ceil(math.hypot(x2 - x1, y2 - y1)) + 2 * REACH + 1
         height, width = (min(length, side) for side in size)
         left = min(max((x1 + x2 - length) // 2, 0), size[1] - width)
         top = min(max((y1 + y2 - length) // 2, 0), size[0] - height)

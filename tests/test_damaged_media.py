@@ -17,7 +17,7 @@ from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.containers import decoded
 from gpu_lipsync.errors import DeviceMemoryError, MediaError
 from gpu_lipsync.frame_layout import RGB
-from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.sound_file import _without_gaps, read_sound
 from gpu_lipsync.video import open_video
 from gpu_lipsync.video_info import probe_video
 from tests.clips import blank_frames, hold_last_frame, tone, write_clip, write_sound
@@ -136,8 +136,9 @@ def test_damaged_packets_of_sound_cost_their_own_moments(tmp_path: Path) -> None
     assert abs(off) < 0.05 * 44100, "samples; two lost packets are 0.046 s"
 
 
-def test_time_without_sound_is_silence(tmp_path: Path) -> None:
-    """As browsers record it, which send nothing while nobody speaks."""
+@pytest.mark.parametrize("joined_s", [0, 72])
+def test_time_without_sound_is_silence(tmp_path: Path, joined_s: int) -> None:
+    """As browsers record it, which send nothing while nobody speaks. After a joint, too, where timestamps jump."""
     speech, path = tone(1.0, 48000)[0].astype(np.float32), tmp_path / "a.webm"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libopus", rate=48000, layout="mono")
@@ -145,7 +146,8 @@ def test_time_without_sound_is_silence(tmp_path: Path) -> None:
             frame = av.AudioFrame.from_ndarray(speech[None, start : start + 960], format="flt", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
             for packet in stream.encode(frame):
-                later = 0 if packet.pts * packet.time_base < 0.5 else round(2 / packet.time_base)
+                at_s = packet.pts * packet.time_base
+                later = round(((joined_s if at_s >= 0.25 else 0) + (2 if at_s >= 0.5 else 0)) / packet.time_base)
                 packet.pts, packet.dts = packet.pts + later, packet.dts + later
                 container.mux(packet)
     heard = read_sound(path)
@@ -153,6 +155,30 @@ def test_time_without_sound_is_silence(tmp_path: Path) -> None:
     whole = heard.samples[0, : heard.samples.shape[1] // 480 * 480]
     loud = np.abs(whole.reshape(-1, 480)).max(axis=1) > 0.25
     assert loud[5:45].all() and not loud[60:240].any() and loud[260:290].all(), "hundredths of a second"
+
+
+def test_timestamps_that_begin_anew_leave_no_time_and_count_from_there_on() -> None:
+    """Forth or back, as recordings that were joined have them; smaller steps back are made good by the next pause."""
+
+    def frame(begin_s: float) -> av.AudioFrame:
+        made = av.AudioFrame.from_ndarray(np.ones((1, 800), np.float32), format="flt", layout="mono")
+        made.sample_rate, made.pts, made.time_base = 8000, round(begin_s * 8000), Fraction(1, 8000)
+        return made
+
+    def filled(*begins_s: float) -> list[float]:
+        """Seconds of silence in front of each tenth of sound."""
+        lengths, silence = [], 0.0
+        for one in _without_gaps(frame(begin) for begin in begins_s):
+            if one.to_ndarray().any():
+                lengths.append(silence)
+                silence = 0.0
+            else:
+                silence += one.samples / 8000
+        return lengths
+
+    assert filled(0, 0.1, 75, 75.1, 75.7) == [0, 0, 0, 0, 0.5]
+    assert filled(20, 20.1, 0, 0.1, 0.7) == [0, 0, 0, 0, 0.5]
+    assert filled(0, 0.1, 0.15, 0.7) == pytest.approx([0, 0, 0, 0.4])
 
 
 def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.heads import Heads
 from gpu_lipsync.mouth_window import blended_boxes
-from gpu_lipsync.tilted import Aslant, windows_around
+from gpu_lipsync.tilted import Aslant, windows_around, windows_of_boxes
 from tests import pictures
 
 SIDE = 320  # of the frames, which are square
@@ -189,3 +189,22 @@ def test_bad_tilts_are_refused() -> None:
         paste_faces(frame, mouth_of(), boxes, BlendConfig(), tilts=degrees(float("nan")))
     with pytest.raises(ValueError, match="box 0 must be at least 16 x 16"):
         crop_faces(frame, torch.tensor([[10, 10, 20, 60]]), tilts=degrees(20.0))
+
+
+def test_what_is_read_of_a_tilted_box_holds_all_that_is_written() -> None:
+    """However it lies and wherever it is, middles between pixels too: `original` writes into its corners."""
+    rng = np.random.default_rng(0)
+    size = (720, 1280)
+    for _ in range(2000):
+        x, y, width, height = rng.integers((-60, -60, 16, 16), (1200, 640, 300, 300)).tolist()
+        box = (x, y, x + width, y + height)
+        ((x1, y1, x2, y2),) = windows_around([Aslant(box, box, rng.uniform(-180, 180))], size)
+        ((left, top, right, bottom),) = windows_of_boxes([box], size)
+        inside = left <= x1 and top <= y1 and x2 <= right and y2 <= bottom
+        assert inside or x1 == x2 or y1 == y2, box  # or nothing of it is in the frame
+
+
+def test_windows_of_boxes_are_as_large_wherever_they_are() -> None:
+    """Else faces that are made smaller first would be so by another ratio from frame to frame."""
+    boxes = [(x, y, x + 101, y + 150) for x, y in ((200, 300), (201, 300), (200, 301), (-40, 5), (1230, 600))]
+    assert len({(x2 - x1, y2 - y1) for x1, y1, x2, y2 in windows_of_boxes(boxes, (720, 1280))}) == 1

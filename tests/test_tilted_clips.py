@@ -46,19 +46,21 @@ def sample_frames(layout: FrameLayout, n: int) -> Tensor:
         return torch.cat([frames for _, frames in video.batches(range(n), 4)])
 
 
+@pytest.mark.parametrize("method", ["ellipse", "original"])
 @pytest.mark.parametrize("layout", [RGB, Yuv420Frames("bt709")], ids=["RGB", "4:2:0"])
-def test_a_batch_of_upright_and_tilted_heads(layout: FrameLayout) -> None:
+def test_a_batch_of_upright_and_tilted_heads(layout: FrameLayout, method: str) -> None:
     """As if cut out of the whole frames by hand; only what surrounds the masks is touched."""
     frames = sample_frames(layout, 4)
     size = layout.size(frames)
-    # One reaches out of the frame, one begins at odd pixels.
-    boxes = torch.tensor([[170, 110, 340, 340], [171, 113, 330, 347], [170, 110, 340, 340], [-20, -31, 240, 300]])
-    tilts, fits = torch.tensor([0, 33.0, -24.5, 61], dtype=torch.float64), torch.tensor([[2, 3, 18]] * 4)
+    # One reaches out of the frame, one begins at odd pixels, one's middle lies between pixels.
+    boxes = torch.tensor([[170, 110, 340, 340], [171, 113, 330, 347], [171, 131, 274, 280], [-20, -31, 240, 300]])
+    tilts, fits = torch.tensor([0, 33.0, 36.46, 61], dtype=torch.float64), torch.tensor([[2, 3, 18]] * 4)
+    config = replace(CONFIG, method=method)
     heads = replace(Heads.held_still(boxes), tilts=tilts, fits=fits)
     whole = layout.part(frames, torch.tensor([[0, 0, size[1], size[0]]] * 4))
     faces = crop_faces(whole.rgb, boxes, tilts=tilts)
-    expected = paste_faces(whole.rgb, faces.flip(1), boxes, CONFIG, fits=fits, tilts=tilts)
-    renderer = MouthRenderer(Swapped(), CONFIG, fresh_report(8), Silent(), layout=layout)
+    expected = paste_faces(whole.rgb, faces.flip(1), boxes, config, fits=fits, tilts=tilts)
+    renderer = MouthRenderer(Swapped(), config, fresh_report(8), Silent(), layout=layout)
     source = frames.clone()
     synced = renderer.render(frames, torch.zeros(4, 1, 80, 16), heads)
     found = layout.part(synced, torch.tensor([[0, 0, size[1], size[0]]] * 4)).rgb
@@ -67,8 +69,10 @@ def test_a_batch_of_upright_and_tilted_heads(layout: FrameLayout) -> None:
         assert off.max() <= 1  # windows of other sizes: other roundings
     else:  # four pixels share a colour, and red has become blue
         assert off.mean() < 0.5 and (found != whole.rgb).any(dim=(1, 2, 3)).all()
-    part = layout.part(frames, heads.surroundings(size))
-    assert part.rgb.shape[2:] <= size
+    for i in range(4):  # alone, too: what is read around others does not help out
+        alone = MouthRenderer(Swapped(), config, fresh_report(8), Silent(), layout=layout)
+        one = alone.render(source[i : i + 1].clone(), torch.zeros(1, 1, 80, 16), heads.picked([i]))
+        assert (one.int() - synced[i].int()).abs().max() <= (1 if layout is RGB else 3)
     for before, after, (x1, y1, x2, y2) in zip(source, synced, heads.surroundings(size).tolist(), strict=True):
         picture = (before != after).any(0) if layout is RGB else (before != after)[: size[0]]
         rows, columns = picture.nonzero().unbind(1)

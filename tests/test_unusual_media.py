@@ -170,8 +170,10 @@ def test_the_rate_of_a_single_frame_is_asked_for_unless_it_says(tmp_path: Path) 
         assert (video.n_frames, video.fps) == (1, 50)
 
 
-def test_slides_an_hour_apart_are_shown_at_the_rate_asked_for(tmp_path: Path) -> None:
-    slides = write_clip(tmp_path / "a.mkv", n_frames=3, pts=[0, 2_500_000, 5_000_000])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".webm"])  # some of which state the rate, or nearly
+def test_slides_an_hour_apart_are_shown_at_the_rate_asked_for(tmp_path: Path, suffix: str) -> None:
+    codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
+    slides = write_clip(tmp_path / f"a{suffix}", n_frames=3, pts=[0, 2_500_000, 5_000_000], codec=codec)
     with open_video(slides, FrameConfig(fps=30.0)) as video:
         assert (video.fps, video.n_frames) == (30, 3) and video.source_fps == pytest.approx(1 / 2500)
 
