@@ -48,7 +48,7 @@ def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:
         (n,) float32 in [-1, 1], 16 kHz mono.
 
     Raises:
-        MediaError: the file is missing, unreadable, has no audio stream, or holds no sample.
+        MediaError, DeviceMemoryError: as `read_sound`.
     """
     return waveform_of(read_sound(path), device)
 
@@ -113,6 +113,9 @@ def mel_windows(waveform: Tensor, fps: float | Fraction) -> Tensor:
 
     Returns:
         (N, 1, 80, 16) float32 in [-4, 4], N the number of output frames.
+
+    Raises:
+        MediaError: `fps` is not positive.
     """
     needed = (WINDOW_COLUMNS - 1) * HOP
     if waveform.shape[0] < needed:
@@ -150,10 +153,13 @@ def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Te
     Args:
         waveform: (n,) float in [-1, 1], 16 kHz mono.
         n_frames: number of output frames.
-        fps: frames a second.
+        fps: frames a second, > 0.
 
     Returns:
         (n_frames,) float32 in [0, 1]; 0 past the end of the sound.
+
+    Raises:
+        MediaError: `fps` is not positive.
     """
     # In double until after the difference: minutes of speech add up to where float32 has no room for a quiet frame.
     power = torch.cat([waveform.new_zeros(1, dtype=torch.double), waveform.double().square().cumsum(0)])

@@ -93,7 +93,6 @@ class _Settling:
 def build_parser() -> argparse.ArgumentParser:
     """The command line: every flag of the predecessor with its name, type and default, and a few new ones."""
     parser = Parser(
-        prog="inference_fast.py",
         description="Make the mouth in a video or picture follow speech, with a Wav2Lip checkpoint.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=True,

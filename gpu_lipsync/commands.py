@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.errors import ConfigError, LipSyncError
 from gpu_lipsync.progress import TolerantStream, one_line
 from gpu_lipsync.stopping import Stopped
 
@@ -17,6 +17,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {one_line(message)}; --help lists the flags\n")
+
+
+def require_seconds(max_seconds: float) -> None:
+    """Raise ConfigError unless so much of a clip can be looked at."""
+    if not 0 < max_seconds < 3600:
+        raise ConfigError(f"max_seconds must be above 0 and below 3600, got {max_seconds:g}")
 
 
 def exit_code_of(work: Callable[[], None]) -> int:

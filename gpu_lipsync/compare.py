@@ -16,13 +16,11 @@ from pathlib import Path
 import torch
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
-from gpu_lipsync.blend_kernels import BlendConfig
-from gpu_lipsync.blend_kernels.config import odd_kernel
 from gpu_lipsync.cli import add_mask_flags
-from gpu_lipsync.commands import Parser, exit_code_of
+from gpu_lipsync.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.compare_page import page
 from gpu_lipsync.comparison import compare
-from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.config import FrameConfig, blend_config
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError, EncodeError
@@ -53,17 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     if not 1 <= arguments.moments <= 12:
         raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
-    if not 0 < arguments.max_seconds < 3600:
-        raise ConfigError(f"max_seconds must be above 0 and below 3600, got {arguments.max_seconds:g}")
-    try:
-        settings = BlendConfig(
-            mouth_region_size=arguments.mouth_region_size,
-            blur_intensity=odd_kernel(arguments.blur_intensity),
-            sharpen_mouth=arguments.sharpen_mouth,
-            sharpen_amount=arguments.sharpen_amount,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    require_seconds(arguments.max_seconds)
+    settings = blend_config(arguments)
     require_file(arguments.face, "face")
     require_file(arguments.audio, "audio")
     inputs = {role: Path(getattr(arguments, role)) for role in ("checkpoint_path", "face", "audio")}

@@ -7,6 +7,7 @@ default stands in one place: the stage's configuration.
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -165,20 +166,25 @@ class LipSyncConfig:
 
     @cached_property
     def blend(self) -> BlendConfig:
-        try:
-            return BlendConfig(
-                method=self.blend_method,
-                mouth_region_size=self.mouth_region_size,
-                blur_intensity=odd_kernel(self.blur_intensity),
-                sharpen_mouth=self.sharpen_mouth,
-                sharpen_amount=self.sharpen_amount,
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return blend_config(self, method=self.blend_method)
 
     @cached_property
     def encode(self) -> EncodeConfig:
         return EncodeConfig(encoder=self.encoder, crf=self.crf, preset=self.preset)
+
+
+def blend_config(flags: LipSyncConfig | Namespace, *, method: BlendMethod = BlendConfig.method) -> BlendConfig:
+    """How mouths are blended in, by the flags of a command; ConfigError where one is out of its range."""
+    try:
+        return BlendConfig(
+            method=method,
+            mouth_region_size=flags.mouth_region_size,
+            blur_intensity=odd_kernel(flags.blur_intensity),
+            sharpen_mouth=flags.sharpen_mouth,
+            sharpen_amount=flags.sharpen_amount,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def require_device_name(name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from gpu_lipsync.decoders import (
     Decoder,
     DecoderUnavailableError,
     DecordDecoder,
+    Rescued,
     TorchcodecDecoder,
     require_same_picture,
 )
@@ -46,11 +46,13 @@ def choose_decoder(
         if note not in notes:  # however often the clip is played
             notes.append(note)
 
-    for build, doubtful in _candidates(info, wanted, device, tell, as_decoded=as_decoded):
+    for build, doubtful, stops in _candidates(info, wanted, device, tell, as_decoded=as_decoded):
         try:
             decoder = build()
             if doubtful:
                 require_same_picture(decoder, info)
+            if stops and wanted == "auto":
+                decoder = Rescued(decoder, info, tell)
         except DecoderUnavailableError as error:
             reasons.append(str(error))
             continue
@@ -64,26 +66,20 @@ def choose_decoder(
 
 def _candidates(
     info: VideoInfo, wanted: DecoderName, device: torch.device, tell: Callable[[str], None], *, as_decoded: bool
-) -> list[tuple[Callable[[], Decoder], bool]]:
-    """What builds each decoder that may be taken, in the order in which they are asked; and whether it is to show that
-    its picture is FFmpeg's.
+) -> list[tuple[Callable[[], Decoder], bool, bool]]:
+    """What builds each decoder that may be taken, in the order in which they are asked; whether it is to show that its
+    picture is FFmpeg's; and whether it stops at damage.
     """
     on_gpu, cpu, by_name = device.type == "cuda", torch.device("cpu"), wanted != "auto"
     turned = bool(info.rotation)  # of the ways in which that is said, decord knows one
-    bounds: dict[str, Any] = {"max_ahead_bytes": _DECORD_AHEAD_BYTES, "rescue": lambda: _rescue(info, tell)}
-    limits = {} if by_name else bounds
+    ahead = None if by_name else _DECORD_AHEAD_BYTES
     torchcodec = on_gpu or wanted == "torchcodec"
-    table: tuple[tuple[DecoderName, bool, Callable[[], Decoder], bool], ...] = (
-        ("pyav", as_decoded and PlanarDecoder.can_read(info), lambda: PlanarDecoder(info, tell), False),
-        ("decord", on_gpu, lambda: DecordDecoder(info, device=device), True),
-        ("pyav", on_gpu, lambda: NvdecDecoder(info, device, tell), True),
-        ("torchcodec", torchcodec, lambda: TorchcodecDecoder(info, device=device, on_host=by_name), True),
-        ("decord", True, lambda: DecordDecoder(info, device=cpu, **limits), turned),
-        ("pyav", True, lambda: PyavDecoder(info, tell), False),
+    table: tuple[tuple[DecoderName, bool, Callable[[], Decoder], bool, bool], ...] = (
+        ("pyav", as_decoded and PlanarDecoder.can_read(info), lambda: PlanarDecoder(info, tell), False, False),
+        ("decord", on_gpu, lambda: DecordDecoder(info, device=device), True, True),
+        ("pyav", on_gpu, lambda: NvdecDecoder(info, device, tell), True, False),
+        ("torchcodec", torchcodec, lambda: TorchcodecDecoder(info, device=device, on_host=by_name), True, True),
+        ("decord", True, lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=ahead), turned, True),
+        ("pyav", True, lambda: PyavDecoder(info, tell), False, False),
     )
-    return [(build, doubtful) for name, may, build, doubtful in table if may and wanted in ("auto", name)]
-
-
-def _rescue(info: VideoInfo, tell: Callable[[str], None]) -> Decoder:
-    tell(f"{info.path.name} is damaged: PyAV goes on where decord stopped")
-    return PyavDecoder(info)
+    return [(build, doubtful, stops) for name, may, build, doubtful, stops in table if may and wanted in ("auto", name)]

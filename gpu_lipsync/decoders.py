@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torch.utils.dlpack import from_dlpack
 
-from gpu_lipsync.errors import MediaError, first_line
+from gpu_lipsync.errors import DeviceMemoryError, MediaError, first_line
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.lack_of_memory import is_lack_of_memory
 from gpu_lipsync.pyav_decoder import PyavDecoder, brighten
@@ -55,19 +55,11 @@ class DecordDecoder:
         info: the clip.
         device: where it decodes.
         max_ahead_bytes: refuse clips that take more memory than this once decoded; None: take any.
-        rescue: what goes on from a damaged frame, where decord stops for good; None: an error is raised.
     """
 
     layout: FrameLayout = RGB
 
-    def __init__(
-        self,
-        info: VideoInfo,
-        *,
-        device: torch.device,
-        max_ahead_bytes: int | None = None,
-        rescue: Callable[[], Decoder] | None = None,
-    ) -> None:
+    def __init__(self, info: VideoInfo, *, device: torch.device, max_ahead_bytes: int | None = None) -> None:
         try:
             import decord
         except ImportError as error:
@@ -98,7 +90,7 @@ class DecordDecoder:
             self._reader = decord.VideoReader(str(info.path), ctx=context)
         except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # a name that is not UTF-8
             raise DecoderUnavailableError(f"decord on {device.type}: {first_line(error)}") from error
-        self._info, self._rescue = info, rescue
+        self._info = info
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")
         self._too_dark = 0 if device.type == "cuda" else info.too_dark
@@ -111,10 +103,7 @@ class DecordDecoder:
                 pixels = self._reader.get_batch(range(first, min(first + size, stop)))
             except (decord.DECORDError, RuntimeError) as error:
                 _require_memory(error)
-                if self._rescue is None:
-                    raise _damaged(self._info.path, first, error) from error
-                yield from self._rescue().batches(first, stop, size)
-                return
+                raise _damaged(self._info.path, first, error) from error
             # decord's NDArray, or what the caller has told decord to return to this thread (decord.bridge).
             frames = pixels if isinstance(pixels, Tensor) else from_dlpack(pixels.to_dlpack())
             if frames.is_cuda:
@@ -170,6 +159,30 @@ class TorchcodecDecoder:
                 raise _damaged(self._info.path, first, error) from error
 
 
+class Rescued:
+    """A decoder that stops for good at damage, and PyAV, which does not, from there on.
+
+    Args:
+        decoder: of the clip, in RGB.
+        info: the clip.
+        tell: is told of it.
+    """
+
+    def __init__(self, decoder: Decoder, info: VideoInfo, tell: Callable[[str], None]) -> None:
+        self.name, self.layout = decoder.name, decoder.layout
+        self._decoder, self._info, self._tell = decoder, info, tell
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        done = start
+        try:
+            for batch in self._decoder.batches(start, stop, size):
+                yield batch
+                done += len(batch)
+        except MediaError:
+            self._tell(f"{self._info.path.name} is damaged: PyAV goes on where {self.name.split()[0]} stopped")
+            yield from PyavDecoder(self._info).batches(done, stop, size)
+
+
 def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
     """Compare a decoder's frames with PyAV's, from the first on until one tells: many clips begin black.
 
@@ -177,14 +190,22 @@ def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
     them says so.
 
     Raises:
-        DecoderUnavailableError: it has another shape, or other colours.
+        DecoderUnavailableError: it has another shape, or other colours, or shows nothing: some know what a device
+            refuses with the first frame only.
     """
     reference = PyavDecoder(info)
     n_looked_at = min(info.n_frames, max(1, round(_DARK_AT_MOST_S * info.fps)))
     for span in (range(1), range(1, n_looked_at)):  # the first alone: of more, decoders begin more than they give
-        pairs = zip(*(d.batches(span.start, span.stop, 1) for d in (decoder, reference)), strict=True)
+        pairs = zip(_shown(decoder, span), reference.batches(span.start, span.stop, 1), strict=True)
         if any(_tells(ours[0], theirs[0], decoder.name) for ours, theirs in pairs):
             return
+
+
+def _shown(decoder: Decoder, span: range) -> Iterator[Tensor]:
+    try:
+        yield from decoder.batches(span.start, span.stop, 1)
+    except (MediaError, DeviceMemoryError, torch.OutOfMemoryError) as error:
+        raise DecoderUnavailableError(f"{decoder.name}: {first_line(error.__cause__ or error)}") from error
 
 
 def _tells(ours: Tensor, theirs: Tensor, name: str) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.association import likely
+from gpu_lipsync.device import HostCopy
 from gpu_lipsync.frame_layout import RGB, FrameLayout, box_scale
 from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, vote
 from gpu_lipsync.models.face_detector import network_size
@@ -36,29 +37,6 @@ class Detector(Protocol):
     def candidates(self, frames: Tensor, *, long_side_px: int | None = None) -> Tensor:
         """(B, 3, H, W) uint8 to (B, K, 15) on the same device, without a look at the values."""
         ...
-
-
-class HostCopy:
-    """A device tensor on its way to the host: through pinned memory with CUDA, where waiting for it can be put off."""
-
-    def __init__(self, values: Tensor) -> None:
-        self._event: torch.cuda.Event | None = None
-        self._host = values
-        if values.is_cuda:
-            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            self._host.copy_(values, non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record(torch.cuda.current_stream(values.device))
-
-    def arrived(self) -> bool:
-        """Whether `wait` would return at once."""
-        return self._event is None or self._event.query()
-
-    def wait(self) -> Tensor:
-        """The values, on the host."""
-        if self._event is not None:
-            self._event.synchronize()
-        return self._host
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which device a run uses, and how a thread beside the network's works on it."""
+"""Which device a run uses, and how a thread beside the network's works on it, and what comes back from it."""
 
 from __future__ import annotations
 
@@ -161,3 +161,26 @@ def arrived(items: Iterable[Staged[Key]]) -> Iterator[tuple[Key, Tensor]]:
             current.wait_event(made)
             batch.record_stream(current)  # its memory is not reused before this stream is done with it
         yield frames, batch
+
+
+class HostCopy:
+    """A device tensor on its way to the host: through pinned memory with CUDA, where waiting for it can be put off."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._host = values
+        if values.is_cuda:
+            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record(torch.cuda.current_stream(values.device))
+
+    def arrived(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._event is None or self._event.query()
+
+    def wait(self) -> Tensor:
+        """The values, on the host."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._host

@@ -8,8 +8,6 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-LAST_NUMBER = 2**31 - 1  # of a device, in the driver's int; a larger one would come out as another device
-
 
 def begin_context(device: str) -> threading.Thread | None:
     """Have the driver make the context that PyTorch will use, in a thread; for the command, before it imports torch.
@@ -42,9 +40,9 @@ def _pytorch_has_cuda() -> bool:
 
 
 def _retain(device: str) -> None:
-    index = device.partition(":")[2]
+    number = int(device.partition(":")[2] or 0)
     with suppress(OSError, AttributeError):  # no driver, or a very old one
         driver = ctypes.CDLL("libcuda.so.1")
         handle, context = ctypes.c_int(), ctypes.c_void_p()
-        if not driver.cuInit(0) and not driver.cuDeviceGet(ctypes.byref(handle), min(int(index or 0), LAST_NUMBER)):
+        if not driver.cuInit(0) and not driver.cuDeviceGet(ctypes.byref(handle), number):
             driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
-from gpu_lipsync.commands import Parser, exit_code_of
+from gpu_lipsync.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.config import DecoderName
 from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import CheckpointError, ConfigError, EncodeError
@@ -206,8 +206,7 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
 
 def _require_usable(arguments: argparse.Namespace) -> None:
     """Refuse before the work what would fail after it."""
-    if not 0 < arguments.max_seconds < 3600:
-        raise ConfigError(f"max_seconds must be above 0 and below 3600, got {arguments.max_seconds:g}")
+    require_seconds(arguments.max_seconds)
     if arguments.picture is not None and arguments.picture.suffix.lower() != ".png":
         raise ConfigError(f"picture must end in .png, got {str(arguments.picture)!r}")
     given = ("checkpoint_path", "face", "audio")

@@ -11,6 +11,8 @@ MODE_FACTORS = {"light": 1.5, "medium": 2.0, "strong": 3.0}  # of the window, wi
 NO_BOX = (-1, -1, -1, -1)
 MIN_BOX_PX = 16  # a smaller face has no mouth to speak of
 
+Rect = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels, end exclusive
+
 
 @dataclass(frozen=True, kw_only=True)
 class FaceConfig:

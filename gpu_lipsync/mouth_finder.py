@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_lipsync.detection import HostCopy
+from gpu_lipsync.device import HostCopy
 from gpu_lipsync.face_paths import Box
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.head_tilt import turned, turns, upright_sizes

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig, Placement, place_blend
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN
+from gpu_lipsync.face_config import Rect
 from gpu_lipsync.head_tilt import turned
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 
@@ -29,7 +30,6 @@ AT_MOST_DOWN = 0.15  # of the box's height, and up: likewise
 EDGE_BELOW, EDGE_ASIDE, EDGE_BACK = 0.13, 0.18, 0.03
 HOLD_PX = 0.75  # a fit changes when the one wanted is farther than this from it
 
-Box = tuple[int, int, int, int]
 Fit = tuple[int, int, int]  # right, down, and half the mouth's width, in pixels of the generated face
 NO_FIT: Fit = (0, 0, 0)
 
@@ -41,7 +41,7 @@ class MouthFits:
         self._segment = 0
         self._fit = NO_FIT
 
-    def place(self, box: Box, mouth: tuple[float, float], half_mouth: float, segment: int) -> Fit:
+    def place(self, box: Rect, mouth: tuple[float, float], half_mouth: float, segment: int) -> Fit:
         """How far right of the box's middle, and below where it would be, the mask belongs, and over how wide a mouth.
 
         Args:
@@ -64,7 +64,7 @@ class MouthFits:
 
 
 def is_cut_off(
-    whole: Box, mouth: tuple[float, float], size: tuple[int, int], *, shown: tuple[int, int], tilt: float, was: bool
+    whole: Rect, mouth: tuple[float, float], size: tuple[int, int], *, shown: tuple[int, int], tilt: float, was: bool
 ) -> bool:
     """Whether a mouth lies at or beyond an edge of the frame, where a mask could only be put on the nose or the cheek.
 

@@ -15,7 +15,7 @@ from gpu_lipsync.colours import FULL_RANGE, matrix_of
 from gpu_lipsync.containers import open_container, require_file
 from gpu_lipsync.decoders import DecoderUnavailableError
 from gpu_lipsync.device import current_context
-from gpu_lipsync.errors import LipSyncError, MediaError, first_line
+from gpu_lipsync.errors import DeviceMemoryError, LipSyncError, MediaError, first_line
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.pyav_decoder import PyavDecoder, turned
@@ -157,4 +157,5 @@ def _refusals() -> tuple[type[Exception], ...]:
     """How PyAV and PyTorch say that NVDEC will not; a stream without a frame is none for it either."""
     import av
 
-    return (MediaError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration)
+    # DeviceMemoryError: FFmpeg's ENOMEM, be it the device that lacks it.
+    return (MediaError, DeviceMemoryError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration)

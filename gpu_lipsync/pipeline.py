@@ -24,7 +24,6 @@ from gpu_lipsync.errors import FaceNotFoundError, NvencLostError, first_line
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.lack_of_memory import is_lack_of_memory, lack_of_memory_named
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
-from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
@@ -117,7 +116,8 @@ def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], re
     with report.timed("sound"):
         # On the host: a GPU takes a third of a second to load its Fourier transforms, all the sound a tenth here.
         waveform = waveform_of(sound, torch.device("cpu"))
-        mel = upload(mel_windows(waveform, video.fps), video.device)
+        # Not through pinned memory, which would stay with the process: 460 MB for an hour of speech.
+        mel = mel_windows(waveform, video.fps).to(video.device)
         pauses = None
         if config.silence_gating:
             loudness = frame_loudness(waveform, len(mel), video.fps).tolist()

@@ -18,7 +18,7 @@ from typing import Any
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.progress import Observer
 
-_PACKAGES = ("torch", "torchaudio", "kornia", "decord", "av", "torchcodec", "numpy")
+_PACKAGES = ("torch", "torchaudio", "decord", "av", "torchcodec", "numpy")
 PROGRAM_START = time.perf_counter()  # from which the command counts, since its caller waits for the imports too
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.audio import mel_windows
+from gpu_lipsync.blend_kernels.colourless import as_colourful
 from gpu_lipsync.mouth_landmarks import lips_apart
 from gpu_lipsync.talking_clip import BATCH, Clip
 
@@ -12,12 +13,13 @@ from gpu_lipsync.talking_clip import BATCH, Clip
 def resync(clip: Clip, generator: nn.Module, waveform: Tensor) -> Tensor:
     """The clip's faces made to say `waveform` (n,) at 16 kHz, (N, 3, 96, 96) float RGB in [0, 1].
 
-    A waveform that ends before the clip holds its last window.
+    As the product makes them, grey ones without colour, before they are blended in. A waveform that ends before the
+    clip holds its last window.
     """
     windows = mel_windows(waveform, clip.fps)
     mel = windows[torch.tensor(clip.frames, device=windows.device).clamp(max=len(windows) - 1)]
-    parts = zip(mel.split(BATCH), clip.faces.split(BATCH), strict=True)
-    return torch.cat([generator(sound, faces.float() / 255) for sound, faces in parts])
+    parts = zip(mel.split(BATCH), (clip.faces.float() / 255).split(BATCH), strict=True)
+    return torch.cat([as_colourful(generator(sound, faces).float(), faces) for sound, faces in parts])
 
 
 class OpeningMeter:

@@ -26,14 +26,12 @@ class SceneChanges:
         """Mean absolute difference of each frame's thumbnail from the previous frame's.
 
         Args:
-            frames: (B, 3, H, W) uint8, the frames after those of the call before.
+            frames: (B, 3, H, W) uint8, the frames after those of the call before; SAMPLES a side are enough.
 
         Returns:
             (B,) float32 on the frames' device, levels of 255; 0 for the first frame of all.
         """
-        height, width = frames.shape[2:]
-        sampled = frames[:, :, :: max(1, height // SAMPLES), :: max(1, width // SAMPLES)].float()
-        thumbnails = F.adaptive_avg_pool2d(sampled, THUMBNAIL_SIZE)
+        thumbnails = F.adaptive_avg_pool2d(frames.float(), THUMBNAIL_SIZE)
         before = torch.cat((thumbnails[:1] if self._last is None else self._last, thumbnails[:-1]))
         self._last = thumbnails[-1:].clone()
         return (thumbnails - before).abs().mean((1, 2, 3))

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpu_lipsync.face_config import Rect
 from gpu_lipsync.face_paths import Box, Floats
 from gpu_lipsync.head_tilt import turned, turns, upright_sizes
 
-Corners = tuple[int, int, int, int]  # x1 y1 x2 y2
 Point = tuple[float, float]  # x y
 # The size is kept while the face's is within the first factor of it; then it follows up to the second. A mouth that is
 # generated in another size is another mouth: steps of a tenth showed as a jerk, those of a hundredth do not.
@@ -27,7 +27,7 @@ class Placed(NamedTuple):
         tilt: degrees that the head lies to the right, and is turned back by; 0: it is taken as it is.
     """
 
-    corners: Corners
+    corners: Rect
     mouth: Point
     tilt: float
 

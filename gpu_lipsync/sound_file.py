@@ -42,7 +42,9 @@ def read_sound(path: str | Path) -> Sound:
     What has another rate or other channels than the beginning (files joined byte by byte) is brought to those.
 
     Raises:
-        MediaError: the file is missing, unreadable, without an audio stream, without a sample, or of a rate too low.
+        MediaError: the file is missing, unreadable, cut short, without an audio stream, without a sample, or of a rate
+            below 1000 Hz.
+        DeviceMemoryError: the host is short of memory, threads or open files.
     """
     import av
 

@@ -76,7 +76,8 @@ def read_clip(
         n_windows = min(len(mel_windows(waveform, video.fps)), max(1, round(max_seconds * float(video.fps))))
         window_of = _first_shown(video.timeline(n_windows))
         n = max(window_of) + 1
-        tracker = FaceTracker(load_face_detector(device), FaceConfig(), fps=float(video.source_fps))
+        mesh = load_face_mesh(device)
+        tracker = FaceTracker(load_face_detector(device), FaceConfig(), mesh=mesh, fps=float(video.source_fps))
         for _, frames in video.batches(range(n), BATCH):
             tracker.push(frames)
         tracker.finish()
@@ -88,7 +89,6 @@ def read_clip(
                 f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}: "
                 "give a longer clip or sound, or a larger --max_seconds"
             )
-        mesh = load_face_mesh(device)
         for indices, frames in video.batches(range(n), BATCH):  # again: boxes are final only at the end
             keep = seen[indices.start : indices.stop]
             if keep.any():

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from gpu_lipsync.face_config import Rect
 from gpu_lipsync.ops import interleaved, to_float, to_uint8, upload
 
 if TYPE_CHECKING:
     from gpu_lipsync.blend_kernels import Placement
 
-Rect = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels, end exclusive
 Floats = NDArray[np.float64]
 
 REACH = 2  # pixels: from how far the bicubic takes what a pixel becomes

@@ -16,7 +16,7 @@ from torch import Tensor
 from gpu_lipsync.association import FaceFollower
 from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
-from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
+from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig, Rect
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.head_tilt import HeadTilts
 from gpu_lipsync.heads import Heads, Pose
@@ -25,7 +25,7 @@ from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_finder import MouthFinder
 from gpu_lipsync.mouth_fit import NO_FIT, Fit, MouthFits, is_cut_off
 from gpu_lipsync.scene_cuts import is_cut, look_ahead
-from gpu_lipsync.smoothing import BoxSmoother, Corners
+from gpu_lipsync.smoothing import BoxSmoother
 
 __all__ = ["FaceConfig", "FaceTracker", "track_faces"]
 
@@ -34,13 +34,13 @@ MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that 
 SIZE_WINDOW_S = 0.5
 
 Array = NDArray[np.float32]
-NO_FACE: Corners = (0, 0, 0, 0)
+NO_FACE: Rect = (0, 0, 0, 0)
 
 
 class _Track(NamedTuple):
     """What is final about the face of a frame, as `Heads` has it."""
 
-    box: Corners
+    box: Rect
     fit: Fit = NO_FIT
     pose: Pose | None = None
     scene: int = 0
@@ -221,7 +221,7 @@ class FaceTracker:
         fit = self._mouth_fits.place(box, mouth, self._mouths.half_width(segment) * (x2 - x1), segment)
         return _Track(box, fit, Pose(x, y, self._changed), segment, placed.tilt)
 
-    def _given_box(self) -> Corners:
+    def _given_box(self) -> Rect:
         top, bottom, left, right = self._config.box
         box = self._clip((left, top, right, bottom))
         if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
@@ -232,7 +232,7 @@ class FaceTracker:
             )
         return box
 
-    def _clip(self, box: Corners) -> Corners:
+    def _clip(self, box: Rect) -> Rect:
         """To the frame; NO_FACE if nothing is left."""
         height, width = self._frame_size
         x1, y1, x2, y2 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])

@@ -150,7 +150,8 @@ def open_video(
         as_decoded: frames may stay 4:2:0, see `Video.layout`; else they are RGB.
 
     Raises:
-        MediaError: missing, empty, damaged, or no picture in it.
+        MediaError: missing, empty, damaged, cut short, no picture in it, one under 32x32, or more than 240 a second.
+        DeviceMemoryError: the host is short of memory, threads or open files.
         ConfigError: the crop leaves nothing, or the decoder asked for is not there.
     """
     return Video(require_file(path, "face"), config, torch.device(device), as_decoded=as_decoded)

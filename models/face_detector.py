@@ -135,8 +135,8 @@ class CenterFace(nn.Module):
             long_side_px: frames are reduced to at most this; default: the module's.
 
         Returns:
-            (B, 256, 15) float32 on the device, most likely first, laid out as in `detect`; neighbouring cells that see
-            the same face are all there, for the voting.
+            (B, K, 15) float32 on the device, K = 256 or as many cells as small frames have, most likely first, laid out
+            as in `detect`; neighbouring cells that see the same face are all there, for the voting.
         """
         images = self._shrink(frames, long_side_px or self.long_side_px)
         scale_y, scale_x = frames.shape[2] / images.shape[2], frames.shape[3] / images.shape[3]
@@ -196,6 +196,7 @@ def load_face_detector(
 
     Raises:
         CheckpointError: the weights are missing, damaged or another network's.
+        DeviceMemoryError: the host is short of memory, threads or open files.
     """
     weights = read_weights(
         Path(str(files("gpu_lipsync.checkpoints") / WEIGHTS_NAME)) if path is None else Path(path),

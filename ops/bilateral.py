@@ -16,7 +16,7 @@ def bilateral_filter(image: Tensor, diameter: int, *, sigma_color: float, sigma_
     diameter.
 
     Args:
-        image: (B, C, H, W) float in [0, 1]; the channels' absolute differences add up to one distance.
+        image: (B, C, H, W) float32 in [0, 1]; the channels' absolute differences add up to one distance.
         diameter: of the disc, pixels, odd.
         sigma_color: standard deviation over colour distance, in the unit of `image`.
         sigma_space: standard deviation over distance, pixels.
@@ -25,6 +25,7 @@ def bilateral_filter(image: Tensor, diameter: int, *, sigma_color: float, sigma_
         Like `image`.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D or smaller than the disc, `diameter` is even, or a sigma is not positive.
 
     Reference: cv2.bilateralFilter(x, diameter, sigma_color * 255, sigma_space) on 8-bit RGB; within 1/255.

@@ -12,7 +12,7 @@ def gaussian_blur(image: Tensor, kernel_size: int, *, sigma: float = 0.0) -> Ten
     """Blur with a Gaussian window.
 
     Args:
-        image: (B, C, H, W) float.
+        image: (B, C, H, W) float32.
         kernel_size: pixels, odd; 0 takes three sigmas to each side, as OpenCV does for 8-bit images.
         sigma: standard deviation, pixels; 0 derives it from `kernel_size`, as OpenCV does.
 
@@ -20,6 +20,7 @@ def gaussian_blur(image: Tensor, kernel_size: int, *, sigma: float = 0.0) -> Ten
         Like `image`; `image` itself if `kernel_size` is 1.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D or the window does not fit it; `kernel_size` even; both 0.
 
     Reference: cv2.GaussianBlur(x, (k, k), sigma); within 1/255.
@@ -39,13 +40,14 @@ def box_blur(image: Tensor, kernel_size: int) -> Tensor:
     """Mean over a square window.
 
     Args:
-        image: (B, C, H, W) float.
+        image: (B, C, H, W) float32.
         kernel_size: pixels, odd.
 
     Returns:
         Like `image`; `image` itself if `kernel_size` is 1.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D or the window does not fit it; `kernel_size` even.
 
     Reference: cv2.blur(x, (k, k)); within 1/255.
@@ -64,7 +66,7 @@ def unsharp_mask(image: Tensor, amount: float, *, sigma: float = 2.0, kernel_siz
     """Sharpen by adding back what a Gaussian blur removes: image + amount * (image - blurred).
 
     Args:
-        image: (B, C, H, W) float in [0, 1].
+        image: (B, C, H, W) float32 in [0, 1].
         amount: 0 to 10; 0 returns the image, the command's default is 0.5.
         sigma: standard deviation of the blur, pixels.
         kernel_size: of the blur, pixels; 0 derives it from `sigma`.
@@ -73,6 +75,7 @@ def unsharp_mask(image: Tensor, amount: float, *, sigma: float = 2.0, kernel_siz
         Like `image`, clamped to [0, 1].
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D, or `amount` or `sigma` is out of range.
 
     Reference: cv2.GaussianBlur(x, (0, 0), sigma), then cv2.addWeighted(x, 1 + amount, blurred, -amount, 0); within

@@ -19,14 +19,15 @@ def canny(image: Tensor, low: float, high: float) -> Tensor:
     changes, the host would have to look.
 
     Args:
-        image: (B, 1, H, W) float in [0, 1], taken at 256 levels.
+        image: (B, 1, H, W) float32 in [0, 1], taken at 256 levels.
         low: gradient (|dx| + |dy|, Sobel, in levels) above which a pixel may continue an edge.
         high: gradient above which a pixel starts one.
 
     Returns:
-        (B, 1, H, W) float, 1 on edges and 0 elsewhere.
+        (B, 1, H, W) float32, 1 on edges and 0 elsewhere.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not (B, 1, H, W), or not 0 <= low <= high.
 
     Reference: cv2.Canny(x, low, high) on uint8; at least 97 % of the edge pixels are the same.

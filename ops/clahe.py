@@ -20,7 +20,7 @@ def clahe(
     """Spread the levels of each tile, and blend between tiles.
 
     Args:
-        image: (B, C, H, W) float in [0, 1]; each channel on its own, at 256 levels.
+        image: (B, C, H, W) float32 in [0, 1]; each channel on its own, at 256 levels.
         clip_limit: 1 to 1000; how much steeper than the identity a tile's curve may get.
         grid: tiles down and across.
         window: y1 y2 x1 x2, end exclusive: the part of the result that is wanted, at the price of that part, while
@@ -30,6 +30,7 @@ def clahe(
         Like `image`, or (B, C, window height, window width), in [0, 1].
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D or smaller than the grid, or `clip_limit` or `window` is out of range.
 
     Reference: cv2.createCLAHE(clip_limit, (across, down)).apply on uint8; within 1/255 (its rounding).

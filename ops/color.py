@@ -27,9 +27,10 @@ _FINE = 1 << 14  # steps of the tables: a tenth of an 8-bit level where a curve 
 
 
 def rgb_to_lab(image: Tensor) -> Tensor:
-    """Convert (B, 3, H, W) float sRGB in [0, 1] to Lab: L in [0, 100], a and b about [-127, 127].
+    """Convert (B, 3, H, W) float32 sRGB in [0, 1] to Lab: L in [0, 100], a and b about [-127, 127].
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not (B, 3, H, W).
 
     Reference: cv2.cvtColor(x, COLOR_RGB2Lab) on float32; within 1/255 of each channel's range.
@@ -43,6 +44,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     """Convert (B, 3, H, W) Lab, as `rgb_to_lab` makes it, to sRGB clamped to [0, 1].
 
     Raises:
+        TypeError: `lab` is not float32.
         ValueError: `lab` is not (B, 3, H, W).
 
     Reference: cv2.cvtColor(x, COLOR_Lab2RGB) on float32; within 1/255.
@@ -56,6 +58,7 @@ def lightness(image: Tensor) -> Tensor:
     """L of Lab alone, scaled to [0, 1]: (B, 1, H, W) of (B, 3, H, W) sRGB.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not (B, 3, H, W).
 
     Reference: the first channel of `rgb_to_lab(image)`, divided by 100.
@@ -70,13 +73,14 @@ def with_lightness(image: Tensor, light: Tensor) -> Tensor:
     In Lab all three cube roots move by as much as that of Y does, so there is no need to go there and back.
 
     Args:
-        image: (B, 3, H, W) float in [0, 1].
-        light: (B, 1, H, W) float in [0, 1], as `lightness` makes it.
+        image: (B, 3, H, W) float32 in [0, 1].
+        light: (B, 1, H, W) float32 in [0, 1], as `lightness` makes it.
 
     Returns:
         (B, 3, H, W), clamped to [0, 1].
 
     Raises:
+        TypeError: `image` or `light` is not float32.
         ValueError: shapes or devices that do not fit each other.
 
     Reference: `rgb_to_lab`, its first channel replaced by 100 * `light`, then `lab_to_rgb`.
@@ -94,6 +98,7 @@ def grey(image: Tensor) -> Tensor:
     """Luma (B, 1, H, W) of (B, 3, H, W) RGB.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not (B, 3, H, W).
 
     Reference: cv2.cvtColor(x, COLOR_RGB2GRAY); within 1/255.

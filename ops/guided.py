@@ -11,8 +11,8 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> T
     """Make `image` locally a linear function of `guide`.
 
     Args:
-        guide: (B, 1, H, W) float in [0, 1].
-        image: (B or 1, 1, H, W) float: what is filtered, a mask for instance.
+        guide: (B, 1, H, W) float32 in [0, 1].
+        image: (B or 1, 1, H, W) float32: what is filtered, a mask for instance.
         radius: of the square window, pixels; the window is 2 * radius + 1 wide.
         eps: variance of `guide` below which a place counts as flat.
 
@@ -20,6 +20,7 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> T
         (B, 1, H, W). Not clamped: it can leave the range of `image` by a little.
 
     Raises:
+        TypeError: `guide` or `image` is not float32.
         ValueError: shapes or devices that do not fit each other, `radius` under 1 or too large for the image, `eps`
             not positive.
 

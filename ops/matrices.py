@@ -64,8 +64,8 @@ def _linear(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.maximum(0.0, 1.0 - np.abs(x))
 
 
-def _cubic(x: NDArray[np.float64], a: float = -0.75) -> NDArray[np.float64]:
-    x = np.abs(x)
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    x, a = np.abs(x), -0.75  # as OpenCV and PyTorch have it
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))

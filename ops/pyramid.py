@@ -10,12 +10,13 @@ def pyramid_down(image: Tensor) -> Tensor:
     """Blur (1 4 6 4 1) and drop every other pixel.
 
     Args:
-        image: (B, C, H, W) float, H and W at least 3.
+        image: (B, C, H, W) float32, H and W at least 3.
 
     Returns:
         (B, C, ceil(H / 2), ceil(W / 2)).
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D or too small.
 
     Reference: cv2.pyrDown; within 1/255.
@@ -39,6 +40,7 @@ def pyramid_up(image: Tensor, size: tuple[int, int]) -> Tensor:
         (B, C, *size).
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D or not half of `size`.
 
     Reference: cv2.pyrUp with dstsize; within 1/255, but for the last two rows and columns of odd sizes.

@@ -17,7 +17,7 @@ def resize(image: Tensor, size: tuple[int, int], *, mode: ResizeMode = "bilinear
     """Resample to `size` (height, width).
 
     Args:
-        image: (B, C, H, W) float.
+        image: (B, C, H, W) float32.
         size: height and width of the result, pixels.
         mode: bicubic (a = -0.75) and lanczos4 overshoot at edges; the caller clamps.
 
@@ -25,6 +25,7 @@ def resize(image: Tensor, size: tuple[int, int], *, mode: ResizeMode = "bilinear
         (B, C, *size).
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D, a side of `size` is not positive, or `mode` is unknown.
 
     Reference: cv2.resize on float32 with INTER_LINEAR, INTER_CUBIC, INTER_LANCZOS4; within 1/255.
@@ -118,6 +119,7 @@ def resize_to_bytes(image: Tensor, size: tuple[int, int], window: tuple[int, int
         (B, C, window height, window width) uint8, interleaved, clamped.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D, a side of `size` is not positive, or `window` reaches out of it.
 
     Reference: cv2.resize on uint8 with INTER_CUBIC, within 1 level; `to_uint8` of `resize_window` but for ties.

@@ -22,7 +22,7 @@ def resize_sharpened(image: Tensor, size: tuple[int, int], passes: Passes) -> Te
     products of matrices with the resizing folded in, it costs about as much as two to three resizings.
 
     Args:
-        image: (B, C, H, W) float in [0, 1].
+        image: (B, C, H, W) float32 in [0, 1].
         size: height and width of the result, pixels.
         passes: amount, sigma and kernel size in pixels of each unsharp mask, as for `unsharp_mask`, but that the
             kernel size has to be stated.
@@ -31,6 +31,7 @@ def resize_sharpened(image: Tensor, size: tuple[int, int], passes: Passes) -> Te
         (B, C, *size). Not clamped, and not clamped between the steps.
 
     Raises:
+        TypeError: `image` is not float32.
         ValueError: `image` is not 4-D, or a size, an amount, a sigma or a kernel size is out of range.
 
     Reference: `resize(image, size, mode="lanczos4")`, then `unsharp_mask` for each pass; within 1/255 where none of

@@ -11,7 +11,8 @@ from torch import Tensor
 from gpu_lipsync import decoder_choice
 from gpu_lipsync.config import DecoderName
 from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, require_same_picture
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, DeviceMemoryError, LipSyncError, MediaError
+from gpu_lipsync.frame_layout import RGB
 from gpu_lipsync.pyav_decoder import PyavDecoder
 from gpu_lipsync.video_info import VideoInfo, probe_video
 from tests.clips import write_clip
@@ -23,6 +24,7 @@ class StandIn:
     """Frames of PyAV, changed."""
 
     name = "stand-in on cuda"
+    layout = RGB
 
     def __init__(self, info: VideoInfo, change: Callable[[Tensor], Tensor]) -> None:
         self._frames, self._change, self.n_given = PyavDecoder(info), change, 0
@@ -171,6 +173,65 @@ def test_one_that_shows_other_colours_is_passed_over_and_named(monkeypatch: pyte
     name, notes = chosen("auto", monkeypatch, DecordDecoder=decord, NvdecDecoder=nvdec, TorchcodecDecoder=missing)
     assert name.startswith("decord") and name.endswith("on cpu")
     assert len(notes) == 1 and "stand-in on cuda shows other colours" in notes[0] and "nothing for cuda" in notes[0]
+
+
+class Failing(StandIn):
+    """Stops at a frame."""
+
+    def __init__(self, info: VideoInfo, frame: int, error: Exception) -> None:
+        super().__init__(info, FAITHFUL["as it is"])
+        self._at, self._error = frame, error
+
+    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        done = start
+        for frames in super().batches(start, stop, size):
+            if done + len(frames) > self._at:
+                raise self._error
+            yield frames
+            done += len(frames)
+
+
+@pytest.mark.parametrize("error", [MediaError("a"), DeviceMemoryError("b"), torch.OutOfMemoryError("c")])
+def test_one_that_shows_nothing_is_passed_over(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """What NVDEC refuses decord and torchcodec find out as they decode; a full card says so then."""
+
+    def decord(info: VideoInfo, *, device: torch.device, **_: object) -> Decoder:
+        return Failing(info, 0, error)
+
+    def nvdec(info: VideoInfo, device: torch.device, tell: object) -> Decoder:
+        return StandIn(info, FAITHFUL["as it is"])
+
+    name, notes = chosen("auto", monkeypatch, DecordDecoder=decord, NvdecDecoder=nvdec)
+    assert notes == [f"decoding with {name}: stand-in on cuda: {error}"]
+
+
+def test_what_fails_in_the_reference_is_no_fault_of_the_decoder_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = probe_video(SAMPLE)
+    stand_in, error = StandIn(info, FAITHFUL["as it is"]), MediaError("unreadable")
+    monkeypatch.setattr("gpu_lipsync.decoders.PyavDecoder", lambda info: Failing(info, 0, error))
+    with pytest.raises(LipSyncError, match="unreadable"):
+        require_same_picture(stand_in, info)
+
+
+@pytest.mark.parametrize("kind", ["DecordDecoder", "TorchcodecDecoder"])
+def test_where_one_on_the_device_stops_at_damage_pyav_goes_on(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """As it does for decord on a CPU. Nothing is lost or shown twice; asked for by name it is an error."""
+    info, notes = probe_video(SAMPLE), list[str]()
+
+    def unavailable(*_: object, **__: object) -> Decoder:
+        raise DecoderUnavailableError("not there")
+
+    for name in ("DecordDecoder", "NvdecDecoder", "TorchcodecDecoder"):
+        monkeypatch.setattr(decoder_choice, name, unavailable)
+    monkeypatch.setattr(decoder_choice, kind, lambda info, **_: Failing(info, 7, MediaError("damaged")))
+    decoder = decoder_choice.choose_decoder(info, "auto", torch.device("cuda"), notes)
+    told = len(notes)
+    frames = torch.cat(list(decoder.batches(0, 12, 4)))
+    assert torch.equal(frames, torch.cat(list(PyavDecoder(info).batches(0, 12, 4))))
+    assert notes[told:] == ["face.mp4 is damaged: PyAV goes on where stand-in stopped"]
+    by_name: DecoderName = "decord" if kind == "DecordDecoder" else "torchcodec"
+    with pytest.raises(MediaError, match="damaged"):
+        list(decoder_choice.choose_decoder(info, by_name, torch.device("cuda"), notes).batches(0, 12, 4))
 
 
 def test_asked_for_by_name_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

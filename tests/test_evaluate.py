@@ -16,6 +16,7 @@ from gpu_lipsync import compare
 from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.errors import CheckpointError, DeviceMemoryError, FaceNotFoundError, MediaError
 from gpu_lipsync.evaluate import evaluate, main
+from gpu_lipsync.resync import resync
 from gpu_lipsync.talking_clip import Clip, read_clip
 from tests.clips import write_clip, write_sound
 from tests.talkers import sample_frame, speaking, surroundings
@@ -95,6 +96,15 @@ def test_a_series_is_moved_by_frames_of_the_clip_whichever_are_judged() -> None:
     echo = torch.from_numpy(curve[early])
     assert measures.shifted_correlation(echo, second, frames[at < 105], 15) == pytest.approx(1.0)
     assert measures.shifted_correlation(first, second, frames, 118) == 0.0, "too few overlap"
+
+
+def test_a_black_and_white_clip_is_judged_without_the_colour_that_the_product_takes_away(talk: Clip) -> None:
+    grey = talk.faces.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, 3, -1, -1)
+    red = nn.Module()
+    red.forward = lambda mel, faces: faces * torch.tensor([1.0, 0.5, 0.5]).view(3, 1, 1)  # type: ignore[method-assign]
+    mouths = resync(replace(talk, faces=grey), red, talk.waveform)
+    assert (mouths.amax(1) - mouths.amin(1)).max() < 1e-6
+    assert (resync(talk, red, talk.waveform).amax(1) - mouths.amin(1)).max() > 0.1
 
 
 def test_mouths_that_are_no_numbers_are_an_error(talk: Clip) -> None:

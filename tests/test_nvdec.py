@@ -208,6 +208,20 @@ def test_what_is_not_nv12_is_left_to_others() -> None:
         NvdecDecoder(probe_video(SAMPLE), torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    "error", [av.MemoryError(12, "Cannot allocate memory"), av.ExternalError(-542398533, "Generic error")]
+)
+def test_what_fails_at_the_first_picture_is_left_to_others(error: av.FFmpegError) -> None:
+    """A card that is full, most of all: other decoders are asked, instead of an end for want of memory."""
+
+    class Failing(OnTheHost):
+        def _kept(self, frame: Any) -> Any:
+            raise error
+
+    with pytest.raises(DecoderUnavailableError, match="NVDEC through PyAV on cpu: "):
+        Failing(probe_video(SAMPLE))
+
+
 def test_a_clip_that_changes_its_size_goes_on_on_the_cpu(tmp_path: Path) -> None:
     info, notes = probe_video(write_clip_of_two_sizes(tmp_path / "a.mp4")), list[str]()
     frames = torch.cat(list(OnTheHost(info, notes.append).batches(0, 20, 4))).float()

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from gpu_lipsync import detection, encode
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.detection import HostCopy
-from gpu_lipsync.device import arrived, side_stream, staged
+from gpu_lipsync.device import HostCopy, arrived, side_stream, staged
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.ops import upload
 from gpu_lipsync.tracking import FaceTracker
