@@ -22,7 +22,8 @@ MOUTH_SIZE = 96  # what the generator makes, pixels
 
 @dataclass(frozen=True)
 class Blend:
-    """A mode: what it does with a window of the crop, and how far beyond the mask it has to see.
+    """A mode: what it does with a window of the crop, how far beyond the mask it has to see, and whether it looks at
+    the window's corners, where the mask is 0.
 
     `apply` gets faces (interleaved), mouths in [0, 1], their placement and the settings, leaves them alone, and returns
     the window, interleaved; where the mask is 0 that is the face, bit for bit. Without a mask it is the patch.
@@ -31,13 +32,14 @@ class Blend:
     apply: Callable[[Tensor, Tensor, Placement, BlendConfig], Tensor]
     margin: int = 0
     masked: bool = True
+    corners: bool = False
 
 
 BLENDS: dict[BlendMethod, Blend] = {
     "ellipse": Blend(ellipse),
-    "multiscale": Blend(multiscale),
-    "edge_aware": Blend(edge_aware, margin=REACH),
-    "guided": Blend(guided),
+    "multiscale": Blend(multiscale, corners=True),
+    "edge_aware": Blend(edge_aware, margin=REACH, corners=True),
+    "guided": Blend(guided, corners=True),
     "hd": Blend(hd),
     "original": Blend(original, masked=False),
 }

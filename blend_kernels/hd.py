@@ -39,7 +39,7 @@ def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> 
     # Steps 4 and 5: the crop's size, sharpened broadly, then finely.
     passes = ((0.5, 1.0, 7), (amount, 0.5, 3))
     patch = resize_sharpened(_cleaned(mouths), (place.height, place.width), passes).clamp_(0.0, 1.0)
-    enhanced = place.cut(interleaved(_equalised(patch, place)))
+    enhanced = interleaved(_equalised(patch, place))
     # 0.85 of the enhanced patch and 0.15 of the source, under the mask.
     return torch.lerp(faces, enhanced, place.stencil.weight * 0.85, out=enhanced)
 
@@ -53,11 +53,11 @@ def _cleaned(mouths: Tensor) -> Tensor:
 
 
 def _equalised(patch: Tensor, place: Placement) -> Tensor:
-    """Step 6: local contrast. Its tiles cover the crop; colours are turned in the window alone."""
+    """Step 6: local contrast. Its tiles cover the crop; the rest is done under each mask, which sees no other's."""
     light = lightness(patch)
-    shown = light[:, :, place.top : place.bottom, place.left : place.right]
-    added = clahe(light, 2.0, TILES, window=place.window).sub_(shown)
-    reach = min(round(LOCAL * min(place.height, place.width)), min(shown.shape[2:]) - 1)
-    local = added.sub_(gaussian_blur(added, 2 * reach + 1)) if reach else added.zero_()
-    shown_colours = patch[:, :, place.top : place.bottom, place.left : place.right]
-    return with_lightness(shown_colours, local.add_(shown).clamp_(0.0, 1.0))
+    window = (slice(None), slice(None), slice(place.top, place.bottom), slice(place.left, place.right))
+    added = place.cut(interleaved(clahe(light, 2.0, TILES, window=place.window).sub_(light[window])))
+    shown, colours = (place.cut(interleaved(image[window])) for image in (light, patch))
+    reach = min(round(LOCAL * min(place.height, place.width)), min(place.size) - 1)
+    local = added - gaussian_blur(added.contiguous(), 2 * reach + 1) if reach else torch.zeros_like(added)
+    return with_lightness(colours, local.add_(shown).clamp_(0.0, 1.0))

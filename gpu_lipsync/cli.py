@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 import time
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn, get_args
+from typing import get_args
 
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.commands import Parser, exit_code_of
@@ -46,14 +45,6 @@ def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int
             return exit_code_of(lambda: _run(LipSyncConfig(**arguments), stops, own_process=own_process))
     finally:
         flush()
-
-
-def command() -> NoReturn:
-    """Run the command and end the process with it: what `inference_fast.py` and the installed `gpu-lipsync` do."""
-    exit_code = main(own_process=True)
-    # Everything is written, flushed and closed. Taking torch apart library by library costs another second, which the
-    # caller would wait for.
-    os._exit(exit_code)
 
 
 def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:

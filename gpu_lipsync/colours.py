@@ -15,6 +15,7 @@ HD_LINES = 720  # from here on Chromium takes what is not tagged for BT.709, bel
 KEPT_FORMAT = "yuv420p"  # FFmpeg's name of 8-bit 4:2:0
 _STAYING = {KEPT_FORMAT, "yuv420p10le"}  # a tenth of the work that converting to RGB and back would be
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
+_READABLE, _NEAREST = {1, 2, 4, 5, 6, 7, 9}, {10: 9}
 _NUMBERS: dict[YuvMatrix, int] = {"bt709": 1, "bt601": 6}
 _WIDE_PRIMARIES = {9, 11, 12}  # BT.2020's and P3's; others are BT.709's but for a shade
 _HDR_CURVES: dict[int, HdrCurve] = {16: "PQ", 18: "HLG"}
@@ -55,6 +56,16 @@ def plain_colours(frame: Any) -> Colours | None:
     if matrix not in _NUMBERS or not kept or hdr_curve(frame.color_trc):
         return None
     return Colours(matrix, number, int(frame.color_primaries), int(frame.color_trc))
+
+
+def in_readable_matrix(frame: Any) -> Any:
+    """The same av.VideoFrame; where it is tagged with a matrix that FFmpeg's scaler refuses (YCgCo, ICtCp, IPT and
+    others), as one that does not say, and constant luminance as plain BT.2020.
+    """
+    number = int(frame.colorspace)
+    if not frame.format.is_rgb and number not in _READABLE:
+        frame.colorspace = _NEAREST.get(number, UNSPECIFIED)
+    return frame
 
 
 def tagged_at(height: int, colours: Colours) -> Colours:

@@ -33,11 +33,12 @@ def exit_code_of(work: Callable[[], None]) -> int:
     """
     errors = TolerantStream(sys.stderr)
     try:
-        work()
-    except LipSyncError as error:
-        errors.write(f"error: {one_line(error)}\n")
-        return error.exit_code
-    except Stopped as stopped:
+        try:
+            work()
+        except LipSyncError as error:
+            errors.write(f"error: {one_line(error)}\n")
+            return error.exit_code
+    except Stopped as stopped:  # while that is told, too
         errors.write(f"{stopped}: nothing was written\n")
         return stopped.exit_code
     return 0

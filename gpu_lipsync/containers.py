@@ -184,6 +184,8 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
         )
     if not _STATES_DURATION & set(container.format.name.split(",")):
         return
+    if is_riff and not is_wav and stream.type == "audio":  # in AVI sound that starts late has a length of its own
+        return
     if stream.duration:
         announced = float(stream.duration * stream.time_base) + float((stream.start_time or 0) * stream.time_base)
     else:

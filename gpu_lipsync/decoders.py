@@ -179,7 +179,11 @@ class Rescued:
                 yield batch
                 done += len(batch)
         except MediaError:
-            self._tell(f"{self._info.path.name} is damaged: PyAV goes on where {self.name.split()[0]} stopped")
+            clip, kind = self._info.path.name, self.name.split()[0]
+            what = (
+                f"{clip} is damaged: PyAV goes on where {kind} stopped" if done else f"PyAV decodes what {kind} cannot"
+            )
+            self._tell(what)
             yield from PyavDecoder(self._info).batches(done, stop, size)
 
 

@@ -103,6 +103,8 @@ def paste_faces(
         (place.height, place.width, place.stencil, tilt != 0) for place, tilt in zip(places, turned, strict=True)
     )
     aslant = masks_aslant(places, corners, turned)
+    if BLENDS[config.method].corners:  # they are read, too, if not changed
+        aslant = [mask._replace(outline=None) for mask in aslant]
     windows = _windows(aslant, alike, frames)
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     if not isinstance(mouths, Tensor) or not mouths.is_floating_point():

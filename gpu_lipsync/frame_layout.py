@@ -127,6 +127,8 @@ class Yuv420Part:
     def replaced(self, rgb: Tensor, changed: Tensor) -> Tensor:
         top, _, left, _ = self._window
         window = y1, y2, x1, x2 = _even_window(changed, picture_size(self._frames))
+        if y1 >= y2 or x1 >= x2:  # all of it beyond the frame's edge
+            return self._frames
         before, after = (image[:, :, y1 - top : y2 - top, x1 - left : x2 - left] for image in (self.rgb, rgb))
 
         def changes(part: tuple[Tensor, Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -33,6 +33,8 @@ def flush() -> None:
             continue
         try:
             stream.flush()
+        except ValueError:  # a host program has closed it
+            continue
         except OSError:  # its reader has left; the interpreter's own flush at the end would fail the program for that
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpu_lipsync.colours import in_readable_matrix
 from gpu_lipsync.containers import decoded, open_container
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_layout import RGB, FrameLayout
@@ -67,7 +68,7 @@ class PyavDecoder:
             stream.thread_type = self._threads(n_frames)
             origin = float(self._info.starts_at)
             frames = decoded(container, stream, hardware=self._hardware)
-            kept = ((self._kept(frame), _seconds(frame, origin)) for frame in frames)
+            kept = ((self._kept(in_readable_matrix(frame)), _seconds(frame, origin)) for frame in frames)
             yield from _stamped_in_order(kept) if self._info.container in _MIXED_UP else kept
 
     def _without_gaps(self, pictures: Iterable[tuple[Any, float | None]]) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from gpu_lipsync.containers import chosen_stream, decoded, open_container, refus
 from gpu_lipsync.errors import MediaError
 
 # Containers that say when sound is heard; of others FFmpeg counts, and is wrong where a bare stream changes its rate.
-_STAMPED = {"mov", "mp4", "matroska", "webm", "mpegts", "flv", "ogg", "asf"}
+_STAMPED = {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg", "asf", "nut"}
 _GAP_S = 0.05  # shorter ones are what clocks and rounding make; several lost packets together are longer
 _LEAST_RATE_HZ = 1000  # telephones have 8000; what a header says wrongly would be hours of sound
 # Longer ones, and steps back by more, are no time: where recordings were joined, timestamps begin anew.

@@ -63,7 +63,7 @@ class Stops:
 
     def _stop(self, number: int, _: object) -> None:
         if self._holding:
-            self._held = number
+            self._held = number if self._held is None else self._held
             return
         self._stopped = True
         self.ignore()

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from gpu_lipsync.colours import Colours, HdrCurve, hdr_curve, is_untagged_hd, is_yuv, plain_colours, rgb_colours
+from gpu_lipsync.colours import (
+    Colours,
+    HdrCurve,
+    hdr_curve,
+    in_readable_matrix,
+    is_untagged_hd,
+    is_yuv,
+    plain_colours,
+    rgb_colours,
+)
 from gpu_lipsync.containers import chosen_stream, decoded, is_cover_art, open_container, refuse_truncated
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.frame_times import coded_times, is_constant, nominal_rate, stated_rate
@@ -103,7 +112,8 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
         fps = nominal_rate(stream, shown_at) if len(shown) > 1 else stated_rate(stream) or fps_of_still
         refuse_truncated(path, "face video", container, stream, shown_at[-1] + start + 1 / fps)
         frame = _first_frame(path, container, stream)
-        rotation = round(frame.rotation / 90) * 90 % 360
+        # A matrix of zeros has no angle, and PyAV makes an enormous number of that.
+        rotation = round(frame.rotation / 90) * 90 % 360 if abs(frame.rotation) <= 360 else 0
         width, height = frame.width, frame.height
         pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
         if rotation % 180:
@@ -202,4 +212,4 @@ def _first_frame(path: Path, container: Any, stream: Any) -> Any:
     frame = next(decoded(container, stream), None)
     if frame is None:
         raise MediaError(f"face video {path} has no frame that can be decoded; it is damaged, make it again")
-    return frame
+    return in_readable_matrix(frame)

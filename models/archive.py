@@ -8,10 +8,8 @@ stays on the disk. Classes named in a pickle are never imported: all but the few
 import io
 import json
 import math
-import pickle
 import struct
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,20 +17,9 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file that torch.save wrote before PyTorch 1.6
-DTYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
+from gpu_lipsync.models.pickled import MOST_HEADER_BYTES, Inert, RecordUnpickler, StorageRecord, TensorRecord
 
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a file that torch.save wrote before PyTorch 1.6
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -45,24 +32,8 @@ SAFETENSORS_DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-MOST_HEADER_BYTES = 100_000_000  # that its own package reads
-_MOST_ENTRIES = 100_000  # a training checkpoint with its optimiser has a few thousand
-
-
-class StorageRecord(NamedTuple):
-    """A block of numbers in the file."""
-
-    key: str
-    dtype: torch.dtype
-
-
-class TensorRecord(NamedTuple):
-    """Where a tensor lies in its storage; offset and stride in elements."""
-
-    storage: StorageRecord
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
+# A training checkpoint with its optimiser has a few thousand entries, of short names.
+_MOST_ENTRIES, _LONGEST_NAME = 100_000, 1000
 
 
 class Archive(NamedTuple):
@@ -70,61 +41,6 @@ class Archive(NamedTuple):
 
     shapes: dict[str, tuple[int, ...]]
     read: Callable[[str], Tensor]
-
-
-class _Inert:
-    """Stands for any class or function a pickle names: takes what it is given and does nothing."""
-
-    state: Any = None  # here, since pickle makes most objects without calling __init__
-
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        return
-
-    def __call__(self, *_args: Any, **_kwargs: Any) -> "_Inert":
-        return _Inert()
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, _key: Any, _value: Any) -> None:
-        return
-
-    def append(self, _value: Any) -> None:
-        return
-
-    def extend(self, _values: Any) -> None:
-        return
-
-
-def _tensor(storage: Any, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_rest: Any) -> Any:
-    known = isinstance(storage, StorageRecord)
-    return TensorRecord(storage, offset, tuple(shape), tuple(stride)) if known else _Inert()
-
-
-def _first(value: Any, *_rest: Any) -> Any:
-    return value
-
-
-class _RecordUnpickler(pickle.Unpickler):
-    """Rebuilds containers and tensor records; everything else becomes `_Inert`."""
-
-    KNOWN = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor"): _tensor,
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        ("torch._utils", "_rebuild_parameter"): _first,
-        ("torch.jit._pickle", "restore_type_tag"): _first,
-    }
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if module_name == "torch" and global_name in DTYPES:
-            return DTYPES[global_name]
-        return self.KNOWN.get((module_name, global_name), _Inert)
-
-    def persistent_load(self, pid: Any) -> Any:
-        if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], torch.dtype):
-            return StorageRecord(str(pid[2]), pid[1])
-        return _Inert()
 
 
 def open_archive(path: Path) -> Archive:
@@ -157,7 +73,13 @@ def _open_safetensors(path: Path) -> Archive:
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        dtype, shape, (start, stop) = SAFETENSORS_DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+        dtype, shape, (start, stop) = (
+            SAFETENSORS_DTYPES.get(entry["dtype"]),
+            tuple(entry["shape"]),
+            entry["data_offsets"],
+        )
+        if dtype is None:  # of something that no generator of ours is made of
+            continue
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{name} has {stop - start} bytes for a shape of {shape}")
         stride = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
@@ -171,16 +93,16 @@ def _open_zip(path: Path) -> Archive:
         pickled = next((name for name in entries if name.endswith("data.pkl")), None)
         if pickled is None:
             raise ValueError("a zip file without PyTorch's data.pkl")
+        folder = pickled.removesuffix("data.pkl")
+        if any(
+            entry.compress_type != zipfile.ZIP_STORED
+            for name, entry in entries.items()
+            if name == pickled or name.startswith(f"{folder}data/")
+        ):
+            raise ValueError("its tensors are compressed, as PyTorch does not write them; load and save it with torch")
         if entries[pickled].file_size > MOST_HEADER_BYTES:
             raise ValueError(f"a list of tensors of {entries[pickled].file_size} bytes")
-        tree = _RecordUnpickler(io.BytesIO(file.read(pickled))).load()
-    folder = pickled.removesuffix("data.pkl")
-    if any(
-        entry.compress_type != zipfile.ZIP_STORED
-        for name, entry in entries.items()
-        if name.startswith(f"{folder}data/")
-    ):
-        raise ValueError("its tensors are compressed, as PyTorch does not write them; load and save it with torch")
+        tree = RecordUnpickler(io.BytesIO(file.read(pickled))).load()
 
     def find_storage(file: BinaryIO, key: str) -> int:
         # Read past zipfile: its CRC pass doubles the time, and PyTorch can write archives without CRCs.
@@ -194,15 +116,17 @@ def _open_zip(path: Path) -> Archive:
 
 def _open_legacy(path: Path) -> Archive:
     with path.open("rb") as file:
-        if _RecordUnpickler(file).load() != LEGACY_MAGIC:
+        if RecordUnpickler(file).load() != LEGACY_MAGIC:
             raise ValueError("a pickle, but none that torch.save wrote")
-        _version, _system, tree, keys = (_RecordUnpickler(file).load() for _ in range(4))
-        itemsizes = {str(record.storage.key): record.storage.dtype.itemsize for _, record in _walk(tree)}
+        RecordUnpickler(file).load()  # the version of the format
+        RecordUnpickler(file).load()  # the system's byte order and sizes
+        pickled = RecordUnpickler(file)
+        tree, keys = pickled.load(), RecordUnpickler(file).load()
         offsets: dict[str, int] = {}
         for key in keys:
             count = struct.unpack("<q", file.read(8))[0]
             offsets[str(key)] = file.tell()
-            file.seek(count * itemsizes[str(key)], io.SEEK_CUR)
+            file.seek(count * pickled.itemsizes[str(key)], io.SEEK_CUR)
     return _archive(path, tree, lambda _file, key: offsets[key])
 
 
@@ -236,9 +160,11 @@ def _walk(tree: Any, prefix: str = "", left: list[int] | None = None) -> Iterato
     left[0] -= 1
     if left[0] < 0:
         raise ValueError(f"it has more than {_MOST_ENTRIES} entries")
+    if len(prefix) > _LONGEST_NAME:
+        raise ValueError(f"it has names of more than {_LONGEST_NAME} characters")
     if isinstance(tree, TensorRecord):
         yield prefix.removesuffix("."), tree
-    elif isinstance(tree, _Inert):
+    elif isinstance(tree, Inert):
         yield from _walk(tree.state, prefix, left)
     elif isinstance(tree, dict):
         for key, value in tree.items():

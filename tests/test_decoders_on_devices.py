@@ -229,6 +229,9 @@ def test_where_one_on_the_device_stops_at_damage_pyav_goes_on(monkeypatch: pytes
     frames = torch.cat(list(decoder.batches(0, 12, 4)))
     assert torch.equal(frames, torch.cat(list(PyavDecoder(info).batches(0, 12, 4))))
     assert notes[told:] == ["face.mp4 is damaged: PyAV goes on where stand-in stopped"]
+    monkeypatch.setattr(decoder, "_decoder", Failing(info, 0, MediaError("frames of another size than it says")))
+    assert torch.equal(torch.cat(list(decoder.batches(0, 12, 4))), frames)
+    assert notes[told + 1 :] == ["PyAV decodes what stand-in cannot"], "nothing is said to be damaged"
     by_name: DecoderName = "decord" if kind == "DecordDecoder" else "torchcodec"
     with pytest.raises(MediaError, match="damaged"):
         list(decoder_choice.choose_decoder(info, by_name, torch.device("cuda"), notes).batches(0, 12, 4))

@@ -149,6 +149,23 @@ def test_nothing_outside_the_moved_mask_changes(method: str, device: str) -> Non
         assert changed.any() and not (changed & ~may_change).any()
 
 
+@pytest.mark.parametrize("feather", [1, 51])
+@pytest.mark.parametrize("tilt", [0.0, 30.0])
+@pytest.mark.parametrize("method", MASKED)
+def test_a_face_is_the_same_whoever_is_in_the_batch(method: str, tilt: float, feather: int, device: str) -> None:
+    """Batches are as large as memory and cores let them be: masks that lie elsewhere, and heads held otherwise."""
+    frames, mouths = frames_and_mouths(device)
+    config = BlendConfig(method=method, mouth_region_size=0.6, blur_intensity=feather)  # type: ignore[arg-type]
+    boxes, fits = torch.tensor([BOX] * 4), torch.tensor([(0, 0, 0), (8, 4, 0), (1, 0, 0), (-9, 7, 0)])
+    tilts = torch.tensor([tilt, 1.5 * tilt, tilt, -tilt], dtype=torch.float64)
+    together = paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts)
+    for i in range(4):
+        one = slice(i, i + 1)
+        alone = paste_faces(frames[one], mouths[one], boxes[one], config, fits=fits[one], tilts=tilts[one])
+        # A tilted head's window has another size alone, and another rounding.
+        assert (together[one].int() - alone.int()).abs().max() <= (1 if tilt or device != "cpu" else 0)
+
+
 def test_a_paste_without_a_mask_has_nothing_to_move(device: str) -> None:
     frames, mouths = frames_and_mouths(device)
     config, boxes = BlendConfig(method="original"), torch.tensor([BOX] * 4)

@@ -177,3 +177,25 @@ def test_a_resting_mouth_that_is_no_number_spoils_no_speech() -> None:
     resting.mouths(lambda mel, faces: torch.full_like(faces, torch.nan), mel[:5], faces[:5], weights[:5])
     mouths, _ = resting.mouths(lambda mel, faces: faces, mel[5:], faces[5:], weights[5:])
     assert torch.equal(mouths[:5], faces[:5])
+
+
+@pytest.mark.parametrize("batch", [4, 20])
+def test_it_is_gone_as_soon_as_the_next_one_has_been_faded_in(batch: int) -> None:
+    resting, faces = RestingMouths(), torch.full((20, 3, 96, 96), 0.5)
+    made = 0
+
+    def second_is_none(mel: Tensor, faces: Tensor) -> Tensor:
+        nonlocal made
+        made += len(faces)
+        return torch.stack(
+            [torch.full_like(face, torch.nan if made - len(faces) + i == 1 else 1.0) for i, face in enumerate(faces)]
+        )
+
+    mouths = torch.cat(
+        [
+            resting.mouths(second_is_none, torch.zeros(batch, 1, 80, 16), faces[:batch], [1.0] * batch)[0]
+            for _ in range(0, 20, batch)
+        ]
+    )
+    # Keys at 0, 5, 10 and 15: the one at 5 fades in over three frames, and out over those from 10 on.
+    assert mouths.isnan().flatten(1).any(1).nonzero().flatten().tolist() == [5, 6, 7, 8, 9, 10, 11]

@@ -1,12 +1,17 @@
 """Signals: which are heeded, when, and by whom."""
 
+import io
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
 from gpu_lipsync.cli import _Settling
+from gpu_lipsync.commands import exit_code_of
+from gpu_lipsync.errors import MediaError
+from gpu_lipsync.own_process import flush
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.stopping import Stopped, Stops
 
@@ -42,6 +47,49 @@ def test_a_signal_waits_for_what_cannot_be_left_in_the_middle() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_of_several_signals_meanwhile_the_first_counts() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        with pytest.raises(Stopped, match="terminated"), Stops() as stops, stops.held():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_signal_while_an_error_is_told_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads stderr may let the command wait there."""
+
+    class Waiting:
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def write(self, line: str) -> None:
+            self.lines.append(line)
+            if len(self.lines) == 1:
+                raise Stopped(signal.SIGTERM)
+
+        def flush(self) -> None:
+            pass
+
+    def fails() -> None:
+        raise MediaError("there is no face.mp4")
+
+    waiting = Waiting()
+    monkeypatch.setattr(sys, "stderr", waiting)
+    assert exit_code_of(fails) == 143
+    assert waiting.lines[-1] == "terminated: nothing was written\n"
+
+
+def test_what_a_host_program_has_closed_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    flush()
 
 
 def test_once_the_output_is_there_nothing_stops_the_run() -> None:

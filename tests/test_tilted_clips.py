@@ -79,6 +79,15 @@ def test_a_batch_of_upright_and_tilted_heads(layout: FrameLayout, method: str) -
         assert x1 <= columns.min() and columns.max() < x2 and y1 <= rows.min() and rows.max() < y2
 
 
+@pytest.mark.parametrize("layout", [RGB, Yuv420Frames("bt709")], ids=["RGB", "4:2:0"])
+def test_a_mask_beyond_the_frame_changes_nothing(layout: FrameLayout) -> None:
+    """With large pads the mouth may come to lie there, though the box does not."""
+    frames = sample_frames(layout, 1)
+    heads = replace(Heads.held_still(torch.tensor([[150, 300, 300, 700]])), tilts=torch.tensor([30.0]).double())
+    renderer = MouthRenderer(Swapped(), BlendConfig(mouth_region_size=0.1), fresh_report(1), Silent(), layout=layout)
+    assert torch.equal(renderer.render(frames.clone(), torch.zeros(1, 1, 80, 16), heads), frames)
+
+
 @pytest.mark.parametrize(("x", "tilt", "is_there"), [(32.0, 90.0, False), (32.0, -90.0, True), (90.0, 90.0, True)])
 def test_a_mouth_beyond_the_frame_s_edge_is_found_where_it_lies(x: float, tilt: float, is_there: bool) -> None:
     """Of a face on its side that is cut by the left edge: the chin is there, or the forehead."""

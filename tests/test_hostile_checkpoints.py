@@ -1,0 +1,86 @@
+"""Checkpoints made to take a host's memory: refused in a short line, at the cost of some hundred megabytes."""
+
+import pickle
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import pytest
+import torch
+
+from gpu_lipsync.errors import CheckpointError
+from gpu_lipsync.models import load_wav2lip
+from gpu_lipsync.models.archive import LEGACY_MAGIC
+from tests.generators import trained_like
+
+MANY_DICTS = b"\x80\x02" + b"}" * 12_000_000  # each a dict on the reader's stack
+
+
+def zipped(pickled: bytes, how: int = 0) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with ZipFile(path, "w", how) as file:
+            file.writestr("archive/data.pkl", pickled)
+
+    return write
+
+
+def long_names(path: Path) -> None:
+    """Dicts within each other under one long name: all of it again for each level."""
+    tree: dict[str, Any] = {"a": torch.ones(1)}
+    name = "n" * 100_000
+    for _ in range(200):
+        tree = {name: tree}
+    torch.save(tree, path)
+
+
+HOSTILE: dict[str, Callable[[Path], Any]] = {
+    # LONG_BINPUT: "remember this under the number 200 000 000". Python's reader in C makes a list so long.
+    "a number of a memory": lambda path: path.write_bytes(b"\x80\x02Nr" + struct.pack("<I", 200_000_000) + b"."),
+    "the same in a zip": zipped(b"\x80\x02Nr" + struct.pack("<I", 200_000_000) + b"."),
+    "names": long_names,
+    "many dicts": zipped(MANY_DICTS),
+    "many dicts in some kilobytes": zipped(MANY_DICTS, ZIP_DEFLATED),
+    "many dicts before PyTorch 1.6": lambda path: path.write_bytes(pickle.dumps(LEGACY_MAGIC, 2) + MANY_DICTS),
+    "a long line": lambda path: path.write_bytes(b"\x80\x02I" + b"1" * 12_000_000),
+    "a text of gigabytes": lambda path: path.write_bytes(b"\x80\x02X" + struct.pack("<I", 0xFFFFFFF0)),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_would_take_the_memory_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    HOSTILE[kind](path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            load_wav2lip(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 400e6 and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_lies_beside_the_weights_may_be_of_any_kind(zipped: bool, tmp_path: Path) -> None:
+    """Lists of tensors, a generator's states for instance, and numbers that no network of ours has."""
+    beside = {"losses": [torch.ones(3), torch.ones(4)], "spectrum": torch.ones(5, dtype=torch.complex64)}
+    generator, path = trained_like(), tmp_path / "weights.pth"
+    torch.save({**beside, "state_dict": generator.state_dict()}, path, _use_new_zipfile_serialization=zipped)
+    torch.save({"state_dict": generator.state_dict()}, tmp_path / "bare.pth")
+    for ours, theirs in zip(
+        load_wav2lip(path).parameters(), load_wav2lip(tmp_path / "bare.pth").parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_safetensors_may_hold_what_has_no_part_in_the_network(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    state = trained_like().state_dict()
+    save_file({**state, "steps": torch.ones(3, dtype=torch.uint32)}, tmp_path / "a.safetensors")
+    save_file(state, tmp_path / "b.safetensors")
+    both = [load_wav2lip(tmp_path / name).parameters() for name in ("a.safetensors", "b.safetensors")]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*both, strict=True))
