@@ -14,6 +14,8 @@ from gpu_lipsync.face_paths import (
     FacePath,
     Floats,
     centred,
+    largest_of,
+    likely,
     may_be_same,
     pair_up,
     shift,
@@ -21,7 +23,6 @@ from gpu_lipsync.face_paths import (
     zoom,
 )
 from gpu_lipsync.head_tilt import turns
-from gpu_lipsync.models.box_voting import FACE_SCORE
 
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
 STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
@@ -97,7 +98,7 @@ class FaceFollower:
         if match.box is None:
             return False
         last, best = self._last[1], match.box[None]
-        turn = abs(np.diff(turns(np.stack((last, match.box))))[0])
+        turn = abs((np.diff(turns(np.stack((last, match.box))))[0] + 180) % 360 - 180)
         return bool(
             max(shift(last, best)[0] / STEADY_SHIFT, zoom(last, best)[0] / STEADY_ZOOM, turn / STEADY_TURN_DEG) < 1
         )
@@ -129,26 +130,36 @@ class FaceFollower:
             return
         match = self._match(frame, faces)
         self._see_others(frame, seen, own=match.box)
-        if match.box is not None:
-            self._extend(frame, match.box, contested=match.contested)
-            return
-        self._missed.append(_Missed(frame, faces, match.hidden))
-        if frame - self._last[0] > self._max_gap:
+        if match.box is not None and self._missed and self._has_jumped(match.box):
             self._look_again()
+            self._observe(frame, faces)
+        elif match.box is not None:
+            self._extend(frame, match.box, contested=match.contested)
+        else:
+            self._missed.append(_Missed(frame, faces, match.hidden))
+            if frame - self._last[0] > self._max_gap:
+                self._look_again()
+
+    def _has_jumped(self, box: Box) -> bool:
+        """Whether the face, missed until now, was where it is in the last frame already, too far off to be known."""
+        frame, faces, hidden = self._missed[-1]
+        seen = centred(faces[likely(faces)])
+        others = pair_up(self._beside, frame, seen)
+        return not hidden and any(i not in others for i in np.flatnonzero(may_be_same(box, seen, 1)))
 
     def _choose(self, frame: int, candidates: Box) -> Box | None:
         """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
         if self._lost is not None and frame - self._lost[0] > self._memory:
             self._lost = None
         if self._lost is None or not len(candidates):
-            return _largest(candidates)
+            return largest_of(candidates)
         others = self._others(frame, candidates)
         if others.all():
             self._new_scene = False
             self._see_others(frame, candidates)
             return None
         candidates = candidates if self._new_scene else candidates[~others]
-        largest = _largest(candidates)
+        largest = largest_of(candidates)
         assert largest is not None
         last = self._lost[1]
         away = shift(last, candidates)
@@ -161,7 +172,7 @@ class FaceFollower:
         """Which of the faces (n, 8) are those of people who were beside the one that is lost; (n,)."""
         others = np.zeros(len(candidates), dtype=bool)
         if not self._new_scene:
-            others[list(pair_up(self._beside, frame, candidates))] = True
+            others[list(pair_up(self._beside, frame, candidates, may_stay=True))] = True
             return others
         # A cut that leaves another face quite where it was is none: something has covered a part of the picture.
         for path in self._beside:
@@ -172,7 +183,7 @@ class FaceFollower:
     def _see_others(self, frame: int, seen: Box, *, own: Box | None = None) -> None:
         """Take note of where those beside it are; of who is new there, too, where it is known who is not."""
         faces = seen if own is None else seen[(seen != own).any(axis=1)]
-        pairs = pair_up(self._beside, frame, faces)
+        pairs = pair_up(self._beside, frame, faces, may_stay=own is None)
         for i, box in enumerate(faces):
             if i in pairs:
                 self._beside[pairs[i]].see(frame, box)
@@ -236,12 +247,3 @@ class FaceFollower:
                 best = np.argmin(costs)
                 claims[best] = min(claims[best], costs[best])
         return claims
-
-
-def likely(faces: Array) -> NDArray[np.bool_]:
-    """Which of faces (n, 15) a track may start on; it continues on any candidate."""
-    return faces[:, 4] > FACE_SCORE
-
-
-def _largest(faces: Box) -> Box | None:
-    return faces[np.argmax(faces[:, 2:4].prod(axis=1))] if len(faces) else None

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_lipsync.association import likely
 from gpu_lipsync.device import HostCopy
+from gpu_lipsync.face_paths import likely
 from gpu_lipsync.frame_layout import RGB, FrameLayout, box_scale
 from gpu_lipsync.models.box_voting import CANDIDATE_SCORE, vote
 from gpu_lipsync.models.face_detector import network_size

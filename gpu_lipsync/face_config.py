@@ -25,7 +25,7 @@ class FaceConfig:
     pads: Sides = (0, 10, 0, 0)  # top bottom left right, added to a detected box, pixels
     box: Sides = NO_BOX  # top bottom left right: the box of every frame, pixels; all -1: detect
     det_batch_size: int = 16  # an upper bound; a CPU takes fewer at a time
-    det_stride: int = 5  # frames from one detection to the next
+    det_stride: int = 5  # frames from one detection to the next, at 25 a second and more
     smooth: bool = True
     temporal_smooth: bool = False  # over a longer time: experimental, not recommended
     smooth_window: int = 3  # frames that temporal_smooth widens the window by
@@ -57,6 +57,10 @@ class FaceConfig:
     def has_box(self) -> bool:
         """Whether the box is given, so that no face need be found."""
         return tuple(self.box) != NO_BOX
+
+    def stride(self, fps: float) -> int:
+        """Frames from one detection to the next; below 25 a second as long a time as there: a head moves as far."""
+        return max(1, round(self.det_stride * min(1.0, fps / 25)))
 
     def half_window(self, fps: float) -> int:
         """Frames before and after a frame that its box is smoothed over; 0: not at all."""

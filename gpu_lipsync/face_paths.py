@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_lipsync.head_tilt import across
+from gpu_lipsync.models.box_voting import FACE_SCORE
 
 SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
 WALKING_SHIFT = 0.25, 0.15, 1.0  # likewise, of one that is beside the followed, whose pace is not known
@@ -66,24 +67,41 @@ class FacePath:
         moved: Box = last + (frame - last_frame) * pace
         return moved
 
-    def costs(self, frame: int, boxes: Box) -> Floats:
-        """How much each of boxes (n, 8) of a frame is unlike the one that it should have; infinity: another face's."""
-        box, gap = self.at(frame), abs(frame - self._seen[-1][0])
-        limits = SAME_SCENE_SHIFT if self.has_pace else WALKING_SHIFT
+    def costs(self, frame: int, boxes: Box, *, stays: bool = False) -> Floats:
+        """How much each of boxes (n, 8) of a frame is unlike the one that it should have, or the last one if it
+        `stays`; infinity: another face's.
+        """
+        box, gap = self.last[1] if stays else self.at(frame), abs(frame - self._seen[-1][0])
+        limits = SAME_SCENE_SHIFT if self.has_pace or stays else WALKING_SHIFT
         return np.where(may_be_same(box, boxes, gap, limits), unlikeness(box, boxes), np.inf)
 
 
-def pair_up(paths: Sequence[FacePath], frame: int, boxes: Box) -> dict[int, int]:
-    """Whose each of boxes (n, 8) is, the most alike first and none twice: paths' numbers by boxes' numbers."""
+def pair_up(paths: Sequence[FacePath], frame: int, boxes: Box, *, may_stay: bool = False) -> dict[int, int]:
+    """Whose each of boxes (n, 8) is, the most alike first and none twice: paths' numbers by boxes' numbers.
+
+    Those that are left over may be of people who did not go on as they moved, but came back: they sway.
+    """
     pairs: dict[int, int] = {}
-    if not paths or not len(boxes):
-        return pairs
-    costs = np.stack([path.costs(frame, boxes) for path in paths])
-    while np.isfinite(costs).any():
-        path, box = np.unravel_index(np.argmin(costs), costs.shape)
-        pairs[int(box)] = int(path)
-        costs[path], costs[:, box] = np.inf, np.inf
+    for stays in (False, True) if may_stay else (False,):
+        if len(pairs) == min(len(paths), len(boxes)):
+            break
+        costs = np.stack([path.costs(frame, boxes, stays=stays) for path in paths])
+        costs[list(pairs.values())], costs[:, list(pairs)] = np.inf, np.inf
+        while np.isfinite(costs).any():
+            path, box = np.unravel_index(np.argmin(costs), costs.shape)
+            pairs[int(box)] = int(path)
+            costs[path], costs[:, box] = np.inf, np.inf
     return pairs
+
+
+def likely(faces: Array) -> NDArray[np.bool_]:
+    """Which of faces (n, 15) a track may start on; it continues on any candidate."""
+    return faces[:, 4] > FACE_SCORE
+
+
+def largest_of(faces: Box) -> Box | None:
+    """Of faces (n, 8)."""
+    return faces[np.argmax(faces[:, 2:4].prod(axis=1))] if len(faces) else None
 
 
 def shift(box: Box, others: Box) -> Floats:

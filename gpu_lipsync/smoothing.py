@@ -8,7 +8,7 @@ import numpy as np
 
 from gpu_lipsync.face_config import Rect
 from gpu_lipsync.face_paths import Box, Floats
-from gpu_lipsync.head_tilt import turned, turns, upright_sizes
+from gpu_lipsync.head_tilt import TURNED_FULLY_DEG, turned, turns, upright_sizes
 
 Point = tuple[float, float]  # x y
 # The size is kept while the face's is within the first factor of it; then it follows up to the second. A mouth that is
@@ -38,6 +38,12 @@ class Placed(NamedTuple):
         return np.array([x1 + x2, y1 + y2]) / 2
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the box."""
+        x1, y1, x2, y2 = self.corners
+        return x2 - x1, y2 - y1
+
+    @property
     def mouth_in_frame(self) -> Point:
         """The mouth as it is."""
         if not self.tilt:
@@ -57,6 +63,16 @@ class Placed(NamedTuple):
         move = (turned(aside, self.tilt) - aside).round().astype(int).tolist()
         x1, y1, x2, y2 = (at + by for at, by in zip(corners, move * 2, strict=True))
         return Placed((x1, y1, x2, y2), (mouth[0] + move[0], mouth[1] + move[1]), self.tilt)
+
+    def trimmed(self, frame_size: tuple[int, int]) -> "Placed":
+        """The same without what lies beyond the edges of a frame, height and width, if it is upright; by and by less is
+        taken away as the turn comes in, and nothing of a head that is turned fully.
+        """
+        height, width = frame_size
+        x1, y1, x2, y2 = self.corners
+        share = max(0.0, 1 - abs(self.tilt) / TURNED_FULLY_DEG)
+        top, bottom, left, right = (round(-share * max(0, beyond)) for beyond in (-y1, y2 - height, -x1, x2 - width))
+        return self.padded((top, bottom, left, right))
 
 
 @lru_cache

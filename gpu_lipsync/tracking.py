@@ -56,7 +56,8 @@ class FaceTracker:
     Frames are held, by reference, from the last decided detection on: at most one push and `look_ahead(fps)` +
     `det_stride` × (`det_batch_size` + 1), where `det_batch_size` counts as 4 at most on a CPU and twice on CUDA, where
     one batch is read while the next is under way; there both together take as few frames as fit 256 MiB, if more than
-    one does. `det_stride` counts as the frames that fit 256 MiB at most, but for 5 or less. `n_ready` trails that by
+    one does. `det_stride` counts as the frames that fit 256 MiB at most, but for 5 or less, and as less where there are
+    fewer than 25 frames a second. `n_ready` trails that by
     0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a face is missed.
 
     Attributes:
@@ -91,7 +92,7 @@ class FaceTracker:
         self._changed = 0.0  # the picture, up to the last frame that is ready
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
-            how = {"stride": config.det_stride, "batch_size": config.det_batch_size, "look_ahead": self._look_ahead}
+            how = {"stride": config.stride(fps), "batch_size": config.det_batch_size, "look_ahead": self._look_ahead}
             self._detections = DetectionStream(detector, **how, layout=layout)
         self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
         self._last_sample, self._cut_off = -1, 0  # that is the segment of a last face with its mouth beyond the edge
@@ -199,27 +200,21 @@ class FaceTracker:
             self.frames_without_face += 1
             return _Track(NO_FACE)
         placed = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
-        x1, y1, x2, y2 = placed.corners
-        mouth = self._mouths.corrected(placed.mouth, (x2 - x1, y2 - y1), segment)
-        placed = placed._replace(mouth=mouth).padded(self._config.pads)
-        mouth = placed.mouth
-        box = placed.corners if placed.tilt else self._clip(placed.corners)
-        width, height = box[2] - box[0], box[3] - box[1]
-        if min(width, height) < MIN_BOX_PX:
-            self.frames_without_face += 1
-            if min(self._config.pads) < 0:
-                self._lost_to_pads = f"the {x2 - x1}x{y2 - y1} face in frame {frame}"
-            return _Track(NO_FACE)
-        where, was = placed.mouth_in_frame, self._cut_off == segment
-        shown, tilt = (width, height), placed.tilt
-        gone = is_cut_off(placed.corners, where, self._frame_size, shown=shown, tilt=tilt, was=was)
+        whole = placed._replace(mouth=self._mouths.corrected(placed.mouth, placed.size, segment))
+        seen, was = whole.trimmed(self._frame_size), self._cut_off == segment
+        where, tilt = whole.mouth_in_frame, whole.tilt
+        gone = is_cut_off(whole.corners, where, self._frame_size, shown=seen.size, tilt=tilt, was=was)
         self._cut_off = segment if gone else 0
-        if self._cut_off:
+        box, mouth, _ = shown = whole.padded(self._config.pads).trimmed(self._frame_size)
+        width, height = shown.size
+        if gone or min(width, height) < MIN_BOX_PX:
             self.frames_without_face += 1
+            if not gone and min(self._config.pads) < 0:
+                self._lost_to_pads = f"the {whole.size[0]}x{whole.size[1]} face in frame {frame}"
             return _Track(NO_FACE)
         x, y = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
-        fit = self._mouth_fits.place(box, mouth, self._mouths.half_width(segment) * (x2 - x1), segment)
-        return _Track(box, fit, Pose(x, y, self._changed), segment, placed.tilt)
+        fit = self._mouth_fits.place(box, mouth, self._mouths.half_width(segment) * whole.size[0], segment)
+        return _Track(box, fit, Pose(x, y, self._changed), segment, tilt)
 
     def _given_box(self) -> Rect:
         top, bottom, left, right = self._config.box

@@ -7,7 +7,7 @@ import torch
 from gpu_lipsync.heads import Heads
 from gpu_lipsync.mouth_finder import MouthFinder
 from gpu_lipsync.tracking import FaceConfig, FaceTracker
-from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, scripted_frames, sizes, track
+from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, centres, scripted_frames, sizes, track
 
 FACE: Face = (200.0, 220.0, 100.0, 130.0)
 SIZE = float(np.sqrt(100 * 130))
@@ -21,6 +21,44 @@ def test_a_face_missed_for_longer_may_have_moved_farther(moved: float, n_without
     boxes, tracker = track(script)
     assert tracker.frames_without_face == n_without
     assert (boxes[:20, 2] == 250).all() and (boxes[50:, 2] == round(250 + moved * SIZE)).all()
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("moved", [0.29, 0.35, 0.4, 0.45, 0.49, 0.52, 0.6])
+def test_a_face_that_jumps_is_where_it_is_seen(moved: float, smooth: bool) -> None:
+    """As calls that freeze do; it is plainly there, though too far off to be known at once for the same."""
+    away = 200 + moved * SIZE
+    script = [[FACE] if i < 52 else [(away, 220.0, 100.0, 130.0)] for i in range(101)]
+    boxes, tracker = track(script, config=FaceConfig(pads=NO_PADS, smooth=smooth))
+    assert tracker.frames_without_face == 0
+    off = np.abs(centres(boxes)[:, 0] - [faces[0][0] for faces in script])
+    # A jump that counts as motion is smoothed over, by half of its height at most.
+    assert off.max() <= (1 if moved > 0.3 or not smooth else 0.15 * SIZE)
+
+
+@pytest.mark.parametrize(("fps", "period_s"), [(25.0, 1.0), (12.0, 1.0), (10.0, 1.0), (6.0, 1.2), (5.0, 1.0)])
+def test_a_head_that_sways_is_followed_at_any_rate(fps: float, period_s: float) -> None:
+    """Every fifth frame of a slow clip is a whole sway away, and looks as if nothing had moved."""
+    n = round(8 * fps)
+    x = 200 + 12 * np.sin(2 * np.pi * np.arange(n) / (fps * period_s) + 0.3)
+    detector = ScriptedDetector([[(at, 220.0, 100.0, 130.0)] for at in x])
+    tracker = FaceTracker(detector, FaceConfig(pads=NO_PADS), fps=fps)
+    tracker.push(scripted_frames(n))
+    tracker.finish()
+    off = np.abs(centres(tracker.heads(0, n).boxes.numpy().astype(float))[:, 0] - x)
+    assert (
+        off[2:-2].max() < 3.5 and len(detector.seen) < 8 * 25 / 5 * 1.6
+    )  # of 24 px; some frames between are seen, too
+
+
+@pytest.mark.parametrize("pads", [(0, 0, 20, 20), (0, 0, 50, 50), (0, 0, 200, 200), (200, 0, 0, 0)])
+def test_pads_take_no_mouth_away(pads: tuple[int, int, int, int]) -> None:
+    """A face that the picture holds, near its left edge and its bottom."""
+    face: Face = (52.0, 413.0, 100.0, 130.0)
+    tracker = FaceTracker(ScriptedDetector([[face]] * 30), FaceConfig(pads=pads))
+    tracker.push(scripted_frames(30))
+    tracker.finish()
+    assert tracker.frames_without_face == 0
 
 
 @pytest.mark.parametrize(("zoom", "looked_between"), [(1.2, False), (1.4, True)])

@@ -54,6 +54,19 @@ def walk(start: float, pace: float) -> Place:
     return lambda i: start + pace * max(0, i - 10)
 
 
+@pytest.mark.parametrize("phase", range(8))
+@pytest.mark.parametrize(("sway", "period"), [(12, 30), (15, 30), (20, 50)])
+def test_who_sways_beside_and_is_back_first_does_not_take_the_words(sway: float, period: float, phase: int) -> None:
+    """Both are hidden for a while. Moved on by the pace of a sway he would be far away, and a newcomer where he is."""
+    script: list[list[Face]] = []
+    for i in range(121):
+        beside = (340 + sway * np.sin(2 * np.pi * (i / period + phase / 8)), 240.0, 95.0, 124.0)
+        script.append([OWN] * (not 36 <= i < 52) + [beside] * (not 30 <= i < 46))
+    boxes, _ = track(script)
+    seen = boxes.any(axis=1)
+    assert np.abs(centres(boxes)[seen, 0] - 200).max() < 10 and seen[:36].all() and seen[52:].all()
+
+
 @pytest.mark.parametrize("pace", [-5, -6, -8, -12])
 def test_who_walks_past_before_a_face_does_not_take_its_words(pace: float) -> None:
     """The mouth that is hidden is not drawn on the other's face either, once that can be told: from 0.1 of its size."""
