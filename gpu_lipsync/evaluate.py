@@ -73,8 +73,8 @@ def evaluate(
     speech = {
         "opening_with_envelope": measures.correlation(opening, envelope),
         "opening_with_envelope_moved": measures.shifted_correlation(opening, loudness, at, round(APART_S * clip.fps)),
-        "opening_jitter": measures.jitter(opening),
-        "true_opening_jitter": measures.jitter(true_opening),
+        "opening_jitter": measures.jitter(opening, at),
+        "true_opening_jitter": measures.jitter(true_opening, at),
         "colour_drift_levels": measures.colour_drift(said, source),
         "likeness": measures.likeness(said, source),
     }

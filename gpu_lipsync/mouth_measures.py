@@ -34,9 +34,13 @@ def shifted_correlation(first: Tensor, second: Tensor, at: Tensor, shift: int) -
     )
 
 
-def jitter(series: Tensor) -> float:
-    """How much a series (n,) trembles from frame to frame: its mean absolute second difference; 0 below 3 values."""
-    return float(series.diff(n=2).abs().mean()) if len(series) > 2 else 0.0
+def jitter(series: Tensor, at: Tensor) -> float:
+    """How much a series (n,) trembles from frame to frame: its mean absolute second difference, over frames `at` (n,)
+    that follow each other; 0 where no three do.
+    """
+    following = (at.diff()[1:] == 1) & (at.diff()[:-1] == 1)
+    differences = series.diff(n=2).abs()[following] if len(series) > 2 else series[:0]
+    return float(differences.mean()) if len(differences) else 0.0
 
 
 def psnr(result: Tensor, truth: Tensor) -> float:

@@ -30,7 +30,7 @@ def sample_frame() -> Tensor:
 @lru_cache
 def _sample_face() -> Faces:
     frame, mesh = sample_frame(), load_face_mesh()
-    points = find_landmarks(frame, BOX, mesh)[..., :2] * CROP_PX
+    points = find_landmarks(frame, BOX, mesh)[..., :2] * CROP_PX - 0.5  # a pixel's middle is at its number there
     corners, lips = lip_edges(points)
     eyes = torch.stack([points[:, eye].mean(dim=1) for eye in EYES], dim=1)
     crop = nn.functional.interpolate(crop_faces(frame, BOX), CROP_PX, mode="bilinear", align_corners=False)

@@ -161,9 +161,15 @@ def test_lips_move_ahead_of_phonemes() -> None:
 
 
 def test_new_voices_do_not_say_what_codes_mean(material: dict[str, Any]) -> None:
-    known = retrain_hearing.without_voices(material, {"b", "espeak"})
-    assert [voice for _, _, voice in known["real_talks"]] == ["a"] and known["talks"] == []
+    known = retrain_hearing.without_voices(material, {"b"})
+    assert [voice for _, _, voice in known["real_talks"]] == ["a"] and len(known["talks"]) == len(material["talks"])
     assert len(known["clips"]) == len(material["clips"])
+    for new, message in (
+        ({"b", "espeak"}, "nothing but new voices in talks"),
+        ({"c", "b"}, "no voice c; there are a, b"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            retrain_hearing.without_voices(material, new)
 
 
 def test_codes_are_read_as_the_mouths_they_were_made_of() -> None:

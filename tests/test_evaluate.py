@@ -74,7 +74,11 @@ def test_correlation_jitter_and_psnr_match_numpy_and_skimage() -> None:
     assert got == pytest.approx(expected, abs=1e-9)  # both in float64
     assert measures.correlation(torch.ones(9), torch.arange(9.0)) == 0.0
     expected = np.abs(np.diff(first, n=2)).mean()
-    assert measures.jitter(torch.from_numpy(first)) == pytest.approx(expected, abs=1e-9)
+    frames = torch.arange(200)
+    assert measures.jitter(torch.from_numpy(first), frames) == pytest.approx(expected, abs=1e-9)
+    expected = np.abs(np.concatenate([np.diff(part, n=2) for part in (first[:90], first[90:])])).mean()
+    assert measures.jitter(torch.from_numpy(first), frames + 5 * (frames >= 90)) == pytest.approx(expected, abs=1e-9)
+    assert measures.jitter(torch.ones(2), frames[:2]) == measures.jitter(torch.ones(4), 2 * frames[:4]) == 0
     a, b = rng.random((2, 3, 32, 32)).astype(np.float32)
     expected = peak_signal_noise_ratio(a, b, data_range=1)
     assert measures.psnr(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, abs=1e-3)  # dB, float32

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gpu_lipsync.tools import train_demo
@@ -81,6 +81,39 @@ def test_a_run_broken_off_ends_as_an_unbroken_one(
     logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("unbroken", "broken")]
     first, second = ([json.loads(line) | {"seconds": 0} for line in log] for log in logs)
     assert first == second and len(first) == PLAN["audio"] + PLAN["faces"]
+
+
+@pytest.mark.parametrize("broken_off", ["before anything is saved", "as the last file is written"])
+def test_wherever_a_run_is_broken_off_the_next_makes_it_whole(
+    broken_off: str, train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_demo, "LOG_EVERY", 1)
+    unbroken, end = train(tmp_path / "unbroken"), PLAN["audio"] + PLAN["faces"]
+    step, written = train_demo.Trainer.step, list[int]()
+
+    def stop_early(trainer: train_demo.Trainer, number: int, seed: int) -> dict[str, Tensor]:
+        if number == SAVE_EVERY - 1:
+            raise BrokenOffError
+        return step(trainer, number, seed)
+
+    def stop_late(weights: dict[str, Tensor], path: Path) -> None:
+        written.append(1)
+        if len(written) == -(-end // SAVE_EVERY):
+            path.write_bytes(b"half of it")
+            raise BrokenOffError
+        save_file(weights, path)
+
+    with monkeypatch.context() as patch:
+        if broken_off == "before anything is saved":
+            patch.setattr(train_demo.Trainer, "step", stop_early)
+        else:
+            patch.setattr(train_demo, "save_file", stop_late)
+        with pytest.raises(BrokenOffError):
+            train(tmp_path / "broken")
+    resumed = train(tmp_path / "broken")
+    assert resumed.keys() == unbroken.keys() and all(torch.equal(resumed[name], t) for name, t in unbroken.items())
+    steps = [json.loads(line)["step"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, end + 1))
 
 
 def test_a_record_that_was_cut_off_is_none(tmp_path: Path) -> None:

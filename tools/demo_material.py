@@ -85,11 +85,13 @@ def crops_and_landmarks(
     boxes = smooth_over_time(torch.stack([faces[face] for faces in seen])[:, :4])
     x1, y1, x2, y2 = boxes.unbind(1)
     height = y2 - y1
-    boxes = torch.stack((x1, y1 - 0.03 * height, x2, y2 + 0.06 * height), dim=1)  # as the product, default pad and all
+    # About as the product, whose default pad is below; a little above besides.
+    boxes = torch.stack((x1, y1 - 0.03 * height, x2, y2 + 0.06 * height), dim=1)
     corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
     crops = sample_boxes(frames, corner - MARGIN * size, size * (1 + 2 * MARGIN))
     landmarks = find_landmarks(frames, boxes, mesh)
-    landmarks[..., :2] = (landmarks[..., :2] + MARGIN) / (1 + 2 * MARGIN) * CROP_PX
+    # In crops a pixel's middle is at its number, in the landmarks' network half a pixel on.
+    landmarks[..., :2] = (landmarks[..., :2] + MARGIN) / (1 + 2 * MARGIN) * CROP_PX - 0.5
     return crops, landmarks
 
 

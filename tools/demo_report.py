@@ -13,6 +13,8 @@ from gpu_lipsync.tools.demo_batches import Batch
 def drop_records(out: Path, *, after: int) -> None:
     """Take the steps after one from log.jsonl: a run that goes on from there does them again."""
     log = out / "log.jsonl"
+    if not log.is_file():
+        return
     log.write_text("".join(f"{json.dumps(record)}\n" for record in _records(log) if record["step"] <= after))
 
 

@@ -15,6 +15,7 @@ import torch
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ
 from gpu_lipsync.config import DecoderName
+from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.models import load_wav2lip
 from gpu_lipsync.resync import OpeningMeter, resync
 from gpu_lipsync.talking_clip import Clip, read_clip
@@ -57,13 +58,13 @@ def main() -> None:
     every: dict[str, dict[str, list[float]]] = {n: {kind: [] for kind in KINDS} for n in ("generated", "truth")}
     for path in arguments.clips:
         is_grid = path.name.startswith("grid_")
-        clip = read_clip(path, device, max_seconds=arguments.max_seconds, decoder=arguments.decoder)
         try:
+            clip = read_clip(path, device, max_seconds=arguments.max_seconds, decoder=arguments.decoder)
             openings = judge(clip, generator, grid_sentence(path.stem) if is_grid else None)
-        except ValueError as error:  # what is said is not found out: the other clips count
-            report[path.name] = {"error": str(error)}
+        except (LipSyncError, ValueError) as error:  # no face, or what is said is not found out: the others count
+            report[str(path)] = {"error": str(error)}
             continue
-        report[path.name] = _means(openings)
+        report[str(path)] = _means(openings)
         for name, by_kind in openings.items():
             for kind, values in by_kind.items():
                 every[name][kind] += values

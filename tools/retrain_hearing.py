@@ -64,8 +64,19 @@ class Codes:
 
 
 def without_voices(material: dict[str, Any], new: set[str]) -> dict[str, Any]:
-    """The material without the talks of these voices."""
-    return material | {kind: [talk for talk in material[kind] if talk[2] not in new] for kind in KINDS_OF_TALKS}
+    """The material without the talks of these voices.
+
+    Raises:
+        ValueError: it has none of a voice, or of a kind of talks no others.
+    """
+    voices = {talk[2] for kind in KINDS_OF_TALKS for talk in material[kind]}
+    if not new <= voices:
+        raise ValueError(f"no voice {', '.join(sorted(new - voices))}; there are {', '.join(sorted(voices))}")
+    left = {kind: [talk for talk in material[kind] if talk[2] not in new] for kind in KINDS_OF_TALKS}
+    for kind, talks in left.items():
+        if not talks:
+            raise ValueError(f"nothing but new voices in {kind}: nothing is left to compare with; leave out some")
+    return material | left
 
 
 def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:

@@ -176,7 +176,7 @@ def _train(arguments: argparse.Namespace, plan: Plan) -> None:
         state = torch.load(state_file, map_location=arguments.device, weights_only=True)
         trainer.go_on_from(state)
         average, first = state["average"], state["step"]
-        drop_records(arguments.out, after=first)
+    drop_records(arguments.out, after=first)
     weights = [name for name, tensor in now.items() if tensor.is_floating_point()]
     smooth, rough = ([tensors[name] for name in weights] for tensors in (average, now))
     began = time.monotonic()
@@ -202,13 +202,15 @@ def _train(arguments: argparse.Namespace, plan: Plan) -> None:
 def save(out: Path, state: dict[str, Any]) -> None:
     """Everything to go on from, and the averaged generator as it would ship: half precision but for batch norm."""
     torch.save(state, out / "state.tmp")
-    (out / "state.tmp").replace(out / "state.pt")
     weights = {
         name: (tensor.half() if ".conv_block.1." not in name else tensor.float()).contiguous().cpu()
         for name, tensor in state["average"].items()
         if "num_batches_tracked" not in name
     }
-    save_file(weights, out / "demo.safetensors")
+    save_file(weights, out / "demo.tmp")
+    # The state last: a run that is broken off here makes both again.
+    (out / "demo.tmp").replace(out / "demo.safetensors")
+    (out / "state.tmp").replace(out / "state.pt")
 
 
 def main() -> None:
