@@ -83,10 +83,10 @@ def test_a_run_broken_off_ends_as_an_unbroken_one(
     assert first == second and len(first) == PLAN["audio"] + PLAN["faces"]
 
 
-@pytest.mark.parametrize("broken_off", ["before anything is saved", "as the last file is written"])
 def test_wherever_a_run_is_broken_off_the_next_makes_it_whole(
-    broken_off: str, train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before anything is saved, and as the last file is written."""
     monkeypatch.setattr(train_demo, "LOG_EVERY", 1)
     unbroken, end = train(tmp_path / "unbroken"), PLAN["audio"] + PLAN["faces"]
     step, written = train_demo.Trainer.step, list[int]()
@@ -103,17 +103,15 @@ def test_wherever_a_run_is_broken_off_the_next_makes_it_whole(
             raise BrokenOffError
         save_file(weights, path)
 
-    with monkeypatch.context() as patch:
-        if broken_off == "before anything is saved":
-            patch.setattr(train_demo.Trainer, "step", stop_early)
-        else:
-            patch.setattr(train_demo, "save_file", stop_late)
-        with pytest.raises(BrokenOffError):
-            train(tmp_path / "broken")
-    resumed = train(tmp_path / "broken")
-    assert resumed.keys() == unbroken.keys() and all(torch.equal(resumed[name], t) for name, t in unbroken.items())
-    steps = [json.loads(line)["step"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, end + 1))
+    for name, where, stop in (("early", train_demo.Trainer, stop_early), ("late", train_demo, stop_late)):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, "step" if name == "early" else "save_file", stop)
+            with pytest.raises(BrokenOffError):
+                train(tmp_path / name)
+        resumed = train(tmp_path / name)
+        assert resumed.keys() == unbroken.keys() and all(torch.equal(resumed[key], t) for key, t in unbroken.items())
+        steps = [json.loads(line)["step"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        assert steps == list(range(1, end + 1))
 
 
 def test_a_record_that_was_cut_off_is_none(tmp_path: Path) -> None:
