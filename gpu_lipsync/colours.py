@@ -15,6 +15,7 @@ HD_LINES = 720  # from here on Chromium takes what is not tagged for BT.709, bel
 KEPT_FORMAT = "yuv420p"  # FFmpeg's name of 8-bit 4:2:0
 _STAYING = {KEPT_FORMAT, "yuv420p10le"}  # a tenth of the work that converting to RGB and back would be
 _MATRICES: dict[int, YuvMatrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
+# Numbers of matrices in ITU-T H.273: those that FFmpeg's scaler converts, and what is nearest to some of the others.
 _READABLE, _NEAREST = {1, 2, 4, 5, 6, 7, 9}, {10: 9}
 _NUMBERS: dict[YuvMatrix, int] = {"bt709": 1, "bt601": 6}
 _WIDE_PRIMARIES = {9, 11, 12}  # BT.2020's and P3's; others are BT.709's but for a shade
