@@ -173,7 +173,7 @@ class RestingMouths:
         bank = torch.cat((bank, made[len(plan.spoken) :].to(bank.dtype)))
         shares = upload(torch.tensor([plan.mix, plan.rest], dtype=torch.float32), device).view(2, -1, 1, 1, 1)
         picks = upload(torch.tensor([plan.older, plan.newer]), device)
-        # Of a mouth of which none is wanted nothing is taken, not even what is no number: here, and of resting ones below.
+        # Of a mouth of which none is wanted not even what is no number is taken: here, and of resting ones below.
         older, newer = bank[picks[0]], bank[picks[1]]
         resting = torch.where(shares[0] == 1, newer, torch.lerp(older, newer, shares[0]))
         spoken = torch.zeros_like(faces).index_copy(0, at[: len(plan.spoken)], made[: len(plan.spoken)].to(faces.dtype))
