@@ -23,10 +23,10 @@ from gpu_lipsync.comparison import compare
 from gpu_lipsync.config import FrameConfig, blend_config
 from gpu_lipsync.containers import require_file
 from gpu_lipsync.device import resolve_device
-from gpu_lipsync.errors import ConfigError, EncodeError
+from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.models import load_face_detector, load_wav2lip
-from gpu_lipsync.output_paths import require_apart, require_writable
+from gpu_lipsync.output_paths import require_apart, require_writable, written
 from gpu_lipsync.stopping import Stops
 from gpu_lipsync.video import open_video
 
@@ -81,12 +81,9 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
         how += f", sharpened by {settings.sharpen_amount:g}"
     text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}; {how}", shown)
     stops.ignore()  # too late to say that nothing was written
-    try:
-        arguments.outfile.parent.mkdir(parents=True, exist_ok=True)
+    with written("outfile", arguments.outfile):
         # File names may hold bytes that are no UTF-8.
         arguments.outfile.write_bytes(text.encode("utf-8", errors="backslashreplace"))
-    except OSError as error:
-        raise EncodeError(f"cannot write {arguments.outfile}: {error.strerror}; give another --outfile") from error
 
 
 if __name__ == "__main__":

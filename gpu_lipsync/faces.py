@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -98,48 +98,69 @@ def paste_faces(
     """
     turned = _turned(tilts, len(frames))
     corners = _corners_of(frames, boxes, turned)
+    _require_mouths(mouths, frames)
     places = fitted_masks(boxes, fits, config, frames.device)
+    masks = masks_aslant(places, corners, turned)
+    if BLENDS[config.method].corners:  # they are read, too, if not changed
+        masks = [mask._replace(outline=None) for mask in masks]
     alike = numbered(
         (place.height, place.width, place.stencil, tilt != 0) for place, tilt in zip(places, turned, strict=True)
     )
-    aslant = masks_aslant(places, corners, turned)
-    if BLENDS[config.method].corners:  # they are read, too, if not changed
-        aslant = [mask._replace(outline=None) for mask in aslant]
-    windows = _windows(aslant, alike, frames)
+    windows = _windows(masks, alike, frames)
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
-    if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
-        raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
-    if mouths.shape != (len(frames), 3, FACE_SIZE, FACE_SIZE) or mouths.device != frames.device:
-        raise ValueError(
-            f"mouths must be {(len(frames), 3, FACE_SIZE, FACE_SIZE)} on {frames.device}, "
-            f"got {tuple(mouths.shape)} on {mouths.device}"
-        )
-    mouths = mouths.float()
     pixels = Pixels(frames, copy=True)
-    moving = any(len({places[i] for i in crops.members}) > 1 for crops in groups.crops)
-    masks = upload(torch.tensor([(place.left, place.top) for place in places]), frames.device) if moving else None
-
-    def blend(crops: Crops) -> None:
-        held = {places[i] for i in crops.members}
-        place = held.pop() if masks is None or len(held) == 1 else Placement.around(held, masks[crops.frames])
-        usable, chosen = usable_mouths(mouths if len(crops.frames) == len(mouths) else mouths[crops.frames])
-        if turned[crops.members[0]]:
-            turn = Turn(aslant, windows, crops.members, frames.device)
-            around = pixels.read(crops, *turn.size)
-            blended = turn.blended(around, place, lambda faces: blend_bytes(faces, chosen, place, config))
-        else:
-            crops = replace(crops, starts=crops.starts + place.first_pixel(frames.shape[3]))
-            blended = blend_bytes(lambda: pixels.read(crops, *place.size), chosen, place, config)
-        pixels.change(crops, blended, usable)
-
+    pasting = _Pasting(pixels, mouths.float(), _Places(places, groups.crops, frames.device), masks, windows, config)
     if frames.device.type == "cpu" and fake_mode() is None:
         sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in groups.crops]
         sized = zip(groups.crops, sizes, strict=True)
-        map_on_cores(blend, [piece for crops, size in sized for piece in crops.pieces(size)])
+        map_on_cores(pasting.blend, [piece for crops, size in sized for piece in crops.pieces(size)])
     else:
         for crops in groups.crops:
-            blend(crops)
+            pasting.blend(crops)
     return pixels.frames
+
+
+class _Places:
+    """Where the mask lies in each box of a batch; on the device, too, unless all of a group have it at one place."""
+
+    def __init__(self, places: Sequence[Placement], groups: Sequence[Crops], device: torch.device) -> None:
+        self._places = places
+        moving = any(len({places[i] for i in crops.members}) > 1 for crops in groups)
+        corners = torch.tensor([(place.left, place.top) for place in places])
+        self._corners = upload(corners, device) if moving else None
+
+    def of(self, crops: Crops) -> Placement:
+        """The one placement of these crops, or one around all of theirs."""
+        held = {self._places[i] for i in crops.members}
+        if self._corners is None or len(held) == 1:
+            return held.pop()
+        return Placement.around(held, self._corners[crops.frames])
+
+
+@dataclass(frozen=True)
+class _Pasting:
+    """Mouths laid into a copy of a batch's frames: `masks` and `windows` are its boxes', in the batch's order."""
+
+    pixels: Pixels
+    mouths: Tensor
+    places: _Places
+    masks: Sequence[Aslant]
+    windows: Sequence[Rect]
+    config: BlendConfig
+
+    def blend(self, crops: Crops) -> None:
+        """Those of one group, or some of them."""
+        place, config = self.places.of(crops), self.config
+        all_of_them = len(crops.frames) == len(self.mouths)
+        usable, mouths = usable_mouths(self.mouths if all_of_them else self.mouths[crops.frames])
+        if self.masks[crops.members[0]].tilt:
+            turn = Turn(self.masks, self.windows, crops.members, self.mouths.device)
+            around = self.pixels.read(crops, *turn.size)
+            blended = turn.blended(around, place, lambda faces: blend_bytes(faces, mouths, place, config))
+        else:
+            crops = replace(crops, starts=crops.starts + place.first_pixel(self.pixels.width))
+            blended = blend_bytes(lambda: self.pixels.read(crops, *place.size), mouths, place, config)
+        self.pixels.change(crops, blended, usable)
 
 
 def _piece_size(place: Placement, config: BlendConfig, n_frames: int) -> int:
@@ -186,6 +207,14 @@ def _turned(tilts: Tensor | None, n_boxes: int) -> list[float]:
         if not math.isfinite(tilt):
             raise ValueError(f"tilt {i} must be a number of degrees, got {tilt}")
     return degrees
+
+
+def _require_mouths(mouths: Tensor, frames: Tensor) -> None:
+    if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
+        raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
+    expected = (len(frames), 3, FACE_SIZE, FACE_SIZE)
+    if mouths.shape != expected or mouths.device != frames.device:
+        raise ValueError(f"mouths must be {expected} on {frames.device}, got {tuple(mouths.shape)} on {mouths.device}")
 
 
 def _corners_of(frames: Tensor, boxes: Tensor, tilts: Sequence[float]) -> tuple[Rect, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpu_lipsync.errors import ConfigError, EncodeError
@@ -45,6 +45,20 @@ def require_writable(name: str, path: Path) -> None:
         raise _unwritable(name, path, f"{nearest} is a file")
     if not os.access(nearest, os.W_OK if nearest == path else os.W_OK | os.X_OK):
         raise _unwritable(name, path, f"no permission to write {nearest}")
+
+
+@contextmanager
+def written(name: str, path: Path) -> Iterator[None]:
+    """Make the folder of a file that is written within; for files that need not be whole or not at all.
+
+    Raises:
+        EncodeError: either failed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise _unwritable(name, path, error.strerror or str(error)) from error
 
 
 def _unwritable(name: str, path: Path, reason: str) -> EncodeError:

@@ -24,6 +24,7 @@ from gpu_lipsync.errors import FaceNotFoundError, NvencLostError, first_line
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.lack_of_memory import is_lack_of_memory, lack_of_memory_named
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
+from gpu_lipsync.models.wav2lip import Window
 from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
@@ -110,6 +111,11 @@ class _Clip:
     mesh: FaceMesh | None
     generator: Later[Wav2Lip]
 
+    def mouths(self, mel: Tensor, faces: Tensor, *, window: Window | None) -> Tensor:
+        """What the generator makes of them, once it has come."""
+        made: Tensor = self.generator.get()(mel, faces, window=window)
+        return made
+
 
 def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], report: Report) -> _Clip:
     sound = read_sound(config.audio)
@@ -167,24 +173,8 @@ def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Re
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
     fps, layout = float(video.source_fps), video.layout
     tracker = FaceTracker(clip.detector, faces, mesh=clip.mesh, fps=fps, layout=layout)
-    renderer = MouthRenderer(
-        lambda mel, faces, *, window: clip.generator.get()(mel, faces, window=window),
-        config.blend,
-        report,
-        observer,
-        rest_weights=clip.pauses,
-        layout=layout,
-    )
-    height, width = video.size
-    shape = StreamShape(
-        height=height,
-        width=width,
-        fps=video.fps,
-        n_frames=len(timeline),
-        pixel_aspect=video.pixel_aspect,
-        sound=clip.sound,
-        colours=video.colours,
-    )
+    renderer = MouthRenderer(clip.mouths, config.blend, report, observer, rest_weights=clip.pauses, layout=layout)
+    shape = StreamShape.of_video(video, len(timeline), clip.sound)
     with open_writer(config.outfile, shape, encode, device=device) as out:
         report.encoder = out.encoder
         if config.fp16 and device.type != "cuda":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpu_lipsync.colours import BT709, Colours
 from gpu_lipsync.sound_file import Sound
+
+if TYPE_CHECKING:
+    from gpu_lipsync.video import Video
 
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _AAC_FRAME = 1024  # samples
@@ -27,6 +30,20 @@ class StreamShape:
     pixel_aspect: Fraction
     sound: Sound
     colours: Colours = BT709  # another matrix only of frames that come as 4:2:0
+
+    @classmethod
+    def of_video(cls, video: Video, n_frames: int, sound: Sound) -> StreamShape:
+        """That of so many frames like a video's, and another sound."""
+        height, width = video.size
+        return cls(
+            height=height,
+            width=width,
+            fps=video.fps,
+            n_frames=n_frames,
+            pixel_aspect=video.pixel_aspect,
+            sound=sound,
+            colours=video.colours,
+        )
 
     @property
     def n_samples(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from gpu_lipsync.containers import require_file
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces
+from gpu_lipsync.heads import Heads
+from gpu_lipsync.models import FaceMesh, load_face_detector, load_face_mesh
 from gpu_lipsync.mouth_landmarks import Contexts, find_contexts
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking import FaceTracker
-from gpu_lipsync.video import open_video
+from gpu_lipsync.video import Video, open_video
 
 BATCH = 16
 ENOUGH_FRAMES = 25
@@ -66,45 +69,54 @@ def read_clip(
         MediaError: unreadable, or without sound where no other is given.
         FaceNotFoundError: fewer than ENOUGH_FRAMES frames have a face.
     """
-    from gpu_lipsync.models import load_face_detector, load_face_mesh
-
     waveform = load_audio(require_file(path, "face") if audio is None else require_file(audio, "audio"), device)
     waveform = waveform[: round((max_seconds + _HEARD_BEYOND_S) * SAMPLE_RATE_HZ)]
-    crops: list[Tensor] = []
-    contexts: list[Contexts] = []
     with torch.inference_mode(), open_video(path, FrameConfig(decoder=decoder), device) as video:
         n_windows = min(len(mel_windows(waveform, video.fps)), max(1, round(max_seconds * float(video.fps))))
         window_of = _first_shown(video.timeline(n_windows))
         n = max(window_of) + 1
         mesh = load_face_mesh(device)
-        tracker = FaceTracker(load_face_detector(device), FaceConfig(), mesh=mesh, fps=float(video.source_fps))
-        for _, frames in video.batches(range(n), BATCH):
-            tracker.push(frames)
-        tracker.finish()
-        heads = tracker.heads(0, n)
-        with_face = set(heads.with_face())
-        seen = torch.tensor([i in window_of and i in with_face for i in range(n)])
-        if int(seen.sum()) < ENOUGH_FRAMES:
+        heads = _heads(video, n, mesh)
+        with_face = [i for i in heads.with_face() if i in window_of]
+        if len(with_face) < ENOUGH_FRAMES:
             raise FaceNotFoundError(
-                f"{path} shows a face in {int(seen.sum())} of {n} frames; judging takes at least {ENOUGH_FRAMES}: "
+                f"{path} shows a face in {len(with_face)} of {n} frames; judging takes at least {ENOUGH_FRAMES}: "
                 "give a longer clip or sound, or a larger --max_seconds"
             )
-        for indices, frames in video.batches(range(n), BATCH):  # again: boxes are final only at the end
-            keep = seen[indices.start : indices.stop]
-            if keep.any():
-                shown = frames[keep.to(frames.device)]
-                held = heads.picked([i for i in indices if seen[i]])
-                crops.append((crop_faces(shown, held.boxes, tilts=held.tilts) * 255).round().to(torch.uint8))
-                contexts.append(find_contexts(shown, held.boxes, mesh, tilts=held.tilts))
+        faces, contexts = _cut_out(video, heads, with_face, mesh)
         fps = float(video.fps)
     return Clip(
-        faces=torch.cat(crops),
-        contexts=Contexts.joined(contexts),
-        frames=[window_of[i] for i in seen.nonzero()[:, 0].tolist()],
+        faces=faces,
+        contexts=contexts,
+        frames=[window_of[i] for i in with_face],
         waveform=waveform,
         fps=fps,
         own_sound=audio is None,
     )
+
+
+def _heads(video: Video, n_frames: int, mesh: FaceMesh) -> Heads:
+    """The heads of a video's first frames."""
+    tracker = FaceTracker(load_face_detector(video.device), FaceConfig(), mesh=mesh, fps=float(video.source_fps))
+    for _, frames in video.batches(range(n_frames), BATCH):
+        tracker.push(frames)
+    tracker.finish()
+    return tracker.heads(0, n_frames)
+
+
+def _cut_out(video: Video, heads: Heads, chosen: Sequence[int], mesh: FaceMesh) -> tuple[Tensor, Contexts]:
+    """The faces of the chosen frames, (N, 3, 96, 96) uint8, and what surrounds them."""
+    faces: list[Tensor] = []
+    contexts: list[Contexts] = []
+    wanted = set(chosen)
+    for indices, frames in video.batches(range(chosen[-1] + 1), BATCH):  # again: boxes are final only at the end
+        held = [i for i in indices if i in wanted]
+        if held:
+            shown = frames[torch.tensor([i - indices.start for i in held], device=frames.device)]
+            there = heads.picked(held)
+            faces.append((crop_faces(shown, there.boxes, tilts=there.tilts) * 255).round().to(torch.uint8))
+            contexts.append(find_contexts(shown, there.boxes, mesh, tilts=there.tilts))
+    return torch.cat(faces), Contexts.joined(contexts)
 
 
 def _first_shown(timeline: Timeline) -> dict[int, int]:

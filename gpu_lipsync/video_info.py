@@ -95,45 +95,30 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
     Raises:
         MediaError: not a video, or one without a usable frame.
     """
-    import av
-
     with open_container(path, "face") as container:
         stream = chosen_stream(path, container, "video")
-        n_video = sum(not is_cover_art(s) for s in container.streams.video)
-        coded = coded_times(container, stream)
-        shown = [t for t, hidden in coded if not hidden]
-        if not shown:
-            raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
-        start = Fraction(container.start_time or 0, av.time_base)
-        if container.format.name == "avi":
-            # It knows in which order frames are coded alone; where some wait for others FFmpeg has the first wait, too.
-            start = shown[0] * stream.time_base
-        shown_at = tuple(t * stream.time_base - start for t in shown)
-        fps = nominal_rate(stream, shown_at) if len(shown) > 1 else stated_rate(stream) or fps_of_still
-        refuse_truncated(path, "face video", container, stream, shown_at[-1] + start + 1 / fps)
+        shown_at, starts_at, n_hidden = _times(path, container, stream)
+        fps = nominal_rate(stream, shown_at) if len(shown_at) > 1 else stated_rate(stream) or fps_of_still
+        refuse_truncated(path, "face video", container, stream, shown_at[-1] + starts_at + 1 / fps)
         frame = _first_frame(path, container, stream)
-        # A matrix of zeros has no angle, and PyAV makes an enormous number of that.
-        rotation = round(frame.rotation / 90) * 90 % 360 if abs(frame.rotation) <= 360 else 0
-        width, height = frame.width, frame.height
-        pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
-        if rotation % 180:
-            width, height, pixel_aspect = height, width, 1 / (pixel_aspect or Fraction(1))
+        rotation = _rotation(frame)
+        width, height, pixel_aspect = _shape(frame, stream.sample_aspect_ratio, rotation)
         return VideoInfo(
             path=path.absolute(),
             width=width,
             height=height,
             fps=fps,
-            starts_at=start,
+            starts_at=starts_at,
             shown_at=shown_at,
-            n_hidden=len(coded) - len(shown),
+            n_hidden=n_hidden,
             constant_rate=is_constant(shown_at, fps),
             stream_index=stream.index,
-            n_video_streams=n_video,
+            n_video_streams=sum(not is_cover_art(s) for s in container.streams.video),
             codec=stream.codec_context.name,
             container=container.format.name,
             rotation=rotation,
             mirrored=_is_mirrored(frame),
-            pixel_aspect=pixel_aspect if pixel_aspect > 0 else Fraction(1),
+            pixel_aspect=pixel_aspect,
             hdr=hdr_curve(stream.codec_context.color_trc),
             interlaced=bool(frame.interlaced_frame),
             untagged_hd=(untagged_hd := is_untagged_hd(frame)),
@@ -142,6 +127,32 @@ def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoIn
             transparent=stream.metadata.get("alpha_mode") == "1" or _is_transparent(frame),
             too_dark=_levels_too_dark(frame, _source_space(untagged_hd)),
         )
+
+
+def _times(path: Path, container: Any, stream: Any) -> tuple[tuple[Fraction, ...], Fraction, int]:
+    """When each frame is shown, seconds after the clip's beginning, when that is, and how many are never shown."""
+    import av
+
+    coded = coded_times(container, stream)
+    shown = [t * stream.time_base for t, hidden in coded if not hidden]
+    if not shown:
+        raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
+    starts_at = Fraction(container.start_time or 0, av.time_base)
+    if container.format.name == "avi":
+        # It knows in which order frames are coded alone; where some wait for others FFmpeg has the first wait, too.
+        starts_at = shown[0]
+    return tuple(t - starts_at for t in shown), starts_at, len(coded) - len(shown)
+
+
+def _rotation(frame: Any) -> int:
+    # A matrix of zeros has no angle, and PyAV makes an enormous number of that.
+    return round(frame.rotation / 90) * 90 % 360 if abs(frame.rotation) <= 360 else 0
+
+
+def _shape(frame: Any, pixel_aspect: Fraction | None, rotation: int) -> tuple[int, int, Fraction]:
+    """Width, height and the pixels' aspect, as shown."""
+    aspect = pixel_aspect if pixel_aspect and pixel_aspect > 0 else Fraction(1)
+    return (frame.height, frame.width, 1 / aspect) if rotation % 180 else (frame.width, frame.height, aspect)
 
 
 def _levels_too_dark(frame: Any, space: Any) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.audio import load_audio
 from gpu_lipsync.blend_kernels import BlendConfig, elliptical_mask
-from gpu_lipsync.evaluate import evaluate
+from gpu_lipsync.judging import evaluate
 from gpu_lipsync.models import load_wav2lip
 from gpu_lipsync.models.weights import read_generator
 from gpu_lipsync.resync import OpeningMeter, resync

@@ -79,6 +79,15 @@ def without_voices(material: dict[str, Any], new: set[str]) -> dict[str, Any]:
     return material | left
 
 
+def codes_of(encoder: nn.Module, familiar: BatchMaker) -> Codes:
+    """What the encoder's codes mean, by the mouths of sound that it knows."""
+    with torch.inference_mode():
+        heard = [familiar.speech(FIT_BATCH) for _ in range(KNOWN_BATCHES)]
+        pairs = [(encoder(mel).flatten(1), mouth.flatten(1)) for mel, mouth in heard]
+    codes, mouths = (torch.cat(part).clone() for part in zip(*pairs, strict=True))
+    return Codes(codes, mouths)
+
+
 def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
     """The sound's encoder, trained: its tensors by their names in the generator."""
     device = torch.device(arguments.device)
@@ -91,12 +100,8 @@ def retrain(arguments: argparse.Namespace) -> dict[str, Tensor]:
     maker.seed(arguments.seed)
     generator = Wav2Lip(arguments.width).to(device)
     start_from(generator, arguments.start)
-    encoder = generator.audio_encoder.eval()
-    with torch.inference_mode():
-        heard = [familiar.speech(FIT_BATCH) for _ in range(KNOWN_BATCHES)]
-        pairs = [(encoder(mel).flatten(1), mouth.flatten(1)) for mel, mouth in heard]
-    codes, mouths = (torch.cat(part).clone() for part in zip(*pairs, strict=True))
-    meaning = Codes(codes, mouths)
+    encoder = generator.audio_encoder
+    meaning = codes_of(encoder.eval(), familiar)
     weights = torch.tensor(OPEN_SPREAD_ROUND_TEETH, device=device)
     encoder.train()
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=arguments.learning_rate)
