@@ -13,7 +13,7 @@ from gpu_lipsync.blend_kernels.mask import SOFT_PEAK
 from gpu_lipsync.blend_kernels.patch import mouth_patch
 from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.soften import softening
-from gpu_lipsync.ops import Axis, axis_matrix, box_blur, grey, guided_filter, interleaved, remembered
+from gpu_lipsync.ops import SIZES_OF_A_BATCH, Axis, axis_matrix, box_blur, grey, guided_filter, interleaved, remembered
 
 RADIUS = 20
 EPS = 0.01
@@ -33,7 +33,7 @@ def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig)
     return torch.lerp(faces, patch, weight, out=patch)
 
 
-@remembered(16)
+@remembered(SIZES_OF_A_BATCH)
 def _confine(stencil: Stencil) -> Tensor:
     """What the refined mask is multiplied by, (1, 1, height, width); where the guide is flat, it is averaged twice."""
     window = 2 * radius(stencil) + 1
@@ -41,7 +41,7 @@ def _confine(stencil: Stencil) -> Tensor:
     return softening(stencil, smoothed, math.log2(window / 2), FADE)  # octaves: the window's own, no more
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=SIZES_OF_A_BATCH)
 def radius(stencil: Stencil) -> int:
     """The filter's, in pixels: RADIUS, or the largest that leaves the mask opaque where the source has no edges."""
     most = min(RADIUS, max(1, min(stencil.values.shape) // 10))

@@ -12,9 +12,8 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.raster import filled_ellipse
-from gpu_lipsync.ops import blur_rows, interleaved, remembered, upload
+from gpu_lipsync.ops import SIZES_OF_A_BATCH, blur_rows, interleaved, remembered, upload
 
-SIZES_OF_A_BATCH = 40  # to remember: without smoothing each of CUDA's 32 frames may have its own
 CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 SOFT_PEAK = 0.9  # where a mode spreads the mask: of the differences that are as wide as the mouth, all but a tenth

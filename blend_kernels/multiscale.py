@@ -13,7 +13,7 @@ from gpu_lipsync.blend_kernels.mask import SOFT_PEAK
 from gpu_lipsync.blend_kernels.patch import mouth_patch
 from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.soften import TINY, softening
-from gpu_lipsync.ops import Axis, axis_matrix, interleaved, pyramid_down, pyramid_up, remembered
+from gpu_lipsync.ops import SIZES_OF_A_BATCH, Axis, axis_matrix, interleaved, pyramid_down, pyramid_up, remembered
 
 SMALLEST = 6  # side of the coarsest level, pixels, at least
 FADE = 0.5
@@ -39,7 +39,7 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
     return interleaved(total.mul_(confine)).add_(faces).clamp_(0.0, 1.0)
 
 
-@remembered(16)
+@remembered(SIZES_OF_A_BATCH)
 def _masks(stencil: Stencil) -> tuple[list[Tensor], Tensor]:
     """The bands' masks from fine to coarse, and what the sum of the bands is multiplied by: (1, 1, height, width)."""
     smoothed = [stencil.mask]
@@ -56,7 +56,7 @@ def _masks(stencil: Stencil) -> tuple[list[Tensor], Tensor]:
     return [*masks[: n_octaves(stencil)], coarsest], confine
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=SIZES_OF_A_BATCH)
 def n_octaves(stencil: Stencil) -> int:
     """As many as there are, or none, and as leave the mask opaque: beyond, the old mouth's colour shows through."""
     opaque = (n for n in range(most_octaves(stencil), 0, -1) if stencil.opacity(partial(_coarsest, n)) >= SOFT_PEAK)

@@ -26,8 +26,7 @@ def filled_ellipse(height: int, width: int, center: tuple[int, int], semi_axes: 
     xs, ys = _vertices(center, semi_axes)
     inside = np.zeros((height, width), np.bool_)
     _fill(inside, xs, ys)
-    for i in range(len(xs)):
-        _line(inside, (xs[i - 1], ys[i - 1]), (xs[i], ys[i]))
+    _outline(inside, xs, ys)
     inside.flags.writeable = False
     return inside
 
@@ -65,17 +64,23 @@ def _fill(inside: NDArray[np.bool_], xs: Floats, ys: Floats) -> None:
     inside[rows] |= (columns >= left) & (columns <= right)
 
 
-def _line(inside: NDArray[np.bool_], start: tuple[float, float], end: tuple[float, float]) -> None:
-    """One pixel per column (or per row, if steep), and the end point."""
-    steep = abs(end[0] - start[0]) <= abs(end[1] - start[1])
-    (u1, v1), (u2, v2) = (start[::-1], end[::-1]) if steep else (start, end)
-    if u2 < u1:
-        u1, v1, u2, v2 = u2, v2, u1, v1
+def _outline(inside: NDArray[np.bool_], xs: Floats, ys: Floats) -> None:
+    """From each vertex to the next: one pixel per column (or per row, if steep), and the end point."""
+    start, end = np.stack((np.roll(xs, 1), np.roll(ys, 1))), np.stack((xs, ys))
+    steep = np.abs(end[0] - start[0]) <= np.abs(end[1] - start[1])
+    start, end = np.where(steep, start[::-1], start), np.where(steep, end[::-1], end)  # along, across
+    backward = end[0] < start[0]
+    (u1, v1), (u2, v2) = np.where(backward, end, start), np.where(backward, start, end)
     # In 65536ths of a pixel, cut off and not rounded: it decides which way ties go.
-    steps = np.arange(int(u2 - u1) + 1)
-    slope = int((v2 - v1) * 65536**2 / (int((u2 - u1) * 65536) | 1))
-    along = np.append(np.floor(u1 + 0.5) + steps, np.floor(u2 + 0.5)).astype(np.int64)
-    across = np.append((int((v1 + 0.5) * 65536) + slope * steps) >> 16, int(np.floor(v2 + 0.5)))
-    x, y = (across, along) if steep else (along, across)
+    n_steps = (u2 - u1).astype(np.int64) + 1
+    slope = ((v2 - v1) * 65536**2 / (((u2 - u1) * 65536).astype(np.int64) | 1)).astype(np.int64)
+    line = np.repeat(np.arange(len(xs)), n_steps)
+    steps = np.arange(len(line)) - np.repeat(n_steps.cumsum() - n_steps, n_steps)
+    along = np.floor(u1 + 0.5).astype(np.int64)[line] + steps
+    across = (((v1 + 0.5) * 65536).astype(np.int64)[line] + slope[line] * steps) >> 16
+    along = np.append(along, np.floor(u2 + 0.5).astype(np.int64))
+    across = np.append(across, np.floor(v2 + 0.5).astype(np.int64))
+    down = np.append(steep[line], steep)
+    x, y = np.where(down, across, along), np.where(down, along, across)
     seen = (x >= 0) & (x < inside.shape[1]) & (y >= 0) & (y < inside.shape[0])
     inside[y[seen], x[seen]] = True

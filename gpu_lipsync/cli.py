@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int
 
     Args:
         argv: the flags; by default those of this process.
-        own_process: the process ends with this run: torch may be imported in part (lean_torch.py), and what is to be
-            as before afterwards otherwise, signal handlers among it, need not be.
+        own_process: this run is all that the process does: torch may be imported in part (lean_torch.py), and
+            process-wide state such as signal handlers need not be restored.
 
     Returns:
         The exit code: 0, or that of the LipSyncError's kind, or 128 and the number of the signal that ended the run.
@@ -111,7 +111,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="True|False",
         help="use only the first frame of the video",
     )
-    add("--fps", type=float, default=default.fps, help="frame rate for a picture, or a video of less than 10")
+    add("--fps", type=float, default=default.fps, help="frame rate of a picture, or of a video slower than 10")
     add("--resize_factor", type=int, default=default.resize_factor, help="divide the frame's sides by this")
     add("--rotate", action="store_true", help="turn the video 90 degrees clockwise")
     add("--crop", type=int, nargs=4, action=_Four, default=default.crop, metavar=_SIDES, help="part of the frame to use, after resizing and rotating; -1: up to the edge")  # fmt: skip # noqa: E501
@@ -124,23 +124,38 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
     add("--box", type=int, nargs=4, action=_Four, default=default.box, metavar=_SIDES, help="one face box for all frames, instead of detection")  # fmt: skip # noqa: E501
     add("--face_det_stride", type=int, default=default.face_det_stride, help="look for the face every so many frames")
     add("--face_det_batch_size", type=int, default=default.face_det_batch_size, help="frames per detection, at most")
-    add("--nosmooth", action="store_true", help="do not smooth the face box over time, but for --temporal_smooth")
+    add("--nosmooth", action="store_true", help="do not smooth the face box over time (ignored with --temporal_smooth)")
     add("--temporal_smooth", action="store_true", help="experimental, not recommended: smooth the box more strongly")
-    add("--smooth_window", type=int, default=default.smooth_window, help="of --temporal_smooth, 1 to 31")
-    add("--smooth_mode", choices=get_args(SmoothMode), default=default.smooth_mode, help="of --temporal_smooth")
+    add("--smooth_window", type=int, default=default.smooth_window, help="with --temporal_smooth: frames, 1 to 31")
+    add(
+        "--smooth_mode",
+        choices=get_args(SmoothMode),
+        default=default.smooth_mode,
+        help="with --temporal_smooth: how strongly",
+    )
 
 
 def _add_blending(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("blending")
     add, default = group.add_argument, LipSyncConfig
-    add("--blend_method", choices=get_args(BlendMethod), default=default.blend_method, help="how the mouth is put in")
+    add(
+        "--blend_method",
+        choices=get_args(BlendMethod),
+        default=default.blend_method,
+        help="how the mouth is blended in",
+    )
     add_mask_flags(group)
 
 
 def add_mask_flags(group: argparse._ActionsContainer) -> None:
     """The flags of the mask and the sharpening, which every blend mode shares."""
     add, default = group.add_argument, LipSyncConfig
-    add("--mouth_region_size", type=float, default=default.mouth_region_size, help="0.1 to 1.0; 0.4 spares a moustache")
+    add(
+        "--mouth_region_size",
+        type=float,
+        default=default.mouth_region_size,
+        help="0.1 to 1.0; 0.4 leaves a moustache alone",
+    )
     add("--blur_intensity", type=int, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
     add("--sharpen_mouth", action="store_true", help="sharpen the generated mouth")
     add("--sharpen_amount", type=float, default=default.sharpen_amount, help="of --sharpen_mouth, 0 to 5")
@@ -159,7 +174,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     add("--crf", type=int, default=default.crf, help="quality of the result: 0 (lossless) to 51")
     add("--preset", choices=PRESETS, default=default.preset, help="libx264's trade of speed for size")
     add("--report", metavar="FILE", default=argparse.SUPPRESS, help="write what was done and how long it took, as JSON")
-    add("--quiet", action="store_true", help="say nothing but errors")
+    add("--quiet", action="store_true", help="print only errors")
 
 
 _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")

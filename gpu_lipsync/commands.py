@@ -13,7 +13,7 @@ from gpu_lipsync.stopping import Stopped
 
 
 class Parser(argparse.ArgumentParser):
-    """One that answers what it does not understand in one line, as all errors are."""
+    """An ArgumentParser that reports errors in one line, as everything here does."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {one_line(message)}; --help lists the flags\n")

@@ -33,7 +33,7 @@ class FrameConfig:
     """How the face file is read and what is cut out of it.
 
     Attributes:
-        fps: frame rate given to a still, and to a video of less than 10; others have their own.
+        fps: frame rate given to a still, and to a video slower than 10; others have their own.
         static: show only the first frame.
         resize_factor: divide both sides by this.
         rotate: turn 90 degrees clockwise, after resizing.

@@ -1,4 +1,4 @@
-"""What a setting may be, for those that check themselves. Imports no torch."""
+"""Checks of values, for the settings' dataclasses. Imports no torch."""
 
 from __future__ import annotations
 

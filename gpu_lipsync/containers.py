@@ -38,7 +38,7 @@ def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = Med
             raise error(f"{role} {file} is not a regular file; give the path of one")
         with file.open("rb") as stream:
             if not stream.read(1):
-                raise error(f"{role} file {file} is empty (0 bytes); make it again")
+                raise error(f"{role} file {file} is empty (0 bytes); export it again")
     except OSError as reason:
         if is_shortage(reason):
             raise shortage(f"{role} file {file} cannot be read", reason) from reason

@@ -11,6 +11,7 @@ from gpu_lipsync.decoders import (
     Decoder,
     DecoderUnavailableError,
     DecordDecoder,
+    NoCudaBuildError,
     Rescued,
     TorchcodecDecoder,
     require_same_picture,
@@ -40,7 +41,7 @@ def choose_decoder(
         ConfigError: the decoder `wanted` cannot.
         MediaError: none can.
     """
-    reasons: list[str] = []
+    reasons: list[DecoderUnavailableError] = []
 
     def tell(note: str) -> None:
         if note not in notes:  # however often the clip is played
@@ -54,14 +55,19 @@ def choose_decoder(
             if stops and wanted == "auto":
                 decoder = Rescued(decoder, info, tell)
         except DecoderUnavailableError as error:
-            reasons.append(str(error))
+            reasons.append(error)
             continue
-        if reasons:
-            notes.append(f"decoding with {decoder.name}: {'; '.join(reasons)}")
+        told = [reason for reason in reasons if wanted != "auto" or not isinstance(reason, NoCudaBuildError)]
+        if told:
+            notes.append(f"decoding with {decoder.name}: {_joined(reasons)}")
         return decoder
     if wanted == "auto":
-        raise MediaError(f"no decoder can read {info.path} ({'; '.join(reasons)}); re-encode it as H.264")
-    raise ConfigError(f"--decoder {wanted} cannot read {info.path} ({'; '.join(reasons)}); use --decoder auto")
+        raise MediaError(f"no decoder can read {info.path} ({_joined(reasons)}); re-encode it as H.264")
+    raise ConfigError(f"--decoder {wanted} cannot read {info.path} ({_joined(reasons)}); use --decoder auto")
+
+
+def _joined(reasons: list[DecoderUnavailableError]) -> str:
+    return "; ".join(map(str, reasons))
 
 
 def _candidates(

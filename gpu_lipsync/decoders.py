@@ -39,6 +39,10 @@ class DecoderUnavailableError(Exception):
     """This decoder cannot read this file here; the message says why. The next one in line is tried."""
 
 
+class NoCudaBuildError(DecoderUnavailableError):
+    """It is not built for GPUs, as what the package index has of decord: no news on a host that has one."""
+
+
 class Decoder(Protocol):
     """Frames start..stop of a clip as (n, ...) uint8 in a layout, n <= size, in order, each decoded once."""
 
@@ -89,7 +93,8 @@ class DecordDecoder:
         try:
             self._reader = decord.VideoReader(str(info.path), ctx=context)
         except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # a name that is not UTF-8
-            raise DecoderUnavailableError(f"decord on {device.type}: {first_line(error)}") from error
+            kind = NoCudaBuildError if "CUDA not enabled" in str(error) else DecoderUnavailableError
+            raise kind(f"decord on {device.type}: {first_line(error)}") from error
         self._info = info
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")

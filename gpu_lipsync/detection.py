@@ -66,7 +66,7 @@ class DetectionStream:
         look_ahead: int = LEAST_LOOK_AHEAD,
         layout: FrameLayout = RGB,
     ) -> None:
-        """Faces of a frame come no sooner than the changes of `look_ahead` frames after it."""
+        """A frame's faces are held back until the scene changes of the `look_ahead` frames after it are known."""
         self.changes: list[float] = []
         self.n_pushed = 0
         self._detector = detector

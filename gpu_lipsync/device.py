@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         n_devices = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= n_devices:
-            raise ConfigError(f"device {name} is not there (CUDA devices found: {n_devices}); use auto or cpu")
+            raise ConfigError(f"device {name} is not available (CUDA devices found: {n_devices}); use auto or cpu")
         device = torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
         _require_kernels(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list())
     return device

@@ -16,8 +16,9 @@ from gpu_lipsync.streams import StreamShape
 def open_backend(
     path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str], *, target: Path
 ) -> Backend:
-    """The encoder asked for, writing to `path`, of what is to become `target`, by which errors call it; or libx264, and
-    a note says why.
+    """Open the encoder asked for on `path`, or libx264 with a note that says why.
+
+    `target` is the output's final name, by which errors call it.
     """
     import av
     from av.codec.codec import UnknownCodecError  # an FFmpeg built without it; no av.FFmpegError

@@ -24,7 +24,7 @@ class FaceConfig:
 
     pads: Sides = (0, 10, 0, 0)  # top bottom left right, added to a detected box, pixels
     box: Sides = NO_BOX  # top bottom left right: the box of every frame, pixels; all -1: detect
-    det_batch_size: int = 16  # an upper bound; a CPU takes fewer at a time
+    det_batch_size: int = 16  # an upper bound; tracking.py says when fewer are taken
     det_stride: int = 5  # frames from one detection to the next, at 25 a second and more
     smooth: bool = True
     temporal_smooth: bool = False  # over a longer time: experimental, not recommended
@@ -32,7 +32,7 @@ class FaceConfig:
     smooth_mode: Literal["light", "medium", "strong"] = "medium"
 
     def __post_init__(self) -> None:
-        """Refuse nonsense only."""
+        """Refuse only what can never work."""
         require_kinds(self)
         for name in ("det_batch_size", "det_stride"):
             if getattr(self, name) < 1:
@@ -75,6 +75,6 @@ class FaceConfig:
         if not self.temporal_smooth:
             return ()
         if self.has_box:
-            return ("--temporal_smooth smooths boxes that are found: it does nothing with --box",)
+            return ("--temporal_smooth has no effect with --box, which is the same in every frame",)
         effect = "it smooths the face box, and flattens quick turns and nods"
         return (f"--temporal_smooth is experimental and not recommended: {effect}",)

@@ -27,9 +27,9 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
     Args:
         frames: (B, 3, H, W) uint8 RGB, contiguous or channels-last.
         boxes: (B, 4) int64 x1 y1 x2 y2, pixels, end exclusive, on the host; at least 16 x 16, of any sizes.
-        tilts: (B,) float64 on the host, degrees: each box is turned so far round its middle, clockwise as seen, and
-            what is in it comes upright. Of a box that is turned parts may lie outside of the frame, which looks there
-            as it does at its edge. By default none is.
+        tilts: (B,) float64 on the host, degrees by which each box is turned clockwise (as seen) round its middle; the
+            crop comes out upright. A turned box may reach out of the frame, whose edge is repeated there. By default
+            none is turned.
 
     Returns:
         (B, 3, 96, 96) float32 RGB in [0, 1]; on a CPU whole levels, as the generator was trained with.
@@ -40,8 +40,8 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
             frame, tilts that are no numbers.
 
     Reference: cv2.resize(frame[y1:y2, x1:x2], (96, 96)), no antialias, as the generator was trained, within 1/255. What
-    it was trained on is small (LRS2's frames are 160 px wide). Of longer sides than 192 px that takes single pixels,
-    others as the face moves: teeth flickered. So those are brought to 192 first, as Pillow's resize does with BILINEAR.
+    it was trained on is small (LRS2's frames are 160 px wide). On sides above 192 px it picks single pixels, others as
+    the face moves, and teeth flickered: those are reduced to 192 first, as Pillow's resize does with BILINEAR.
     """
     turned = _turned(tilts, len(frames))
     corners = _corners_of(frames, boxes, turned)

@@ -78,7 +78,7 @@ class MouthRenderer:
         n_spoiled = self._report.n_spoiled = int(self._n_spoiled)
         if n_spoiled:
             self._report.note(
-                f"{n_spoiled} mouths were not numbers (NaN or infinite) and their frames are unchanged: "
+                f"{n_spoiled} mouths came out as NaN or infinity, and their frames are left as they were: "
                 "the checkpoint is damaged, or overflows with --fp16",
                 self._observer,
             )

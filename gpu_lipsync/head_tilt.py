@@ -41,7 +41,7 @@ def across(eyes: Floats, mouth: Floats) -> Floats:
 
 
 def turns(boxes: Floats) -> Floats:
-    """By how many degrees, clockwise as seen, heads lie that are to be turned upright, of their boxes (n, 8); (n,)."""
+    """By how many degrees clockwise (as seen) the heads of boxes (n, 8) are to be turned back: (n,)."""
     degrees = np.degrees(np.arctan2(boxes[:, 7], boxes[:, 6]))
     beyond = (np.abs(degrees) - LEFT_ALONE_DEG).clip(0) / (TURNED_FULLY_DEG - LEFT_ALONE_DEG)
     left: Floats = np.sign(degrees) * np.minimum(np.abs(degrees), beyond * TURNED_FULLY_DEG)

@@ -49,8 +49,8 @@ def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[No
             ) from error
         told = "" if str(error).startswith("CUDA out of memory") else f" ({first_line(error)})"
         raise DeviceMemoryError(
-            f"out of memory on {device}{told}, and no smaller batch helps; pass {less or '--resize_factor 2'} or "
-            "--device cpu, or free memory on the device"
+            f"out of memory on {device}{told}, and a smaller batch would not help; "
+            f"pass {less or '--resize_factor 2'} or --device cpu, or free memory on the device"
         ) from error
 
 

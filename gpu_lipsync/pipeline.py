@@ -41,8 +41,8 @@ def run(config: LipSyncConfig, observer: Observer | None = None, *, started: flo
 
     Args:
         config: what to do.
-        observer: told of progress and of what a user should know; nobody by default.
-        started: `time.perf_counter()` from which the report counts, where a caller has waited before this call.
+        observer: told of progress and of what a user should know; by default nobody is.
+        started: the `time.perf_counter()` from which `Report.total_seconds` counts, if earlier than this call.
 
     Returns:
         What was done; `config.outfile` is complete then.

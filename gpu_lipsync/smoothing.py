@@ -65,8 +65,8 @@ class Placed(NamedTuple):
         return Placed((x1, y1, x2, y2), (mouth[0] + move[0], mouth[1] + move[1]), self.tilt)
 
     def trimmed(self, frame_size: tuple[int, int]) -> "Placed":
-        """The same without what lies beyond the edges of a frame, height and width, if it is upright; by and by less is
-        taken away as the turn comes in, and nothing of a head that is turned fully.
+        """The same without what lies beyond the edges of a frame (height, width). The more a head is tilted the less is
+        taken away, and nothing once it is turned fully.
         """
         height, width = frame_size
         x1, y1, x2, y2 = self.corners

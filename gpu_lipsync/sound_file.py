@@ -55,11 +55,11 @@ def read_sound(path: str | Path) -> Sound:
         frames = decoded(container, stream)
         frame = next(frames, None)
         if frame is None:
-            raise MediaError(f"audio file {file} holds no sound; it is damaged or cut short, make it again")
+            raise MediaError(f"audio file {file} holds no sound; it is damaged or cut short, export it again")
         if frame.sample_rate < _LEAST_RATE_HZ:
             raise MediaError(
                 f"audio file {file} has {frame.sample_rate} samples a second, {_LEAST_RATE_HZ} is the least; "
-                "its header is damaged, make it again"
+                "its header is damaged, export it again"
             )
         first, rate, layout = Fraction(frame.pts or 0) * frame.time_base, frame.sample_rate, frame.layout
         start = first - Fraction(container.start_time or 0, av.time_base)

@@ -70,8 +70,8 @@ def windows_around(rects: Sequence[Aslant], size: tuple[int, int]) -> Floats:
 def windows_of_boxes(boxes: Sequence[Rect], size: tuple[int, int]) -> list[Rect]:
     """The windows of frames of a `size` (height, width) that hold boxes however they are turned, and what they reach.
 
-    As large for boxes of one size, whatever their tilt and wherever they are: faces that are made smaller before they
-    are turned are so by the same, and look alike from frame to frame.
+    The size of a window depends on its box's alone, not on the tilt or the place: faces that are reduced before they
+    are turned are reduced alike in every frame.
     """
     windows = []
     for x1, y1, x2, y2 in boxes:

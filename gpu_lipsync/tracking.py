@@ -54,11 +54,10 @@ class FaceTracker:
     moves fast, or the scene changes), the frames between are detected too.
 
     Frames are held, by reference, from the last decided detection on: at most one push and `look_ahead(fps)` +
-    `det_stride` × (`det_batch_size` + 1), where `det_batch_size` counts as 4 at most on a CPU and twice on CUDA, where
-    one batch is read while the next is under way; there both together take as few frames as fit 256 MiB, if more than
-    one does. `det_stride` counts as the frames that fit 256 MiB at most, but for 5 or less, and as less where there are
-    fewer than 25 frames a second. `n_ready` trails that by
-    0.5 s, by the half window of a stronger smoothing, or by 0.25 s more while a face is missed.
+    `det_stride` × (`det_batch_size` + 1). On a CPU `det_batch_size` is 4 at most. On CUDA two batches are under way at
+    once, and hold no more frames together than fit 256 MiB. A `det_stride` above 5 is cut to what fits 256 MiB, and any
+    is shorter where there are fewer than 25 frames a second. `n_ready` trails by 0.5 s, by the half window of a
+    stronger smoothing, or by 0.25 s more while a face is missed.
 
     Attributes:
         frames_without_face: ready frames that have none.
@@ -74,8 +73,14 @@ class FaceTracker:
         fps: float = 25.0,
         layout: FrameLayout = RGB,
     ) -> None:
-        """Of the clip `fps` is needed to turn seconds into frames, and how they lie in memory. With landmarks of `mesh`
-        mouths are found as MouthFinder has it.
+        """Follow faces through a clip.
+
+        Args:
+            detector: may be None where the config gives the box.
+            config: how.
+            mesh: the landmark network that finds mouths; by default they are where the detector sees them.
+            fps: of the clip.
+            layout: how its frames lie in memory.
 
         Raises:
             ValueError: no detector, and the config gives no box.

@@ -95,7 +95,7 @@ class Video:
         )
 
     def batch_size(self, most: int) -> int:
-        """Frames in one batch, at most as many; memory, a CPU's caches and a GPU's speed set lower bounds."""
+        """Frames in one batch: `most`, or fewer for the sake of memory, a CPU's caches or a GPU's speed."""
         on_cuda = self.device.type == "cuda"
         useful, most_pixels = (_CUDA_BATCH, _CUDA_BATCH_PIXELS) if on_cuda else (_CPU_BATCH, _CPU_BATCH_PIXELS)
         return max(1, min(most, useful, most_pixels // self.decoded_pixels))
@@ -169,10 +169,10 @@ def _notes_on_clip(info: VideoInfo, fps: Fraction) -> list[str]:
     if fps != info.fps:
         notes.append(f"{name} shows {float(info.fps):.3g} frames a second; the result has {float(fps):.4g}")
     if info.interlaced:
-        notes.append(f"{name} is interlaced: its combs stay; deinterlace it first (ffmpeg -vf bwdif)")
+        notes.append(f"{name} is interlaced and shows combs; deinterlace it first (ffmpeg -vf bwdif)")
     if info.transparent:
         notes.append(
-            f"{name} has transparent parts, which show whatever colours they hide: lay it over a background first"
+            f"{name} has transparent parts, which will show the colours they hide; lay it over a background first"
         )
     if info.hdr:
         notes.append(f"{name} is HDR ({info.hdr}); the result is SDR (BT.709)")
@@ -181,10 +181,10 @@ def _notes_on_clip(info: VideoInfo, fps: Fraction) -> list[str]:
 
 def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:
     if min(height, width) < 32:
-        raise MediaError(f"face {path} is {width}x{height} px; 32x32 is the least: give a larger one")
+        raise MediaError(f"face {path} is {width}x{height} px; the least is 32x32; use a larger one")
     height, width = height // config.resize_factor, width // config.resize_factor
     if min(height, width) < 32:
-        raise ConfigError(f"resize_factor {config.resize_factor} leaves frames of {width}x{height}; 32x32 is the least")
+        raise ConfigError(f"resize_factor {config.resize_factor} leaves frames of {width}x{height}; the least is 32x32")
     if config.rotate:
         height, width = width, height
     top, bottom, left, right = config.crop

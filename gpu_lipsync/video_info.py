@@ -136,7 +136,7 @@ def _times(path: Path, container: Any, stream: Any) -> tuple[tuple[Fraction, ...
     coded = coded_times(container, stream)
     shown = [t * stream.time_base for t, hidden in coded if not hidden]
     if not shown:
-        raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, make it again")
+        raise MediaError(f"face video {path} holds no frame; it is damaged or cut short, export it again")
     starts_at = Fraction(container.start_time or 0, av.time_base)
     if container.format.name == "avi":
         # It knows in which order frames are coded alone; where some wait for others FFmpeg has the first wait, too.
@@ -222,5 +222,5 @@ def _first_frame(path: Path, container: Any, stream: Any) -> Any:
     container.seek(min(0, container.start_time or 0))  # clocks that wrap begin below 0
     frame = next(decoded(container, stream), None)
     if frame is None:
-        raise MediaError(f"face video {path} has no frame that can be decoded; it is damaged, make it again")
+        raise MediaError(f"face video {path} has no frame that can be decoded; it is damaged, export it again")
     return in_readable_matrix(frame)

@@ -152,11 +152,11 @@ class Wav2Lip(nn.Module):
                 work, are then computed around it alone.
 
         Returns:
-            (B, 3, 96, 96) float32 RGB in [0, 1], 0 outside `window`. Any B: on a CPU the batch is worked off in parts
-            that fit its caches.
+            (B, 3, 96, 96) float32 RGB in [0, 1], 0 outside `window`. Any B: a CPU works in parts that fit
+            its caches.
 
         Raises:
-            ValueError: a shape is another.
+            ValueError: an argument of another shape.
         """
         plane = (3, FACE_SIZE, FACE_SIZE)
         if mel.shape[1:] != MEL_SHAPE or faces.shape[1:] != plane or len(faces) not in (1, len(mel)):

@@ -9,7 +9,7 @@ from gpu_lipsync.ops.canny import canny
 from gpu_lipsync.ops.checks import check_image, check_same_device
 from gpu_lipsync.ops.clahe import clahe
 from gpu_lipsync.ops.color import grey, lab_to_rgb, lightness, rgb_to_lab, with_lightness
-from gpu_lipsync.ops.constants import device_constant, fake_mode, remembered, upload
+from gpu_lipsync.ops.constants import SIZES_OF_A_BATCH, device_constant, fake_mode, remembered, upload
 from gpu_lipsync.ops.convert import interleaved, to_bytes, to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
 from gpu_lipsync.ops.matrices import Axis, axis_matrix, blur_rows
@@ -18,6 +18,7 @@ from gpu_lipsync.ops.resize import reduce_bytes, resize, resize_bytes, resize_to
 from gpu_lipsync.ops.sharpened import resize_sharpened
 
 __all__ = [
+    "SIZES_OF_A_BATCH",
     "Axis",
     "axis_matrix",
     "bilateral_filter",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._guards import detect_fake_mode
 
+SIZES_OF_A_BATCH = 40  # to remember: without smoothing each of CUDA's 32 frames may have a size of its own
 Key = TypeVarTuple("Key")
 T = TypeVar("T")
 

@@ -170,9 +170,9 @@ def _blocks(
     return tuple(blocks)
 
 
-@remembered(64)
+@remembered(128)
 def _interleaved_blocks(axis: Axis, span: tuple[int, int], channels: int, device: torch.device) -> tuple[Block, ...]:
-    """Those, transposed, for pixels whose `channels` lie side by side: each of them is so many numbers, in and out."""
+    """`_blocks`, transposed, for interleaved pixels: each input and output pixel is `channels` numbers side by side."""
     each = torch.eye(channels, dtype=torch.float32, device=device)
     return tuple(
         Block(

@@ -139,6 +139,13 @@ def test_then_pyav_s_nvdec(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen("pyav", monkeypatch, NvdecDecoder=nvdec) == ("stand-in on cuda", [])
 
 
+def test_that_the_wheel_of_decord_has_no_gpu_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nvdec(info: VideoInfo, device: torch.device, tell: object) -> Decoder:
+        return StandIn(info, FAITHFUL["as it is"])
+
+    assert chosen("auto", monkeypatch, NvdecDecoder=nvdec) == ("stand-in on cuda", [])
+
+
 def test_then_torchcodec_if_it_decodes_there(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 

@@ -88,7 +88,7 @@ def test_silence_is_looked_for_at_the_clip_s_own_rate(config: dict[str, Any], tm
 def test_what_is_not_recommended_is_told_to_programs_too(config: dict[str, Any]) -> None:
     assert not run(LipSyncConfig(**config)).notes
     (note,) = run(LipSyncConfig(**config, temporal_smooth=True)).notes
-    assert note == "--temporal_smooth smooths boxes that are found: it does nothing with --box"
+    assert note == "--temporal_smooth has no effect with --box, which is the same in every frame"
     (warning,) = FaceConfig(temporal_smooth=True).warnings
     assert warning.startswith("--temporal_smooth is experimental and not recommended")
 

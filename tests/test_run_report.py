@@ -61,7 +61,7 @@ def test_a_caller_may_have_waited_before(tmp_path: Path) -> None:
 def test_mouths_that_are_not_numbers_are_counted_and_told(tmp_path: Path, spoiled: bool) -> None:
     report = run(config_of(tmp_path, spoiled=spoiled))
     assert (report.n_frames, report.as_dict()["n_spoiled"]) == (5, 5 if spoiled else 0)
-    assert any(note.startswith("5 mouths were not numbers") for note in report.notes) is spoiled
+    assert any(note.startswith("5 mouths came out as NaN") for note in report.notes) is spoiled
 
 
 def test_batches_are_bounded_by_what_is_decoded_not_by_what_is_left_of_it(tmp_path: Path) -> None:
