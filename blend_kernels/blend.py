@@ -92,13 +92,19 @@ def usable_mouths(mouths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def place_blend(
-    height: int, width: int, config: BlendConfig, device: torch.device, *, half_mouth: int = 0
+    height: int,
+    width: int,
+    config: BlendConfig,
+    device: torch.device,
+    *,
+    half_mouth: int = 0,
+    shift: tuple[int, int] = (0, 0),
 ) -> Placement:
-    """The window of a height x width crop that the mode reads and writes, and the mask there, as `elliptical_mask`."""
+    """The window of a height x width crop that the mode reads and writes, and the mask there, as `place_mask`."""
     mode = BLENDS[config.method]
     if not mode.masked:
         return place_everywhere(height, width, device)
-    return place_mask(height, width, config, mode.margin, device, half_mouth=half_mouth)
+    return place_mask(height, width, config, mode.margin, device, half_mouth=half_mouth, shift=shift)
 
 
 def blend_bytes(faces: Callable[[], Tensor], mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:

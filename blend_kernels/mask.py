@@ -1,5 +1,6 @@
 """The feathered ellipse over the mouth, and the window of the crop that it needs work in."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
-from gpu_lipsync.blend_kernels.placement import Placement, Stencil
+from gpu_lipsync.blend_kernels.placement import Placement, Stencil, move_within
 from gpu_lipsync.blend_kernels.raster import filled_ellipse
 from gpu_lipsync.ops import SIZES_OF_A_BATCH, blur_rows, interleaved, remembered, upload
 
 CENTRE_DOWN = 0.65  # of the crop's height, for a mouth whose place is not known
+# How far from its middle a mask over lips is how opaque at least: of the crop's height, of the ellipse's axes at most.
+LIPS_HIGH, OPAQUE_SHARE, COVERED = 0.08, 0.55, 0.9
 PEAK = 0.99  # a mouth that is less opaque lets the old lips show through
 SOFT_PEAK = 0.9  # where a mode spreads the mask: of the differences that are as wide as the mouth, all but a tenth
 COVER = 1.35  # times a mouth's width between its inner corners: less leaves the old one's outer corners
@@ -70,11 +73,25 @@ def elliptical_mask(
 
 
 def place_mask(
-    height: int, width: int, config: BlendConfig, margin: int, device: torch.device, *, half_mouth: int = 0
+    height: int,
+    width: int,
+    config: BlendConfig,
+    margin: int,
+    device: torch.device,
+    *,
+    half_mouth: int = 0,
+    shift: tuple[int, int] = (0, 0),
 ) -> Placement:
-    """The mask of a crop, as `elliptical_mask`, cut to where it is not 0 plus `margin` pixels of surroundings."""
+    """The mask of a crop, as `elliptical_mask`, cut to where it is not 0 plus `margin` pixels of surroundings.
+
+    Over a mouth that is known (its half width, how far right and down it is), the feather is `feather_over` it. The
+    placement is not moved there yet.
+    """
     axes = semi_axes(height, width, config.mouth_region_size, half_mouth)
-    return _placement(height, width, axes, config.blur_intensity, margin, device)
+    feather = config.blur_intensity
+    if half_mouth or any(shift):
+        feather = feather_over(height, width, axes, feather, shift)
+    return _placement(height, width, axes, feather, margin, device)
 
 
 def semi_axes(height: int, width: int, region: float, half_mouth: int = 0) -> tuple[int, int]:
@@ -154,6 +171,43 @@ def fit_ellipse(height: int, width: int, axes: tuple[int, int], feather: int) ->
         if peak >= PEAK and border <= BORDER:
             return ellipse
     raise AssertionError(f"an unfeathered ellipse fits any crop, got {height = }, {width = }, {axes = }")
+
+
+@lru_cache(maxsize=256)
+def feather_over(height: int, width: int, axes: tuple[int, int], feather: int, shift: tuple[int, int]) -> int:
+    """The feather of a mask for a mouth that lies so many pixels right of and below where masks are, and takes it along
+    as far as there is room: the stated one, or as much of it as leaves the lips covered.
+
+    A wide one leaves a small ellipse opaque in its very middle only, and between the crop's border and the mouth of a
+    head that looks up there is no room for it: the old lips, the lower one above all, showed through. Not narrower than
+    an eighth of the crop, as `fit_ellipse` has it, and in steps of 4 px: each feather is a mask of its own.
+    """
+    widest = fit_ellipse(height, width, axes, feather).kernel_size
+    kernels = range(widest, min(height, width) // 8, -4)
+    lips = min(LIPS_HIGH * height, OPAQUE_SHARE * axes[1]), OPAQUE_SHARE * axes[0]
+
+    def covers(kernel_size: int) -> bool:
+        ellipse = Ellipse(width // 2, int(CENTRE_DOWN * height), *axes, kernel_size)
+        down = _feathered(ellipse, height, width, range(height), (ellipse.center_x,))[:, 0]
+        across = _feathered(ellipse, height, width, (ellipse.center_y,), range(width))[0]
+        return all(
+            _least(values, centre, reach, wanted) >= COVERED
+            for values, centre, reach, wanted in (
+                (down, ellipse.center_y, lips[0], shift[1]),
+                (across, ellipse.center_x, lips[1], shift[0]),
+            )
+        )
+
+    found = bisect_left(kernels, True, key=covers)  # the narrower the sooner
+    return kernels[min(found, len(kernels) - 1)] if kernels else widest
+
+
+def _least(values: NDArray[np.float32], centre: int, reach: float, wanted: int) -> float:
+    """A moved mask's least value along an axis within `reach` of the lips, which are `wanted` pixels from `centre`."""
+    inside = np.flatnonzero(values >= BORDER)
+    moved = move_within(int(inside[0]), int(inside[-1]) + 1, len(values), wanted)
+    ends = (round(centre + wanted - moved + side * reach) for side in (-1, 1))
+    return min(float(values[end]) if 0 <= end < len(values) else 0.0 for end in ends)
 
 
 def _inside_border(ellipse: Ellipse, height: int, width: int) -> Ellipse:

@@ -51,6 +51,11 @@ class Stencil:
         return float(rows @ self.values @ cols)
 
 
+def move_within(start: int, stop: int, length: int, by: int) -> int:
+    """By how much of `by` what lies from start to stop can be moved and leave the first and last of `length` free."""
+    return min(max(by, min(0, 1 - start)), max(0, length - 1 - stop))
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where in a crop a mode works: rows top to bottom, columns left to right, end exclusive, and the mask there."""
@@ -74,8 +79,8 @@ class Placement:
 
         The crop's outermost pixels stay free: what the mask still is at its end would be a line there.
         """
-        right = min(max(right, min(0, 1 - self.left)), max(0, self.width - 1 - self.right))
-        down = min(max(down, min(0, 1 - self.top)), max(0, self.height - 1 - self.bottom))
+        right = move_within(self.left, self.right, self.width, right)
+        down = move_within(self.top, self.bottom, self.height, down)
         if not right and not down:
             return self
         rows, columns = (self.top + down, self.bottom + down), (self.left + right, self.right + right)

@@ -12,8 +12,8 @@ from gpu_lipsync.face_paths import (
     Array,
     Box,
     FacePath,
-    Floats,
     centred,
+    claims_of,
     largest_of,
     likely,
     may_be_same,
@@ -214,7 +214,9 @@ class FaceFollower:
 
     def _look_again(self) -> None:
         """The face did not come back: let the track end where it was last seen, and follow what was there since."""
-        missed, self._missed, self._lost, self._last = self._missed, [], self._last, None
+        missed, self._missed, lost, self._lost, self._last = self._missed, [], self._last, self._last, None
+        # Who came up where he stands just before is of the next scene, which the last one has dissolved into.
+        self._beside = [path for path in self._beside if lost is not None and not path.came_up(lost[0])]
         for frame, faces, _ in missed:
             self._observe(frame, faces)
 
@@ -231,19 +233,9 @@ class FaceFollower:
         assert self._last is not None and self._own is not None
         last_frame, last = self._last
         seen = centred(faces)
-        costs, claims = unlikeness(self._own.at(frame), seen), self._claims(frame, seen)
+        costs, claims = unlikeness(self._own.at(frame), seen), claims_of(self._beside, frame, seen)
         near = np.flatnonzero(may_be_same(last, seen, frame - last_frame))
         for i in near[np.argsort(costs[near])]:
             if costs[i] - claims[i] <= TOLD_APART:
                 return _Match(seen[i], contested=bool(claims[i] - costs[i] < TOLD_APART))
         return _Match(hidden=near.size > 0)
-
-    def _claims(self, frame: int, faces: Box) -> Floats:
-        """How little unlike each of faces (n, 8) is to somebody's beside, for whom none is less so; (n,)."""
-        claims = np.full(len(faces), np.inf)
-        for path in self._beside:
-            if len(faces):
-                costs = path.costs(frame, faces)
-                best = np.argmin(costs)
-                claims[best] = min(claims[best], costs[best])
-        return claims

@@ -39,6 +39,7 @@ class FacePath:
     def __init__(self, frame: int, box: Box, *, pace_over: int) -> None:
         """Its pace is that of `pace_over` frames or a little more; a face seen for less long is thought to stay."""
         self._seen, self._pace_over = deque([(frame, box)]), max(1, pace_over)
+        self._first = frame, box
 
     @property
     def last(self) -> tuple[int, Box]:
@@ -48,6 +49,11 @@ class FacePath:
     @property
     def has_pace(self) -> bool:
         return self._seen[-1][0] - self._seen[0][0] >= self._pace_over
+
+    def came_up(self, frame: int) -> bool:
+        """Whether it was there for the first time just before a frame, and has not walked since: it did not come in."""
+        first, box = self._first
+        return frame - first < self._pace_over and bool(shift(box, self.last[1][None])[0] <= SAME_SCENE_SHIFT[0])
 
     def see(self, frame: int, box: Box) -> None:
         """Take note of where it is; what is known of the frame, or of later ones, is left as it is."""
@@ -130,3 +136,14 @@ def unlikeness(box: Box, others: Box) -> Floats:
     """Of others (n, 8) and a box (8,), by place and size; (n,)."""
     unlike: Floats = np.hypot(shift(box, others), np.log(zoom(box, others)))
     return unlike
+
+
+def claims_of(paths: Sequence[FacePath], frame: int, faces: Box) -> Floats:
+    """How little unlike each of faces (n, 8) is to the one that somebody's path leads to, if none is less so; (n,)."""
+    claims = np.full(len(faces), np.inf)
+    for path in paths:
+        if len(faces):
+            costs = path.costs(frame, faces)
+            best = np.argmin(costs)
+            claims[best] = min(claims[best], costs[best])
+    return claims

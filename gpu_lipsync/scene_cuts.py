@@ -42,8 +42,12 @@ def look_ahead(fps: float) -> int:
     return max(LEAST_LOOK_AHEAD, round(LOOK_AHEAD_S * fps))
 
 
-def is_cut(changes: Sequence[float], frame: int, reach: int) -> bool:
-    """Whether a scene begins with `frame`; `changes` must hold the next `reach` frames' too, or all there are."""
-    around = [*changes[max(0, frame - reach) : frame], *changes[frame + 1 : frame + 1 + reach]]
-    highest = max(around, default=0.0)
+def is_cut(changes: Sequence[float], frame: int, reach: int, *, flash: bool = False) -> bool:
+    """Whether a scene begins with `frame`; `changes` must hold the next `reach` frames' too, or all there are.
+
+    A flash, or an insert of a frame or two, has two edges as high as each other, and neither is one by itself. With
+    `flash` either is: where no face is seen in it, it lies between two scenes as a rule.
+    """
+    around = sorted([*changes[max(0, frame - reach) : frame], *changes[frame + 1 : frame + 1 + reach]])
+    highest = max(around[:-1] if flash else around, default=0.0)
     return any(changes[frame] > levels and changes[frame] > times * highest for levels, times in CUT_RULES)

@@ -17,6 +17,7 @@ from gpu_lipsync.association import FaceFollower
 from gpu_lipsync.detection import DetectionStream, Detector
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig, Rect
+from gpu_lipsync.face_paths import likely
 from gpu_lipsync.frame_layout import RGB, FrameLayout
 from gpu_lipsync.head_tilt import HeadTilts
 from gpu_lipsync.heads import Heads, Pose
@@ -50,14 +51,13 @@ class _Track(NamedTuple):
 class FaceTracker:
     """Boxes for a stream of frames.
 
-    Between two detections that agree the box moves on a straight line; where they do not (the face comes, goes, jumps,
-    moves fast, or the scene changes), the frames between are detected too.
+    Between two detections that agree the box moves on a straight line; else the frames between are detected too.
 
     Frames are held, by reference, from the last decided detection on: at most one push and `look_ahead(fps)` +
     `det_stride` × (`det_batch_size` + 1). On a CPU `det_batch_size` is 4 at most. On CUDA two batches are under way at
-    once, and hold no more frames together than fit 256 MiB. A `det_stride` above 5 is cut to what fits 256 MiB, and any
-    is shorter where there are fewer than 25 frames a second. `n_ready` trails by 0.5 s, by the half window of a
-    stronger smoothing, or by 0.25 s more while a face is missed.
+    once, and hold no more frames together than fit 256 MiB. A `det_stride` above 5 is cut to what fits 256 MiB; below
+    25 frames a second it is shorter. `n_ready` trails by 0.5 s or a stronger smoothing's half window, and by 0.25 s
+    more while a face is missed.
 
     Attributes:
         frames_without_face: ready frames that have none.
@@ -76,7 +76,7 @@ class FaceTracker:
         """Follow faces through a clip.
 
         Args:
-            detector: may be None where the config gives the box.
+            detector: None where the config gives the box.
             config: how.
             mesh: the landmark network that finds mouths; by default they are where the detector sees them.
             fps: of the clip.
@@ -87,8 +87,7 @@ class FaceTracker:
         """
         if detector is None and not config.has_box:
             raise ValueError("a detector is needed unless the box is given")
-        self.frames_without_face, self.tilts = 0, HeadTilts()
-        self._lost_to_pads = ""
+        self.frames_without_face, self.tilts, self._lost_to_pads = 0, HeadTilts(), ""
         self._config, self._layout = config, layout
         self._frame_size, self._finished = (0, 0), False
         self._tracks: list[_Track] = []
@@ -185,19 +184,20 @@ class FaceTracker:
         detections = self._detections
         assert detections is not None
         between = range(self._last_sample + 1, sample)
-        cuts = {frame for frame in (*between, sample) if is_cut(detections.changes, frame, self._look_ahead)}
-        if between and (cuts or not self._follower.agrees(sample, faces)):
+        may_cut = any(is_cut(detections.changes, i, self._look_ahead, flash=True) for i in (*between, sample))
+        if between and (may_cut or not self._follower.agrees(sample, faces)):
             for frame, seen in zip(between, detections.look(between), strict=True):
-                self._follow(frame, seen, detections.held(frame), cut=frame in cuts)
-        self._follow(sample, faces, detections.held(sample), cut=sample in cuts)
+                self._follow(frame, seen, detections)
+        self._follow(sample, faces, detections)
         self._last_sample = sample
 
-    def _follow(self, frame: int, faces: Array, held: Tensor, *, cut: bool) -> None:
-        self._follower.feed(frame, faces, cut=cut)
+    def _follow(self, frame: int, faces: Array, detections: DetectionStream) -> None:
+        no_face = not likely(faces).any()
+        self._follower.feed(frame, faces, cut=is_cut(detections.changes, frame, self._look_ahead, flash=no_face))
         followed = self._follower.followed(frame)
         if followed is not None:
             self.tilts.see(followed[1])
-            self._mouths.look(held, *followed)
+            self._mouths.look(detections.held(frame), *followed)
 
     def _place(self, frame: int) -> _Track:
         segment = self._follower.segments[frame]

@@ -10,6 +10,7 @@ from gpu_lipsync.tracking import FaceConfig, FaceTracker
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, centres, scripted_frames, sizes, track
 
 FACE: Face = (200.0, 220.0, 100.0, 130.0)
+PLACE = [150, 155, 250, 285]
 SIZE = float(np.sqrt(100 * 130))
 
 
@@ -118,3 +119,23 @@ def test_a_mouth_s_width_is_a_part_of_the_face_and_not_of_its_pads(monkeypatch: 
 def test_a_box_is_large_enough_from_sixteen_pixels_on() -> None:
     boxes = torch.tensor([[0, 0, 16, 16], [0, 0, 15, 40], [0, 0, 16, 40], [0, 0, 40, 15], [0, 0, 0, 0]])
     assert Heads.held_still(boxes).with_face() == [0, 2]
+
+
+def test_who_comes_up_as_a_scene_dissolves_is_followed_at_once() -> None:
+    """A dissolve is no cut, and both are seen in its midst; who was beside the lost one is kept out for a second."""
+    coming: Face = (290.0, 220.0, 100.0, 130.0)
+    script = [[FACE]] * 26 + [[FACE, coming]] * 5 + [[coming]] * 50
+    boxes, tracker = track(script)
+    assert tracker.frames_without_face == 0
+    assert (boxes[:26] == PLACE).all() and (boxes[-30:] == [240, 155, 340, 285]).all()
+
+
+@pytest.mark.parametrize("n_inserted", [1, 2, 3])
+def test_no_mouth_stands_on_an_insert_between_two_scenes(n_inserted: int) -> None:
+    """Its two edges are as high as each other; the next scene's face is near enough to be taken for the last one's."""
+    coming: Face = (220.0, 230.0, 120.0, 150.0)
+    script = [[FACE]] * 31 + [[]] * n_inserted + [[coming]] * 40
+    boxes, tracker = track(script, cuts=[31, 31 + n_inserted])
+    assert (boxes[:31] == PLACE).all(), "the first scene's boxes know nothing of the second's"
+    assert not boxes[31 : 31 + n_inserted].any() and tracker.frames_without_face == n_inserted
+    assert (boxes[31 + n_inserted :] == [160, 155, 280, 305]).all()

@@ -1,0 +1,75 @@
+"""Mouths at or beyond the frame's edge get no mask, which could only lie on the nose or the cheek."""
+
+import numpy as np
+import pytest
+
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.head_tilt import turned
+from gpu_lipsync.models import load_face_detector, load_face_mesh
+from gpu_lipsync.mouth_fit import is_cut_off
+from gpu_lipsync.tracking import FaceTracker
+from tests.talkers import sample_frame
+
+
+@pytest.mark.parametrize(
+    ("whole", "mouth", "cut_off"),
+    [
+        ((100, 100, 200, 220), (150, 190), False),
+        ((100, 150, 200, 290), (150, 215), False),  # the chin is gone, the mouth is not
+        ((100, 150, 200, 290), (150, 230), True),
+        ((100, 150, 200, 290), (150, 260), True),
+        ((-60, 100, 40, 220), (5, 190), True),
+        ((-60, 100, 40, 220), (20, 190), False),
+        ((270, 100, 370, 220), (296, 190), True),
+        ((100, -60, 200, 40), (150, 20), False),  # above nothing of the mouth is lost
+    ],
+)
+def test_a_mouth_beyond_the_frame_s_edge_is_none(
+    whole: tuple[int, int, int, int], mouth: tuple[float, float], cut_off: bool
+) -> None:
+    """In a frame of 300 x 240. A mask for it would lie on the nose, or half on the cheek."""
+    box = (max(0, whole[0]), max(0, whole[1]), min(300, whole[2]), min(240, whole[3]))
+    shown = box[2] - box[0], box[3] - box[1]
+    assert is_cut_off(whole, mouth, (240, 300), shown=shown, tilt=0.0, was=False) == cut_off
+
+
+@pytest.mark.parametrize(
+    ("middle", "tilt", "cut_off"),
+    [
+        ((150, 120), 90.0, False),
+        ((30, 120), 90.0, True),  # its chin is at the left edge
+        ((30, 120), -90.0, False),  # its forehead is
+        ((150, 30), 180.0, True),  # at the upper edge, upside down
+        ((150, 210), 180.0, False),
+        ((150, 230), 54.0, True),
+        ((100, 190), 54.0, False),  # the cheek is cut, the mouth is 40 px above the edge
+    ],
+)
+def test_of_a_tilted_head_every_edge_may_cut_the_mouth_off(
+    middle: tuple[float, float], tilt: float, cut_off: bool
+) -> None:
+    """A face of 100 x 140, its mouth 0.7 down, in a frame of 300 x 240."""
+    x, y = middle
+    whole = (round(x - 50), round(y - 70), round(x + 50), round(y + 70))
+    down = turned(np.array([0.0, 28.0]), tilt)
+    mouth = x + float(down[0]), y + float(down[1])
+    assert is_cut_off(whole, mouth, (240, 300), shown=(100, 140), tilt=tilt, was=False) == cut_off
+
+
+def test_a_mouth_that_was_gone_has_to_come_back_by_more() -> None:
+    def gone(below: float, *, was: bool) -> bool:
+        return is_cut_off((100, 150, 200, 290), (150, below), (240, 300), shown=(100, 90), tilt=0.0, was=was)
+
+    at = {below: [gone(below, was=was) for was in (False, True)] for below in (222, 227, 230)}
+    assert at == {222: [False, False], 227: [False, True], 230: [True, True]}
+
+
+def test_a_close_up_whose_chin_leaves_the_frame_gets_no_mouth_on_its_nose() -> None:
+    """The sample cut off ever higher: its mouth is at row 276."""
+    picture = sample_frame()
+    for bottom, has_face in ((400, True), (330, True), (284, False)):
+        tracker = FaceTracker(load_face_detector(), FaceConfig(), mesh=load_face_mesh())
+        tracker.push(picture[:, :, :bottom].contiguous())
+        tracker.finish()
+        assert tracker.heads(0, 1).with_face() == ([0] if has_face else [])
+        assert tracker.frames_without_face == (not has_face)
