@@ -22,7 +22,7 @@ from gpu_lipsync.face_paths import (
     unlikeness,
     zoom,
 )
-from gpu_lipsync.head_tilt import turns
+from gpu_lipsync.head_tilt import tilts_of
 
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
 STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
@@ -98,7 +98,7 @@ class FaceFollower:
         if match.box is None:
             return False
         last, best = self._last[1], match.box[None]
-        turn = abs((np.diff(turns(np.stack((last, match.box))))[0] + 180) % 360 - 180)
+        turn = abs((np.diff(tilts_of(np.stack((last, match.box))))[0] + 180) % 360 - 180)
         return bool(
             max(shift(last, best)[0] / STEADY_SHIFT, zoom(last, best)[0] / STEADY_ZOOM, turn / STEADY_TURN_DEG) < 1
         )

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import get_args
 
+from gpu_lipsync import __version__
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.commands import Parser, exit_code_of
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
@@ -85,9 +86,11 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line: every flag of the predecessor with its name, type and default, and a few new ones."""
     parser = Parser(
         description="Make the mouth in a video or picture follow speech, with a Wav2Lip checkpoint.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_DefaultsAsTyped,
         allow_abbrev=True,
     )
+    version = f"gpu-lipsync {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="say which version this is, and exit")
     _add_files(parser)
     _add_faces(parser)
     _add_blending(parser)
@@ -178,6 +181,16 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
 
 
 _SIDES = ("TOP", "BOTTOM", "LEFT", "RIGHT")
+
+
+class _DefaultsAsTyped(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the default of each flag; four numbers as they are given, not as Python writes a tuple."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = super()._get_help_string(action)
+        if text is None or not isinstance(action.default, tuple):
+            return text
+        return text.replace("%(default)s", " ".join(map(str, action.default)))
 
 
 class _Four(argparse.Action):

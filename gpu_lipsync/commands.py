@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from gpu_lipsync.errors import ConfigError, LipSyncError
@@ -13,7 +14,18 @@ from gpu_lipsync.stopping import Stopped
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that reports errors in one line, as everything here does."""
+    """An ArgumentParser that reports errors in one line, as everything here does, and names itself as it was called."""
+
+    def __init__(
+        self, *, description: str | None, formatter_class: type[argparse.HelpFormatter], allow_abbrev: bool = True
+    ) -> None:
+        module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
+        super().__init__(
+            prog=f"python -m {module}" if module.startswith("gpu_lipsync.") else None,  # else the file's own name
+            description=description,
+            formatter_class=formatter_class,
+            allow_abbrev=allow_abbrev,
+        )
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {one_line(message)}; --help lists the flags\n")
@@ -34,7 +46,8 @@ def exit_code_of(work: Callable[[], None]) -> int:
     errors = TolerantStream(sys.stderr)
     try:
         try:
-            work()
+            with _lack_of_packages_named():
+                work()
         except LipSyncError as error:
             errors.write(f"error: {one_line(error)}\n")
             return error.exit_code
@@ -42,3 +55,16 @@ def exit_code_of(work: Callable[[], None]) -> int:
         errors.write(f"{stopped}: nothing was written\n")
         return stopped.exit_code
     return 0
+
+
+@contextmanager
+def _lack_of_packages_named() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not error.name or "." in error.name:  # a module of ours, or a part of a package: a bug
+            raise
+        raise ConfigError(
+            f"the package {error.name} is not installed for {sys.executable}; use .venv/bin/python, which `make demo` "
+            "makes"
+        ) from error

@@ -45,7 +45,7 @@ def require_kinds(config: Any) -> None:
 
 def require_path(name: str, value: object) -> None:
     """Raise ConfigError unless the value can be the path of a file."""
-    require(isinstance(value, (str, Path)), name, repr(value), "a path")
+    require(isinstance(value, (str, Path)) and str(value) != "", name, repr(value), "the path of a file")
     try:
         encoded = os.fsencode(str(value))
     except UnicodeEncodeError:  # half of a pair of surrogates, which JSON may hold

@@ -90,7 +90,8 @@ def chosen_stream(path: Path, container: Any, kind: str) -> Any:
         raise MediaError(f"{path} has {kind} of a kind that FFmpeg has no decoder for; re-encode it as H.264 with AAC")
     streams = known
     if not streams:
-        others = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        kinds = {"a cover picture" if is_cover_art(s) else s.type for s in container.streams}
+        others = ", ".join(sorted(kinds)) or "nothing"
         wanted = "--face needs a video or a picture" if kind == "video" else "--audio needs a file with sound"
         raise MediaError(f"{path} has no {kind} stream (it holds: {others}); {wanted}")
     defaults = [s for s in streams if s.disposition and "default" in s.disposition.name.lower()]

@@ -7,7 +7,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from gpu_lipsync.ops import device_constant, fake_mode, interleaved, upload
+from gpu_lipsync.ops import device_constant, interleaved, on_host, upload
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Pixels:
         rows = torch.where(which.view(-1, 1), rows, self.spare).flatten()
         length = pixels.shape[3] * step
         pixels = (pixels.permute(0, 2, 3, 1) if self.interleaved else pixels).reshape(-1, length)
-        if self.flat.device.type == "cpu" and fake_mode() is None:
+        if on_host(self.flat):
             # Torch goes byte by byte here, NumPy row by row: an eighth of the time.
             sliding_window_view(self.flat.numpy(), length, writeable=True)[rows.numpy()] = pixels.numpy()
         else:

@@ -9,9 +9,9 @@ there; all apply rotation metadata, or are found out (`require_same_picture`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -26,6 +26,7 @@ from gpu_lipsync.pyav_decoder import PyavDecoder, brighten
 from gpu_lipsync.video_info import VideoInfo
 
 _INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
+_AV1 = {"av1", "libdav1d", "libaom-av1"}  # FFmpeg has several decoders of it, and calls the codec by theirs
 _HOLD_FRAMES = {"vp8", "mpeg4"}  # codecs with packets that are no picture: hidden ones, and "the same as before"
 # Levels: on the ten clips looked at, ways of converting differ by up to 3.7, BT.601 taken for BT.709 by 6.5 to 17.
 _SQUARE_PX, _COLOURS_APART = 16, 5.0
@@ -33,6 +34,7 @@ _SQUARE_PX, _COLOURS_APART = 16, 5.0
 _COLOURFUL, _CONTRAST = 80.0, 10.0
 _DARK_AT_MOST_S = 1.0  # how long a clip may take to fade in
 _AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead
+_LOG_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] [^\n]+?:\d+: ")  # when, and where in its source, decord says something
 
 
 class DecoderUnavailableError(Exception):
@@ -77,6 +79,8 @@ class DecordDecoder:
         if info.n_hidden:
             # It counts them, decodes without them, and is a few frames off after every seek.
             raise DecoderUnavailableError(f"decord loses count where an edit list hides frames ({info.n_hidden} here)")
+        if info.codec in _AV1:  # it would print an error, at any log level
+            raise DecoderUnavailableError("decord has no decoder of AV1")
         if info.codec in _HOLD_FRAMES:
             raise DecoderUnavailableError(f"decord takes packets of {info.codec} that show nothing for frames")
         if info.mirrored:
@@ -94,7 +98,7 @@ class DecordDecoder:
             self._reader = decord.VideoReader(str(info.path), ctx=context)
         except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # a name that is not UTF-8
             kind = NoCudaBuildError if "CUDA not enabled" in str(error) else DecoderUnavailableError
-            raise kind(f"decord on {device.type}: {first_line(error)}") from error
+            raise kind(f"decord on {device.type}: {_said(error)}") from error
         self._info = info
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")
@@ -107,8 +111,7 @@ class DecordDecoder:
             try:
                 pixels = self._reader.get_batch(range(first, min(first + size, stop)))
             except (decord.DECORDError, RuntimeError) as error:
-                _require_memory(error)
-                raise _damaged(self._info.path, first, error) from error
+                raise _failure(self, first, error) from error
             # decord's NDArray, or what the caller has told decord to return to this thread (decord.bridge).
             frames = pixels if isinstance(pixels, Tensor) else from_dlpack(pixels.to_dlpack())
             if frames.is_cuda:
@@ -160,8 +163,7 @@ class TorchcodecDecoder:
             try:
                 yield self._reader.get_frames_in_range(first, min(first + size, stop)).data
             except RuntimeError as error:
-                _require_memory(error)
-                raise _damaged(self._info.path, first, error) from error
+                raise _failure(self, first, error) from error
 
 
 class Rescued:
@@ -214,7 +216,7 @@ def _shown(decoder: Decoder, span: range) -> Iterator[Tensor]:
     try:
         yield from decoder.batches(span.start, span.stop, 1)
     except (MediaError, DeviceMemoryError, torch.OutOfMemoryError) as error:
-        raise DecoderUnavailableError(f"{decoder.name}: {first_line(error.__cause__ or error)}") from error
+        raise DecoderUnavailableError(f"{decoder.name}: {_said(error.__cause__ or error)}") from error
 
 
 def _tells(ours: Tensor, theirs: Tensor, name: str) -> bool:
@@ -233,11 +235,12 @@ def _tells(ours: Tensor, theirs: Tensor, name: str) -> bool:
     return bool(colour.max() >= _COLOURFUL and contrast >= _CONTRAST)
 
 
-def _require_memory(error: Exception) -> None:
+def _failure(decoder: DecordDecoder | TorchcodecDecoder, frame: int, error: Exception) -> Exception:
     """A lack of memory is no fault of the clip's, and smaller batches may help: torch.OutOfMemoryError."""
     if is_lack_of_memory(error):
-        raise torch.OutOfMemoryError(str(error)) from error
+        return torch.OutOfMemoryError(_LOG_PREFIX.sub("", str(error)))
+    return MediaError(f"{decoder._info.path} cannot be decoded from frame {frame} on ({_said(error)}); re-encode it")
 
 
-def _damaged(path: Path, frame: int, error: BaseException) -> MediaError:
-    return MediaError(f"{path} cannot be decoded from frame {frame} on ({first_line(error)}); re-encode it")
+def _said(error: BaseException) -> str:
+    return _LOG_PREFIX.sub("", first_line(error))

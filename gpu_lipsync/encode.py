@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.device import side_stream
-from gpu_lipsync.encoder_choice import open_backend
+from gpu_lipsync.encoder_choice import encoder_errors, open_backend
 from gpu_lipsync.encoders import cannot_write
 from gpu_lipsync.errors import EncodeError, first_line
 from gpu_lipsync.ops.yuv import prepare_yuv
@@ -25,6 +25,7 @@ from gpu_lipsync.threads import Sink
 
 _QUEUED_BATCHES = 2
 _STEM_CHARACTERS = 40
+_READ_AND_WRITE = 0o600  # the owner's
 
 
 class Writer:
@@ -43,7 +44,7 @@ class Writer:
         self._partial, self._made_folders = _reserve(target, suffix)
         try:
             self._backend = open_backend(self._partial, shape, config, device, self.notes, target=target)
-            self._encoder_errors = _encoder_errors()
+            self._encoder_errors = encoder_errors()
             self.encoder = self._backend.name
             self._finished = False
             self._stream: torch.cuda.Stream | None = None
@@ -82,6 +83,11 @@ class Writer:
         self._finished = True
 
     def _put_in_place(self) -> None:
+        with suppress(FileNotFoundError):
+            before = self._target.stat()
+            _permit_as(self._partial, before)
+            with suppress(OSError):  # none but root gives files away
+                os.chown(self._partial, before.st_uid, -1)
         try:
             os.replace(self._partial, self._target)
         except OSError as error:
@@ -165,13 +171,6 @@ def even_sided(frames: Tensor) -> Tensor:
     return frames
 
 
-def _encoder_errors() -> tuple[type[Exception], ...]:
-    """What FFmpeg's encoders and muxers raise in PyAV: OSErrors in part only."""
-    import av
-
-    return (OSError, av.FFmpegError)
-
-
 def _reserve(target: Path, suffix: str) -> tuple[Path, list[Path]]:
     """Make an empty file beside the target, and the folders that are missing: which these are is the second value.
 
@@ -185,9 +184,10 @@ def _reserve(target: Path, suffix: str) -> tuple[Path, list[Path]]:
             raise EncodeError(f"outfile {target} is not a regular file; give the name of one")
         missing = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
+        before = None
         with suppress(FileNotFoundError):
-            os.lstat(target)  # a name that is too long is found out now, not when the work is done
-        return _partial_file(target, suffix), missing
+            before = target.stat()  # a name that is too long is found out now, not when the work is done
+        return _partial_file(target, suffix, before), missing
     except BaseException as error:
         _remove(missing)
         if isinstance(error, FileExistsError | NotADirectoryError):
@@ -220,13 +220,26 @@ def _remove(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _partial_file(target: Path, suffix: str) -> Path:
+def _partial_file(target: Path, suffix: str, before: os.stat_result | None) -> Path:
     some = target.stem[:_STEM_CHARACTERS]  # the name may be as long as names can be
     while True:
         path = target.with_name(f".{some}.{secrets.token_hex(4)}{suffix}")
         try:
-            # Not by mkstemp, which makes it private: the result is an ordinary file.
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            # Not by mkstemp, which makes it private: the result is an ordinary file, or as private as the one before.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if before is None else _READ_AND_WRITE))
         except FileExistsError:
             continue
+        if before is not None:
+            _permit_as(path, before, also=_READ_AND_WRITE)
         return path
+
+
+def _permit_as(path: Path, before: os.stat_result, *, also: int = 0) -> None:
+    """Let those read and write a new file who might the one before; fewer, where it cannot be of the same group."""
+    mode = before.st_mode & 0o777
+    try:
+        os.chown(path, -1, before.st_gid)
+    except OSError:
+        mode = mode & ~0o070 | (mode & 0o007) << 3  # its group is one of all the others
+    with suppress(OSError):  # a file system that has none to give
+        os.chmod(path, mode | also)

@@ -12,6 +12,9 @@ from gpu_lipsync.errors import EncodeError, first_line
 from gpu_lipsync.nvenc import NvencBackend
 from gpu_lipsync.streams import StreamShape
 
+# ITU-T H.264, table A-1: MaxFS of the levels up to 5.2, the highest that decoders in hardware commonly have.
+_MACROBLOCK_PX, _MACROBLOCKS_OF_LEVEL_5_2 = 16, 36864
+
 
 def open_backend(
     path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str], *, target: Path
@@ -24,6 +27,13 @@ def open_backend(
     from av.codec.codec import UnknownCodecError  # an FFmpeg built without it; no av.FFmpegError
 
     wanted = config.encoder
+    macroblocks = -(-shape.width // _MACROBLOCK_PX) * -(-shape.height // _MACROBLOCK_PX)
+    if macroblocks > _MACROBLOCKS_OF_LEVEL_5_2:
+        width, height = shape.width + shape.width % 2, shape.height + shape.height % 2
+        notes.append(
+            f"frames of {width}x{height} are more than most phones and hardware players take (H.264 level 6); "
+            "--resize_factor 2 halves their sides"
+        )
     if config.crf == 0:
         notes.append("crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and phones do not play")
     if wanted == "h264_nvenc" and device.type != "cuda":
@@ -44,3 +54,10 @@ def open_backend(
         raise EncodeError("this PyAV's FFmpeg has no libx264; install `av` from the package index") from error
     except (av.FFmpegError, OSError) as error:
         raise cannot_write(target, error) from error
+
+
+def encoder_errors() -> tuple[type[Exception], ...]:
+    """What FFmpeg's encoders and muxers raise in PyAV: OSErrors in part only."""
+    import av
+
+    return (OSError, av.FFmpegError)

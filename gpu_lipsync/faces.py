@@ -13,7 +13,7 @@ from gpu_lipsync.crops import Crops, Pixels, grouped, numbered
 from gpu_lipsync.face_config import MIN_BOX_PX, Rect
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.mouth_fit import fitted_masks
-from gpu_lipsync.ops import fake_mode, reduce_bytes, resize_bytes, to_float, upload
+from gpu_lipsync.ops import on_host, reduce_bytes, resize_bytes, to_float, upload
 from gpu_lipsync.tilted import Aslant, Turn, masks_aslant, of_one_size, windows_around, windows_of_boxes
 
 SEEN_WHOLE_PX = 2 * FACE_SIZE  # a side that is longer loses pixels where each of its 96 is made of two
@@ -43,13 +43,13 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
     it was trained on is small (LRS2's frames are 160 px wide). On sides above 192 px it picks single pixels, others as
     the face moves, and teeth flickered: those are reduced to 192 first, as Pillow's resize does with BILINEAR.
     """
-    turned = _turned(tilts, len(frames))
-    corners = _corners_of(frames, boxes, turned)
+    degrees = _checked_tilts(tilts, len(frames))
+    corners = _corners_of(frames, boxes, degrees)
     sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
-    alike = numbered((*size, tilt != 0) for size, tilt in zip(sizes, turned, strict=True))
-    aslant = [Aslant(corner, corner, tilt) for corner, tilt in zip(corners, turned, strict=True)]
+    alike = numbered((*size, tilt != 0) for size, tilt in zip(sizes, degrees, strict=True))
+    aslant = [Aslant(corner, corner, tilt) for corner, tilt in zip(corners, degrees, strict=True)]
     around = windows_of_boxes(corners, (frames.shape[2], frames.shape[3]))
-    windows = tuple(at if tilt else corner for at, tilt, corner in zip(around, turned, corners, strict=True))
+    windows = tuple(at if tilt else corner for at, tilt, corner in zip(around, degrees, corners, strict=True))
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     pixels = Pixels(frames)
     faces = []
@@ -57,7 +57,7 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
         first = crops.members[0]
         x1, y1, x2, y2 = windows[first]
         whole = pixels.read(crops, y2 - y1, x2 - x1)
-        if turned[first]:
+        if degrees[first]:
             turn = Turn(aslant, windows, crops.members, frames.device)
             faces.append(_upright(whole, turn, max(sizes[first])))
             continue
@@ -96,21 +96,21 @@ def paste_faces(
     Raises:
         TypeError, ValueError: as `crop_faces`; mouths of the wrong type, shape or device.
     """
-    turned = _turned(tilts, len(frames))
-    corners = _corners_of(frames, boxes, turned)
+    degrees = _checked_tilts(tilts, len(frames))
+    corners = _corners_of(frames, boxes, degrees)
     _require_mouths(mouths, frames)
     places = fitted_masks(boxes, fits, config, frames.device)
-    masks = masks_aslant(places, corners, turned)
+    masks = masks_aslant(places, corners, degrees)
     if BLENDS[config.method].corners:  # they are read, too, if not changed
         masks = [mask._replace(outline=None) for mask in masks]
     alike = numbered(
-        (place.height, place.width, place.stencil, tilt != 0) for place, tilt in zip(places, turned, strict=True)
+        (place.height, place.width, place.stencil, tilt != 0) for place, tilt in zip(places, degrees, strict=True)
     )
     windows = _windows(masks, alike, frames)
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     pixels = Pixels(frames, copy=True)
     pasting = _Pasting(pixels, mouths.float(), _Places(places, groups.crops, frames.device), masks, windows, config)
-    if frames.device.type == "cpu" and fake_mode() is None:
+    if on_host(frames):
         sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in groups.crops]
         sized = zip(groups.crops, sizes, strict=True)
         map_on_cores(pasting.blend, [piece for crops, size in sized for piece in crops.pieces(size)])
@@ -195,7 +195,7 @@ def _windows(rects: Sequence[Aslant], alike: Sequence[int], frames: Tensor) -> t
     return tuple(windows)
 
 
-def _turned(tilts: Tensor | None, n_boxes: int) -> list[float]:
+def _checked_tilts(tilts: Tensor | None, n_boxes: int) -> list[float]:
     if tilts is None:
         return [0.0] * n_boxes
     if not isinstance(tilts, Tensor) or tilts.dtype != torch.float64:

@@ -90,7 +90,7 @@ class MouthRenderer:
             part = range(done, min(done + self._report.batch_size, len(frames)))
             at = slice(part.start, part.stop)
             try:
-                synced.append(self._sync(frames[at], mel[at], heads.picked(part), weights[at]))
+                synced.append(self._render(frames[at], mel[at], heads.picked(part), weights[at]))
                 done += len(synced[-1])
                 continue
             except RuntimeError as error:
@@ -108,33 +108,41 @@ class MouthRenderer:
         self._report.batch_size = size // 2
         self._report.note(f"out of memory: going on with batches of {size // 2}", self._observer)
 
-    def _sync(self, frames: Tensor, mel: Tensor, heads: Heads, weights: list[float]) -> Tensor:
-        fits, tilts, size = heads.fits, heads.tilts, self._layout.size(frames)
+    def _render(self, frames: Tensor, mel: Tensor, heads: Heads, weights: list[float]) -> Tensor:
+        """Crop, generate, blend. Memory may run out on the way, and the batch is done again: what is to be known of it
+        later is kept at the end.
+        """
+        size = self._layout.size(frames)
         with self._report.timed("generate"):
             part = self._layout.part(frames, heads.surroundings(size))
-            changed, boxes = blended_boxes(heads, self._blend, frames.device, size), part.within(heads.boxes)
-            # Both are kept once the batch is done: memory may run out, and it is done again.
-            resting = copy(self._resting)
-            window = mouth_window(boxes, self._blend, frames.device, fits=fits)
-            if self._rest_weights is not None:
-                # Resting mouths serve later frames too: the window only grows, and what was made in a smaller one is
-                # made anew.
-                if not covers(self._window, window):
-                    resting.forget()
-                window = around(self._window, window)
-            faces, one = crop_faces(part.rgb, boxes, tilts=tilts), heads.of_one_frame()
+            boxes = part.within(heads.boxes)
+            faces = crop_faces(part.rgb, boxes, tilts=heads.tilts)
+            window, resting = self._window_of(boxes, heads.fits, frames.device)
+            one_face = heads.of_one_frame()
 
             def generated(mel: Tensor, faces: Tensor) -> Tensor:
-                return self._generator(mel, faces[:1] if one else faces, window=window)
+                return self._generator(mel, faces[:1] if one_face else faces, window=window)
 
             mouths, n_generated = resting.mouths(generated, mel, faces, weights, heads.scenes, heads.poses)
             mouths = as_colourful(mouths.float(), faces)
         with self._report.timed("blend"):
-            synced = paste_faces(part.rgb, mouths, boxes, self._blend, fits=fits, tilts=tilts)
+            blended = paste_faces(part.rgb, mouths, boxes, self._blend, fits=heads.fits, tilts=heads.tilts)
             n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
-            synced = part.replaced(synced, changed)
+            blended = part.replaced(blended, blended_boxes(heads, self._blend, frames.device, size))
         # From here on nothing asks for memory: a batch is counted once.
         self._resting, self._window, self._n_spoiled = resting, window, n_spoiled
         self._report.n_generated += n_generated
         self._report.n_frames_in_silence += sum(weight == 1 for weight in weights)
-        return synced
+        return blended
+
+    def _window_of(self, boxes: Tensor, fits: Tensor, device: torch.device) -> tuple[Window | None, RestingMouths]:
+        """The part of the mouths that is needed, and the resting mouths as far as they cover that.
+
+        Resting mouths serve later frames too: the window only grows, and what was made in a smaller one is made anew.
+        """
+        window, resting = mouth_window(boxes, self._blend, device, fits=fits), copy(self._resting)
+        if self._rest_weights is not None:
+            if not covers(self._window, window):
+                resting.forget()
+            window = around(self._window, window)
+        return window, resting

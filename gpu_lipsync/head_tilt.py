@@ -40,7 +40,7 @@ def across(eyes: Floats, mouth: Floats) -> Floats:
     return eyes[:, 1] - eyes[:, 0] + square
 
 
-def turns(boxes: Floats) -> Floats:
+def tilts_of(boxes: Floats) -> Floats:
     """By how many degrees clockwise (as seen) the heads of boxes (n, 8) are to be turned back: (n,)."""
     degrees = np.degrees(np.arctan2(boxes[:, 7], boxes[:, 6]))
     beyond = (np.abs(degrees) - LEFT_ALONE_DEG).clip(0) / (TURNED_FULLY_DEG - LEFT_ALONE_DEG)
@@ -63,7 +63,7 @@ def upright_sizes(boxes: Floats, degrees: Floats) -> Floats:
     return np.where(degrees[:, None] == 0, boxes[:, 2:4], np.sqrt(sizes.clip(0)))
 
 
-def turned(point: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+def rotated(point: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
     """A point x y, turned round the origin by so many degrees, clockwise as seen."""
     angle = math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)

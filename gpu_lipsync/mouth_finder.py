@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu_lipsync.device import HostCopy
 from gpu_lipsync.face_paths import Box
 from gpu_lipsync.frame_layout import RGB, FrameLayout
-from gpu_lipsync.head_tilt import turned, turns, upright_sizes
+from gpu_lipsync.head_tilt import rotated, tilts_of, upright_sizes
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.mouth_landmarks import LOWER_EDGE, MOUTH_CORNERS, UPPER_EDGE, find_landmarks
 from gpu_lipsync.smoothing import Point
@@ -69,7 +69,7 @@ class MouthFinder:
         window = torch.tensor([[x1, y1, x2, y2]])
         part = self._layout.part(frame, window)
         left, top, right, bottom = part.within(window)[0].tolist()
-        tilts = turns(box[None])
+        tilts = tilts_of(box[None])
         ((tilt,), (size,)) = tilts, upright_sizes(box[None], tilts)
         corner = box[:2] - size / 2 - (x1, y1)
         face = torch.tensor(np.concatenate((corner, corner + size))[None], dtype=torch.float32)
@@ -78,7 +78,7 @@ class MouthFinder:
         corners, edges = points[MOUTH_CORNERS, 0], points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1]
         twice = torch.stack((corners[0] + corners[1], edges, corners[1] - corners[0]))
         x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
-        off = np.array((x, y)) - 0.5 - turned(box[4:6] - box[:2], -tilt) / size
+        off = np.array((x, y)) - 0.5 - rotated(box[4:6] - box[:2], -tilt) / size
         if np.abs(off).max() <= AT_MOST:
             sight = _Sight(float(off[0]), float(off[1]), float(half), whole)
             self._seen.setdefault(segment, []).append(sight)

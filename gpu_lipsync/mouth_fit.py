@@ -21,7 +21,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import BlendConfig, Placement, place_blend
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN
 from gpu_lipsync.face_config import Rect
-from gpu_lipsync.head_tilt import turned
+from gpu_lipsync.head_tilt import rotated
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 
 AT_MOST = 0.25  # of the box's width: a mouth seen farther aside is a mistake, and half of one that is wider
@@ -84,7 +84,7 @@ def is_cut_off(
     middle = (whole[0] + whole[2]) / 2, (whole[1] + whole[3]) / 2
     edges = ((-1, 0), 0), ((1, 0), size[1]), ((0, -1), 0), ((0, 1), size[0])  # the way there, how far that is from 0
     for (x, y), at in edges:
-        aside, below = turned(np.array([x, y], dtype=np.float64), -tilt)  # as the head has it
+        aside, below = rotated(np.array([x, y], dtype=np.float64), -tilt)  # as the head has it
         # Of the ellipse in its box.
         reach = math.hypot(aside * (whole[2] - whole[0]) / 2, below * (whole[3] - whole[1]) / 2)
         needed = math.hypot(aside * (EDGE_ASIDE + more) * shown[0], max(below, 0.0) * (EDGE_BELOW + more) * shown[1])

@@ -18,7 +18,7 @@ from gpu_lipsync.device import current_context
 from gpu_lipsync.errors import DeviceMemoryError, LipSyncError, MediaError, first_line
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
-from gpu_lipsync.pyav_decoder import PyavDecoder, turned
+from gpu_lipsync.pyav_decoder import PyavDecoder, as_shown
 from gpu_lipsync.video_info import VideoInfo
 
 
@@ -150,7 +150,7 @@ class NvdecDecoder(PyavDecoder):
             nv12_to_rgb(torch.stack([picture.planes for picture in run]), matrix=matrix, full_range=full_range)
             for (matrix, full_range), run in groupby(kept, key=lambda picture: picture[1:])
         ]
-        return turned(runs[0] if len(runs) == 1 else torch.cat(runs), self._info)
+        return as_shown(runs[0] if len(runs) == 1 else torch.cat(runs), self._info)
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -25,6 +25,7 @@ from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.lack_of_memory import is_lack_of_memory, lack_of_memory_named
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
 from gpu_lipsync.models.wav2lip import Window
+from gpu_lipsync.ops import upload
 from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
@@ -98,7 +99,7 @@ class _Clip:
     """What a run works on, and the networks it works with.
 
     Attributes:
-        mel: (N, 1, 80, 16), a window for each output frame.
+        mel: (N, 1, 80, 16) on the host, a window for each output frame.
         pauses: with silence gating how far each output frame's mouth rests, 0 to 1.
         generator: may still be loading.
     """
@@ -122,8 +123,7 @@ def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], re
     with report.timed("sound"):
         # On the host: a GPU takes a third of a second to load its Fourier transforms, all the sound a tenth here.
         waveform = waveform_of(sound, torch.device("cpu"))
-        # Not through pinned memory, which would stay with the process: 460 MB for an hour of speech.
-        mel = mel_windows(waveform, video.fps).to(video.device)
+        mel = mel_windows(waveform, video.fps)  # 460 MB for an hour of speech: a GPU gets each batch's share
         pauses = None
         if config.silence_gating:
             loudness = frame_loudness(waveform, len(mel), video.fps).tolist()
@@ -187,7 +187,7 @@ def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Re
             for outputs, frames, heads in batches:
                 with report.timed("models"):
                     clip.generator.get()
-                mel = clip.mel[outputs.start : outputs.stop]
+                mel = upload(clip.mel[outputs.start : outputs.stop], device)
                 synced = renderer.render(frames, mel, heads)
                 with report.timed("encode"):
                     out.write(synced)

@@ -120,7 +120,7 @@ class PyavDecoder:
     def _batch(self, kept: list[Any]) -> Tensor:
         """Frames (n, ...) uint8 of what was kept."""
         frames = brighten(torch.stack(kept), self._too_dark).permute(0, 3, 1, 2)
-        return turned(frames, self._info)
+        return as_shown(frames, self._info)
 
 
 def _seconds(frame: Any, origin: float) -> float | None:
@@ -150,7 +150,7 @@ def coded_size(info: VideoInfo) -> tuple[int, int]:
     return (info.height, info.width) if info.rotation % 180 else (info.width, info.height)
 
 
-def turned(frames: Tensor, info: VideoInfo) -> Tensor:
+def as_shown(frames: Tensor, info: VideoInfo) -> Tensor:
     """Frames (n, 3, H, W) as they are to be shown; as they are if so, which rot90 would copy into planes."""
     frames = frames.flip(2) if info.mirrored else frames
     return torch.rot90(frames, info.rotation // 90, dims=(2, 3)) if info.rotation else frames

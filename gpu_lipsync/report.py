@@ -15,8 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from gpu_lipsync import __version__
 from gpu_lipsync.errors import EncodeError
-from gpu_lipsync.progress import Observer
+from gpu_lipsync.progress import Observer, one_line
 
 _PACKAGES = ("torch", "torchaudio", "decord", "av", "torchcodec", "numpy")
 PROGRAM_START = time.perf_counter()  # from which the command counts, since its caller waits for the imports too
@@ -86,8 +87,9 @@ class Report:
     def summary(self) -> str:
         """A few lines for people, the time per stage last."""
         stages = "  ".join(f"{name} {spent:.2f}" for name, spent in self.seconds.items())
+        shape = f"{self.width}x{self.height}, {float(Fraction(self.fps)):.5g} fps"
         lines = [
-            f"{self.outfile}: {self.n_frames} frames, {self.width}x{self.height}, {float(Fraction(self.fps)):.5g} fps",
+            f"{one_line(self.outfile)}: {self.n_frames} frames, {shape}",
             f"{self.device}, {self.precision}, decoder {self.decoder}, encoder {self.encoder}",
         ]
         if self.n_frames_without_face:
@@ -101,7 +103,7 @@ class Report:
         """Everything, with the versions of what ran, as plain data."""
         return asdict(self) | {
             "n_skipped": self.n_skipped,
-            "versions": {"python": platform.python_version(), **installed_versions()},
+            "versions": {"gpu_lipsync": __version__, "python": platform.python_version(), **installed_versions()},
             "peak_memory_mb": round(peak_memory_mb(), 1),
         }
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpu_lipsync.face_config import Rect
 from gpu_lipsync.face_paths import Box, Floats
-from gpu_lipsync.head_tilt import TURNED_FULLY_DEG, turned, turns, upright_sizes
+from gpu_lipsync.head_tilt import TURNED_FULLY_DEG, rotated, tilts_of, upright_sizes
 
 Point = tuple[float, float]  # x y
 # The size is kept while the face's is within the first factor of it; then it follows up to the second. A mouth that is
@@ -48,7 +48,7 @@ class Placed(NamedTuple):
         """The mouth as it is."""
         if not self.tilt:
             return self.mouth
-        x, y = self.middle + turned(self.mouth - self.middle, self.tilt)
+        x, y = self.middle + rotated(self.mouth - self.middle, self.tilt)
         return float(x), float(y)
 
     def padded(self, pads: tuple[int, int, int, int]) -> "Placed":
@@ -60,7 +60,7 @@ class Placed(NamedTuple):
             return self._replace(corners=corners)
         # Turned round another middle, it belongs elsewhere.
         aside = np.array([right - left, bottom - top]) / 2
-        move = (turned(aside, self.tilt) - aside).round().astype(int).tolist()
+        move = (rotated(aside, self.tilt) - aside).round().astype(int).tolist()
         x1, y1, x2, y2 = (at + by for at, by in zip(corners, move * 2, strict=True))
         return Placed((x1, y1, x2, y2), (mouth[0] + move[0], mouth[1] + move[1]), self.tilt)
 
@@ -119,7 +119,7 @@ class BoxSmoother:
         first, last = self._reach(segments, frame, self._half_window)
         if not self._half_window:
             box = boxes[frame][None]
-            tilts = turns(box)
+            tilts = tilts_of(box)
             (size,) = upright_sizes(box, tilts)
             self._size, self._corner = np.maximum(size.round(), 1), (box[0, :2] - size / 2).round()
             return self._placed(box[0, 4:6], float(tilts[0]))
@@ -131,12 +131,12 @@ class BoxSmoother:
         corner = smooth[:2] - self._size / 2
         moved = np.abs(corner - self._corner) > POSITION_HOLD_PX
         self._corner = np.where(moved | new_segment | new_size, corner.round(), self._corner)
-        return self._placed(smooth[4:6], float(turns(smooth[None])[0]))
+        return self._placed(smooth[4:6], float(tilts_of(smooth[None])[0]))
 
     def _placed(self, mouth: Floats, tilt: float) -> Placed:
         (left, top), (width, height) = self._corner, self._size
         middle = self._corner + self._size / 2
-        x, y = middle + turned(mouth - middle, -tilt) if tilt else mouth
+        x, y = middle + rotated(mouth - middle, -tilt) if tilt else mouth
         return Placed((int(left), int(top), int(left + width), int(top + height)), (float(x), float(y)), tilt)
 
     def _reach(self, segments: Sequence[int], frame: int, window: int) -> tuple[int, int]:
@@ -152,7 +152,7 @@ class BoxSmoother:
         """Choose a new size if the held one no longer fits, and say whether it was."""
         first, last = self._reach(segments, frame, self._size_window)
         around = np.asarray(boxes[first : last + 1])
-        sizes = upright_sizes(around, turns(around))
+        sizes = upright_sizes(around, tilts_of(around))
         size = np.exp(local_fit(frame - first, last - frame, self._size_window, degree=0) @ np.log(sizes))
         if renew:  # the first detections count for no more than those to come
             wanted = np.clip(np.median(sizes[frame - first :], axis=0), size / SIZE_HOLD, size * SIZE_HOLD)

@@ -9,7 +9,7 @@ from gpu_lipsync.ops.canny import canny
 from gpu_lipsync.ops.checks import check_image, check_same_device
 from gpu_lipsync.ops.clahe import clahe
 from gpu_lipsync.ops.color import grey, lab_to_rgb, lightness, rgb_to_lab, with_lightness
-from gpu_lipsync.ops.constants import SIZES_OF_A_BATCH, device_constant, fake_mode, remembered, upload
+from gpu_lipsync.ops.constants import SIZES_OF_A_BATCH, device_constant, on_host, remembered, upload
 from gpu_lipsync.ops.convert import interleaved, to_bytes, to_float, to_uint8
 from gpu_lipsync.ops.guided import guided_filter
 from gpu_lipsync.ops.matrices import Axis, axis_matrix, blur_rows
@@ -29,13 +29,13 @@ __all__ = [
     "check_same_device",
     "clahe",
     "device_constant",
-    "fake_mode",
     "gaussian_blur",
     "grey",
     "guided_filter",
     "interleaved",
     "lab_to_rgb",
     "lightness",
+    "on_host",
     "pyramid_down",
     "pyramid_up",
     "reduce_bytes",

@@ -45,6 +45,11 @@ def fake_mode() -> object | None:
     return detect_fake_mode() if torch._C._len_torch_dispatch_stack() else None
 
 
+def on_host(tensor: Tensor) -> bool:
+    """Whether NumPy and threads may work on its memory: it is a CPU's, and no fake tensor, which has none."""
+    return tensor.device.type == "cpu" and fake_mode() is None
+
+
 def upload(host: Tensor, device: torch.device | str) -> Tensor:
     """Copy a host tensor to `device` without waiting for it: pinned and asynchronous where that exists."""
     if torch.device(device).type == "cuda" and fake_mode() is None:

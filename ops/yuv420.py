@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gpu_lipsync.ops.checks import check_bytes, check_window
-from gpu_lipsync.ops.constants import device_constant, fake_mode, upload
+from gpu_lipsync.ops.constants import device_constant, on_host, upload
 from gpu_lipsync.ops.convert import to_bytes
 from gpu_lipsync.ops.resize import reduce_bytes
 from gpu_lipsync.ops.yuv_matrix import (
@@ -97,12 +97,12 @@ def bits_changed(
         if image.shape != (len(luma), 3, *luma.shape[1:]):
             raise ValueError(f"{name} must be {(len(luma), 3, *luma.shape[1:])}, got {tuple(image.shape)}")
     changed = _any_colour(before != after)
-    bits = [(luma, _turned(luma, _levels(after, luma_row(matrix)[0], LUMA_BLACK), changed))]
+    bits = [(luma, _changed_bits(luma, _levels(after, luma_row(matrix)[0], LUMA_BLACK), changed))]
     changed = changed[:, ::2] | changed[:, 1::2]
     changed = changed[:, :, ::2] | changed[:, :, 1::2]
     means = _means_of_four(after)
     for plane, weights in enumerate(chroma_rows(matrix)):
-        bits.append((chroma[:, plane], _turned(chroma[:, plane], _levels(means, weights, CHROMA_GREY), changed)))
+        bits.append((chroma[:, plane], _changed_bits(chroma[:, plane], _levels(means, weights, CHROMA_GREY), changed)))
     return bits
 
 
@@ -156,7 +156,7 @@ def _summed(luma: Tensor, colour: Tensor) -> Tensor:
     for channel in range(3):
         summed = levels + colour[:, channel]
         bytes_ = summed.bitwise_right_shift_(_FRACTION).clamp_(0, 255).to(torch.uint8)
-        if _on_host(luma):  # every third byte: NumPy takes half the time that torch does
+        if on_host(luma):  # every third byte: NumPy takes half the time that torch does
             rgb.numpy()[..., channel] = bytes_.numpy()
         else:
             rgb[..., channel] = bytes_
@@ -165,7 +165,7 @@ def _summed(luma: Tensor, colour: Tensor) -> Tensor:
 
 def _levels(image: Tensor, weights: tuple[float, ...], offset: int) -> Tensor:
     """A plane (B, h, w) uint8: the weighted sum of the colours of (B, 3, h, w), rounded."""
-    if _on_host(image):  # NumPy has a product for rows of three, which takes a quarter of the time of three sums
+    if on_host(image):  # NumPy has a product for rows of three, which takes a quarter of the time of three sums
         pixels = image.permute(0, 2, 3, 1).numpy().astype(np.float32)
         levels = torch.from_numpy(pixels @ np.array(weights, np.float32))
     else:
@@ -177,17 +177,13 @@ def _levels(image: Tensor, weights: tuple[float, ...], offset: int) -> Tensor:
 
 def _any_colour(flags: Tensor) -> Tensor:
     """(B, h, w) bool: where any colour of (B, 3, h, w) is marked."""
-    if _on_host(flags):  # half the time, likewise
+    if on_host(flags):  # half the time, likewise
         red, green, blue = flags.numpy().view(np.uint8).transpose(1, 0, 2, 3)
         return torch.from_numpy((red | green | blue).view(np.bool_))
     return flags[:, 0] | flags[:, 1] | flags[:, 2]
 
 
-def _on_host(image: Tensor) -> bool:
-    return image.device.type == "cpu" and fake_mode() is None
-
-
-def _turned(plane: Tensor, levels: Tensor, where: Tensor) -> Tensor:
+def _changed_bits(plane: Tensor, levels: Tensor, where: Tensor) -> Tensor:
     """The bits in which the uint8 plane differs from other levels, where told; `torch.where` has no vector code."""
     return (plane ^ levels).bitwise_and_(where.to(torch.uint8).neg_())
 

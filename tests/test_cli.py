@@ -180,6 +180,13 @@ def test_an_outfile_that_is_an_input_is_refused(tmp_path: Path) -> None:
     assert clip.read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("flag", ["face", "audio", "checkpoint_path", "outfile", "report"])
+def test_a_name_of_nothing_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell's variable that is not set: the path of the folder that this runs in."""
+    assert main([*REQUIRED, f"--{flag}", ""]) == ConfigError.exit_code
+    assert capsys.readouterr().err == f"error: {flag} must be the path of a file, got ''\n"
+
+
 @pytest.mark.parametrize("role", ["face", "audio", "checkpoint_path", "outfile"])
 def test_a_report_over_another_file_is_refused(
     tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

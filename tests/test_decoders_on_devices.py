@@ -252,6 +252,41 @@ def test_asked_for_by_name_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         chosen("torchcodec", monkeypatch, TorchcodecDecoder=torchcodec)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avif"])
+def test_decord_is_not_asked_for_av1(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of which it knows nothing, and prints an error to stderr, where --quiet has promised silence."""
+    path = write_clip(tmp_path / name, n_frames=3 if name != "a.avif" else 1, codec="libsvtav1")
+    notes: list[str] = []
+    decoder = decoder_choice.choose_decoder(probe_video(path), "auto", torch.device("cpu"), notes)
+    assert notes == [f"decoding with {decoder.name}: decord has no decoder of AV1"]
+    assert "decord" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["opening", "reading", "reading without memory"])
+def test_what_decord_says_is_told_without_its_time_and_place(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which are others in each run, and nothing to a user."""
+    import decord
+
+    said = "out of memory" if "memory" in where else "Check failed: st_nb >= 0"
+
+    def failing(*_: object, **__: object) -> None:
+        raise decord.DECORDError(f"[02:23:27] /github/workspace/src/video/video_reader.cc:151: {said}\nStack trace:")
+
+    info = probe_video(SAMPLE)
+    notes: list[str] = []
+    if where == "opening":
+        monkeypatch.setattr(decord, "VideoReader", failing)
+        decoder_choice.choose_decoder(info, "auto", torch.device("cpu"), notes)
+        assert notes[0].endswith(f"decord on cpu: {said}")
+        return
+    monkeypatch.setattr(decord.VideoReader, "get_batch", failing)
+    decoder = decoder_choice.choose_decoder(info, "decord", torch.device("cpu"), notes)
+    kind, text = (torch.OutOfMemoryError, said) if "memory" in where else (MediaError, f"frame 0 on ({said});")
+    with pytest.raises(kind) as raised:
+        next(decoder.batches(0, 1, 1))
+    assert text in str(raised.value) and "workspace" not in str(raised.value)
+
+
 def test_on_this_machine_auto_says_why_no_gpu_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wheel of decord and torchcodec themselves, which have no GPU here."""
     if torch.cuda.is_available():

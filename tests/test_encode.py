@@ -69,6 +69,32 @@ def test_lossless_says_who_does_not_play_it(tmp_path: Path) -> None:
         assert ["phones do not play" in note for note in out.notes] == [True]
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "told"),
+    [
+        (3024, 4032, True),  # a phone's picture
+        (4096, 2304, False),  # just level 5.2
+        (4096, 2305, True),  # a row more, which is a row of macroblocks more
+        (4032, 3023, True),  # as written, of even sides
+        (2160, 3840, False),
+    ],
+)
+def test_frames_for_which_few_players_are_made(tmp_path: Path, width: int, height: int, told: bool) -> None:
+    """Against the level that x264 itself writes into the file: 10 times that, in the fourth byte of avcC."""
+    shape = shape_of(height, width, n_frames=1)
+    with open_writer(tmp_path / "out.mp4", shape, EncodeConfig(preset="ultrafast")) as out:
+        out.write(torch.zeros((1, 3, height, width), dtype=torch.uint8))
+        out.finish()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert (container.streams.video[0].codec_context.extradata[3] >= 60) == told
+    size = f"{width}x{height + height % 2}"
+    note = (
+        f"frames of {size} are more than most phones and hardware players take (H.264 level 6); --resize_factor 2 "
+        "halves their sides"
+    )
+    assert out.notes == [note] * told
+
+
 @pytest.mark.parametrize(("height", "width"), [(63, 64), (64, 63), (97, 131)])
 def test_odd_sizes_are_padded_by_one_pixel(tmp_path: Path, height: int, width: int) -> None:
     frames = pictures(25, height, width)

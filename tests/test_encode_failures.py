@@ -173,6 +173,13 @@ def test_pipes_and_devices_are_no_place_for_a_file(tmp_path: Path) -> None:
     assert not Path(os.devnull).is_file() and len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_link_that_leads_to_itself_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").symlink_to(tmp_path / "out.mp4")
+    with pytest.raises(EncodeError, match="levels of symbolic links"):
+        encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(2, 64, 64))
+    assert [path.is_symlink() for path in tmp_path.iterdir()] == [True]
+
+
 def test_a_report_is_not_written_into_a_pipe_with_a_name(tmp_path: Path) -> None:
     """Nobody may read it, ever; what a shell's redirection names, /dev/stdout, is no name of a pipe."""
     os.mkfifo(tmp_path / "pipe")

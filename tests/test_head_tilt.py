@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.face_paths import Box
-from gpu_lipsync.head_tilt import USUAL_ASPECT, across, turned, turns, upright_sizes
+from gpu_lipsync.head_tilt import USUAL_ASPECT, across, rotated, tilts_of, upright_sizes
 from gpu_lipsync.heads import Heads
 from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.mouth_landmarks import find_landmarks
@@ -50,7 +50,7 @@ def test_a_face_that_is_broader_than_most_stays_so_but_for_the_tilts_that_hide_i
 
 def test_small_tilts_are_left_alone_and_the_turn_comes_in_by_and_by() -> None:
     tilts = np.arange(-179.5, 180.0, 0.5)
-    found = turns(np.array([box_of(tilt) for tilt in tilts]))
+    found = tilts_of(np.array([box_of(tilt) for tilt in tilts]))
     np.testing.assert_array_equal(found[np.abs(tilts) <= 10], 0)
     np.testing.assert_allclose(found[np.abs(tilts) >= 20], tilts[np.abs(tilts) >= 20], atol=1e-9)
     assert (np.diff(found) >= 0).all() and np.diff(found).max() <= 1.0 + 1e-9  # no jump: twice the head's own pace
@@ -61,7 +61,7 @@ def test_the_way_across_a_face_turns_with_it_and_holds_where_the_eyes_are_one() 
     eyes, mouth = np.array([[[-20.0, -15], [20, -15]]]), np.array([[[-15.0, 25], [15, 25]]])
     for degrees in ANGLES:
         eyes_there, mouth_there = (
-            np.array([[turned(point, degrees) for point in points[0]]]) for points in (eyes, mouth)
+            np.array([[rotated(point, degrees) for point in points[0]]]) for points in (eyes, mouth)
         )
         x, y = across(eyes_there, mouth_there)[0]
         assert np.degrees(np.arctan2(y, x)) % 360 == pytest.approx(degrees % 360, abs=1e-9)

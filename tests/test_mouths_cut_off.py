@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.head_tilt import turned
+from gpu_lipsync.head_tilt import rotated
 from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.mouth_fit import is_cut_off
 from gpu_lipsync.tracking import FaceTracker
@@ -51,7 +51,7 @@ def test_of_a_tilted_head_every_edge_may_cut_the_mouth_off(
     """A face of 100 x 140, its mouth 0.7 down, in a frame of 300 x 240."""
     x, y = middle
     whole = (round(x - 50), round(y - 70), round(x + 50), round(y + 70))
-    down = turned(np.array([0.0, 28.0]), tilt)
+    down = rotated(np.array([0.0, 28.0]), tilt)
     mouth = x + float(down[0]), y + float(down[1])
     assert is_cut_off(whole, mouth, (240, 300), shown=(100, 140), tilt=tilt, was=False) == cut_off
 

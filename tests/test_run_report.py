@@ -1,6 +1,7 @@
 """What `run` tells a Python caller: its own time, and mouths that came to nothing."""
 
 import errno
+import platform
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_lipsync import LipSyncConfig, run
+from gpu_lipsync import LipSyncConfig, __version__, run
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.generate import MouthRenderer
@@ -92,6 +93,17 @@ def test_counting_them_does_not_make_the_host_wait() -> None:
         seen = watched(lambda: renderer._sync(frames, mel, there, speaking))
     assert seen.offences == []
     assert isinstance(renderer._n_spoiled, torch.Tensor) and renderer._n_spoiled.device.type == "cuda"
+
+
+def test_which_version_made_the_file_is_told() -> None:
+    versions = Report(**FACTS, width=32, height=32).as_dict()["versions"]  # type: ignore[arg-type]
+    assert versions["gpu_lipsync"] == __version__ and versions["python"] == platform.python_version()
+
+
+def test_a_name_with_control_characters_makes_no_line_of_its_own() -> None:
+    facts = FACTS | {"outfile": "two\nlines\x1b[2J.mp4"}
+    first, *_ = Report(**facts, width=32, height=32).summary().split("\n")  # type: ignore[arg-type]
+    assert first == "two\\nlines\\x1b[2J.mp4: 0 frames, 32x32, 25 fps"
 
 
 def test_silence_gating_says_what_it_skipped(checkpoint: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from PIL import Image
 
@@ -236,6 +237,24 @@ def test_bad_faces_are_media_errors_that_name_the_file(tmp_path: Path) -> None:
     for path in (cut, text, half_png, empty, only_sound, tmp_path / "missing.mp4", tmp_path):
         with pytest.raises(MediaError, match=str(path)):
             open_video(path, FrameConfig())
+
+
+@pytest.mark.parametrize(("name", "held"), [("a.mp3", "a cover picture, audio"), ("a.m4a", "a cover picture, audio")])
+def test_a_cover_is_no_video_and_not_called_one(tmp_path: Path, name: str, held: str) -> None:
+    with av.open(str(tmp_path / name), "w", format={".mp3": "mp3", ".m4a": "mp4"}[name[1:]]) as container:
+        sound = container.add_stream("mp3" if name == "a.mp3" else "aac", rate=16000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        (cover.height, cover.width), cover.pix_fmt = (64, 64), "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(gradient(0, 64, 64), format="rgb24").reformat(format="yuvj420p")
+        for packet in [*cover.encode(picture), *cover.encode(None)]:
+            container.mux(packet)
+        samples = av.AudioFrame.from_ndarray(tone(1.0).astype(np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 16000
+        for packet in [*sound.encode(samples), *sound.encode(None)]:
+            container.mux(packet)
+    with pytest.raises(MediaError, match=rf"has no video stream \(it holds: {held}\); --face needs"):
+        open_video(tmp_path / name, FrameConfig())
 
 
 def test_a_video_cut_short_after_its_index_is_refused(tmp_path: Path) -> None:
