@@ -109,7 +109,7 @@ class Yuv420Frames:
         return reduced_rgb(frames, size, matrix=self.matrix)
 
     def part(self, frames: Tensor, boxes: Tensor) -> Part:
-        return Yuv420Part(frames, _even_window(boxes, self.size(frames)), self.matrix)
+        return Yuv420Part(frames, _even_window(boxes), self.matrix)
 
 
 class Yuv420Part:
@@ -126,7 +126,7 @@ class Yuv420Part:
 
     def replaced(self, rgb: Tensor, changed: Tensor) -> Tensor:
         top, _, left, _ = self._window
-        window = y1, y2, x1, x2 = _even_window(changed, picture_size(self._frames))
+        window = y1, y2, x1, x2 = _even_window(changed)
         if y1 >= y2 or x1 >= x2:  # all of it beyond the frame's edge
             return self._frames
         before, after = (image[:, :, y1 - top : y2 - top, x1 - left : x2 - left] for image in (self.rgb, rgb))
@@ -148,11 +148,11 @@ def _shares(frames: Tensor) -> tuple[Tensor, ...]:
     return frames.split(-(-len(frames) // n_shares))
 
 
-def _even_window(boxes: Tensor, size: tuple[int, int]) -> Window:
-    """y1 y2 x1 x2 of the smallest window with even sides around boxes inside a frame of that size."""
+def _even_window(boxes: Tensor) -> Window:
+    """y1 y2 x1 x2 of the smallest window with even sides around boxes (n, 4) inside a frame whose sides are even."""
     left, top, right, bottom = zip(*boxes.tolist(), strict=True)
     y1, x1 = (min(sides) // 2 * 2 for sides in (top, left))
-    y2, x2 = (min(-(-max(sides) // 2) * 2, side) for sides, side in zip((bottom, right), size, strict=True))
+    y2, x2 = (-(-max(sides) // 2) * 2 for sides in (bottom, right))
     return y1, y2, x1, x2
 
 

@@ -91,9 +91,7 @@ def _decoded(
     for i, outputs in enumerate(passes):
         if i and tracker.frames_without_face == tracker.n_ready:
             return
-        # What a later pass shows and the first does not, where frames are left out, is followed all the same.
-        last = timeline.source[outputs.stop - 1] if i else max(timeline.source)
-        sources = range(timeline.source[outputs.start], last + 1)
+        sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
         again = bool(i) and held.complete
         batches = _timed(held.batches(sources) if again else video.batches(sources, size), "decode", report)
         if not i:

@@ -1,8 +1,10 @@
 """Shared fixtures: the device under test and the real material, when it lies beside the checkout."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +67,17 @@ def picture(request: pytest.FixtureRequest) -> np.ndarray:
     from tests import pictures
 
     return pictures.face_like(*request.param)
+
+
+@pytest.fixture
+def usual_handlers() -> Iterator[None]:
+    """Those of a program in the foreground: one in the background has SIGINT ignored, one under nohup SIGHUP."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +40,12 @@ def command(*flags: object) -> list[str]:
 
 def run(*flags: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*flags), cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def heeding() -> None:
+    """In the child, before its program: these tests may run in the background or under nohup, which ignore signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def test_the_samples_become_a_video(checkpoint: Path, tmp_path: Path) -> None:
@@ -129,7 +134,6 @@ def test_quiet_says_nothing(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_an_interrupt_while_the_program_is_still_being_loaded_is_answered_in_one_line() -> None:
     """An import would be left in the middle, with a traceback."""
-    heeding = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-c", LOADING_SLOWLY, str(ROOT / "inference_fast.py")],
         stdout=subprocess.PIPE,
@@ -150,7 +154,6 @@ def test_an_interrupt_cleans_up_undisturbed(
     sound = write_sound(tmp_path / "long.wav", tone(60.0))
     out = tmp_path / "results" / "out.mp4"
     flags = ["--checkpoint_path", checkpoint, "--face", FACE, "--audio", sound, "--outfile", out]
-    heeding = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
     process = subprocess.Popen(command(*flags), stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     deadline = time.monotonic() + 120
     while not (out.parent.exists() and any(p.stat().st_size for p in out.parent.iterdir())):

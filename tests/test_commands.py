@@ -34,6 +34,7 @@ def test_what_they_do_not_understand_is_answered_in_one_line(
     assert flags[-1] in err
 
 
+@pytest.mark.usefixtures("usual_handlers")
 @COMMANDS
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_a_signal_ends_them_in_one_line(

@@ -1,6 +1,7 @@
 """A batch through crop, generator and blend: whose sound makes which mouth; without faces, and without memory."""
 
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 import torch
@@ -39,6 +40,13 @@ class Loud(nn.Module):
 
     def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
         return mel.mean((1, 2, 3)).clamp(min=0)[:, None, None, None].expand_as(faces).clone()
+
+
+class Own(nn.Module):
+    """Gives each face its own mouth back."""
+
+    def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
+        return faces.clone()
 
 
 class Listener(Silent):
@@ -129,10 +137,6 @@ def test_of_a_picture_the_generator_gets_one_face_for_all_that_it_says() -> None
 def test_resting_mouths_know_the_scene_and_the_pose() -> None:
     """Of eight frames in a pause the first and the sixth get a mouth of their own, and who is elsewhere another."""
 
-    class Own(nn.Module):
-        def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
-            return faces.clone()
-
     def rendered(**changed: tuple[object, ...]) -> tuple[list[int], int]:
         frames = (torch.arange(8, dtype=torch.uint8) * 10)[:, None, None, None].expand(8, 3, 160, 160).contiguous()
         report = fresh_report(8)
@@ -158,47 +162,36 @@ def test_fades_are_no_silence() -> None:
 
 @pytest.mark.parametrize("stage", ["paste", "count"])
 def test_a_batch_begun_again_finds_the_pause_as_it_was(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of memory after the generator: the resting mouths must not be those that the failed attempt had come to."""
-
-    class Pose(nn.Module):
-        def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
-            return faces + mel.mean((1, 2, 3))[:, None, None, None] / 100
-
-    frames = torch.arange(16, dtype=torch.uint8)[:, None, None, None].expand(16, 3, 160, 160).contiguous() * 10
-    known, mel = heads([BOX] * 16), torch.zeros(16, 1, 80, 16)
-    weights = [1.0] * 16
+    """Out of memory after the generator, in the second batch: the resting mouths must not be those that the failed
+    attempt had come to, but the first batch's.
+    """
+    frames = torch.arange(24, dtype=torch.uint8)[:, None, None, None].expand(24, 3, 160, 160).contiguous() * 10
+    known, mel = heads([BOX] * 24), torch.zeros(24, 1, 80, 16)
 
     def rendered(size: int) -> Tensor:
-        config = BlendConfig(method="original")
-        return MouthRenderer(Pose(), config, fresh_report(size), Silent(), rest_weights=weights).render(
-            frames, mel, known
-        )
+        report = fresh_report(size)
+        renderer = MouthRenderer(Own(), PLAIN, report, Silent(), rest_weights=[1.0] * 24)
+        batches = (slice(0, 8), slice(8, 24))
+        synced = [renderer.render(frames[b], mel[b], known.picked(range(24)[b])) for b in batches]
+        assert report.batch_size == 8, "from the start, or since memory ran out"
+        return torch.cat(synced)
 
     expected = rendered(8)
-    paste = paste_faces
+    paste, finite = paste_faces, Tensor.isfinite
 
-    def unlimited(*args: object, **kwargs: object) -> Tensor:
-        with monkeypatch.context() as within:
-            within.setattr(Tensor, "isfinite", finite)
-            return paste(*args, **kwargs)  # type: ignore[arg-type]
+    def out_of_memory(*_: object) -> NoReturn:
+        monkeypatch.setattr(Tensor, "isfinite", finite)
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
     def only_eight(frames: Tensor, *others: object, **how: object) -> Tensor:
-        if len(frames) > 8:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return paste(frames, *others, **how)  # type: ignore[arg-type]
+        if len(frames) > 8 and stage == "paste":
+            out_of_memory()
+        pasted = paste(frames, *others, **how)  # type: ignore[arg-type]
+        if len(frames) > 8:  # the batch's last step counts what is not a number
+            monkeypatch.setattr(Tensor, "isfinite", out_of_memory)
+        return pasted
 
-    finite = Tensor.isfinite
-
-    def of_eight(values: Tensor) -> Tensor:
-        if values.shape == (16,):
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return finite(values)
-
-    if stage == "paste":
-        monkeypatch.setattr("gpu_lipsync.generate.paste_faces", only_eight)
-    else:  # of what is not a number, as the batch's last step; pasting itself looks at pieces
-        monkeypatch.setattr("gpu_lipsync.generate.paste_faces", lambda *args, **kwargs: unlimited(*args, **kwargs))
-        monkeypatch.setattr(Tensor, "isfinite", of_eight)
+    monkeypatch.setattr("gpu_lipsync.generate.paste_faces", only_eight)
     assert torch.equal(rendered(16), expected)
 
 

@@ -89,8 +89,8 @@ def test_counting_them_does_not_make_the_host_wait() -> None:
             frames = torch.zeros(4, 240, 320, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
         report = Report(**FACTS, width=320, height=240, batch_size=4)  # type: ignore[arg-type]
         renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
-        renderer._sync(frames, mel, here, speaking)  # masks and the like are made once
-        seen = watched(lambda: renderer._sync(frames, mel, there, speaking))
+        renderer._render(frames, mel, here, speaking)  # masks and the like are made once
+        seen = watched(lambda: renderer._render(frames, mel, there, speaking))
     assert seen.offences == []
     assert isinstance(renderer._n_spoiled, torch.Tensor) and renderer._n_spoiled.device.type == "cuda"
 

@@ -15,50 +15,36 @@ from gpu_lipsync.own_process import flush
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.stopping import Stopped, Stops
 
+pytestmark = pytest.mark.usefixtures("usual_handlers")
 
-def test_signals_ignored_from_outside_stay_so_and_others_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    interrupt, terminate = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    try:
-        with Stops():
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert signal.getsignal(signal.SIGINT) is not interrupt
-        assert signal.getsignal(signal.SIGINT) is interrupt
-        with pytest.raises(Stopped), Stops():
-            os.kill(os.getpid(), signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is interrupt
-        with pytest.raises(Stopped), Stops(for_good=True):
-            os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)  # is not heeded until the program ends
-    finally:
-        signal.signal(signal.SIGHUP, before)
-        signal.signal(signal.SIGINT, interrupt)
-        signal.signal(signal.SIGTERM, terminate)
+
+def test_signals_ignored_from_outside_stay_so_and_others_come_back() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    interrupt = signal.getsignal(signal.SIGINT)
+    with Stops():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGINT) is not interrupt
+    assert signal.getsignal(signal.SIGINT) is interrupt
+    with pytest.raises(Stopped), Stops():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is interrupt
+    with pytest.raises(Stopped), Stops(for_good=True):
+        os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)  # is not heeded until the program ends
 
 
 def test_a_signal_waits_for_what_cannot_be_left_in_the_middle() -> None:
-    numbers, done = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), False
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        with pytest.raises(Stopped, match="interrupted"), Stops() as stops, stops.held():
-            os.kill(os.getpid(), signal.SIGINT)
-            done = True
-        assert done
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    done = False
+    with pytest.raises(Stopped, match="interrupted"), Stops() as stops, stops.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        done = True
+    assert done
 
 
 def test_of_several_signals_meanwhile_the_first_counts() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        with pytest.raises(Stopped, match="terminated"), Stops() as stops, stops.held():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.raise_signal(number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with pytest.raises(Stopped, match="terminated"), Stops() as stops, stops.held():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
 
 
 def test_a_signal_while_an_error_is_told_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

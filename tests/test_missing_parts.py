@@ -1,0 +1,65 @@
+"""How much of a file may be missing before it is refused, and what is shown and said instead."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from gpu_lipsync import LipSyncConfig, run
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.containers import refuse_truncated
+from gpu_lipsync.errors import MediaError
+from gpu_lipsync.video import open_video
+from tests.clips import blank_frames, tone, write_clip, write_sound
+
+
+def announcing(seconds: int, kind: str) -> Any:
+    """A stream, as PyAV has it, that is said to be so long."""
+    return SimpleNamespace(duration=1000 * seconds, start_time=0, time_base=Fraction(1, 1000), type=kind, index=0)
+
+
+def container_of(name: str, path: Path) -> Any:
+    return SimpleNamespace(format=SimpleNamespace(name=name), size=path.stat().st_size)
+
+
+def test_a_fiftieth_of_the_time_may_be_missing(tmp_path: Path) -> None:
+    """Beyond the half second that short files are allowed: two of a hundred."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=2)
+    container, stream = container_of("mov,mp4", path), announcing(100, "video")
+    refuse_truncated(path, "face video", container, stream, Fraction("98.1"))
+    with pytest.raises(MediaError, match="announces 100.0 s and holds 97.9 s"):
+        refuse_truncated(path, "face video", container, stream, Fraction("97.9"))
+
+
+def test_an_avi_whose_sound_starts_late_is_whole(tmp_path: Path) -> None:
+    """There a stream's length does not tell how much sound it has."""
+    path = tmp_path / "a.avi"
+    path.write_bytes(b"RIFF" + struct.pack("<I", 56) + b"AVI " + bytes(52))
+    refuse_truncated(path, "audio", container_of("avi", path), announcing(5, "audio"), Fraction(3))
+
+
+def test_of_a_slide_lost_at_the_end_the_one_before_it_is_shown(tmp_path: Path) -> None:
+    """Half a second may be lost there; of one slide a second that would be none."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=4, fps=Fraction(1), options={"bf": "0", "g": "1"})
+    with open_video(blank_frames(path, slice(-1, None)), FrameConfig(decoder="pyav")) as video:
+        frames = torch.cat([batch for _, batch in video.batches(range(4), 4)])
+    assert torch.equal(frames[3], frames[2])
+
+
+def test_what_comes_up_while_decoding_is_in_the_report(checkpoint: Path, tmp_path: Path) -> None:
+    face = blank_frames(write_clip(tmp_path / "a.mp4", options={"bf": "0", "g": "10"}), slice(5, 7))
+    sound = write_sound(tmp_path / "a.wav", tone(0.6))
+    config = LipSyncConfig(
+        checkpoint_path=checkpoint,
+        face=face,
+        audio=sound,
+        outfile=tmp_path / "out.mp4",
+        box=(16, 80, 16, 80),
+        device="cpu",
+    )
+    told = [note for note in run(config).notes if "cannot be decoded" in note]
+    assert len(told) == 1 and "a.mp4 is damaged: frame 5 cannot be decoded" in told[0]
