@@ -11,6 +11,7 @@ from gpu_lipsync.models.box_voting import FACE_SCORE
 
 SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
 WALKING_SHIFT = 0.25, 0.15, 1.0  # likewise, of one that is beside the followed, whose pace is not known
+HURRY_SHIFT = 0.15  # of the face's size: who has moved this far has a pace, however short the time
 SAME_FACE_ZOOM = 1.6
 # Of the face's size: as well as this two faces can be told apart by where they should be, and by how large they are.
 # Detections are within 0.02, an extrapolation over five frames within 0.05.
@@ -37,7 +38,9 @@ class FacePath:
     """Where a face was seen of late, in ascending frames, and so where it should be next."""
 
     def __init__(self, frame: int, box: Box, *, pace_over: int) -> None:
-        """Its pace is that of `pace_over` frames or a little more; a face seen for less long is thought to stay."""
+        """Its pace is that of `pace_over` frames or a little more; who is seen for less long is thought to stay, unless
+        he has moved far.
+        """
         self._seen, self._pace_over = deque([(frame, box)]), max(1, pace_over)
         self._first = frame, box
 
@@ -48,7 +51,8 @@ class FacePath:
 
     @property
     def has_pace(self) -> bool:
-        return self._seen[-1][0] - self._seen[0][0] >= self._pace_over
+        (first_frame, first), (last_frame, last) = self._seen[0], self._seen[-1]
+        return last_frame - first_frame >= self._pace_over or bool(shift(first, last[None])[0] >= HURRY_SHIFT)
 
     def came_up(self, frame: int) -> bool:
         """Whether it was there for the first time just before a frame, and has not walked since: it did not come in."""

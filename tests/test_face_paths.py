@@ -16,14 +16,20 @@ def moved(right: float, size: float = 1.0) -> np.ndarray:
 
 def test_a_face_goes_on_as_it_went_and_keeps_its_size() -> None:
     path = FacePath(0, BOX, pace_over=6)
-    path.see(5, moved(20, 1.1))
-    assert not path.has_pace and (path.at(9) == moved(20, 1.1)).all(), "not long enough to know"
+    path.see(5, moved(10, 1.1))
+    assert not path.has_pace and (path.at(9) == moved(10, 1.1)).all(), "not long enough to know"
     path.see(10, moved(40, 1.2))
     assert path.has_pace
     np.testing.assert_allclose(path.at(15), moved(60, 1.2))
     path.see(15, moved(40, 1.2))
     path.see(20, moved(40, 1.2))  # over the last six frames and a little more it stood
     np.testing.assert_allclose(path.at(25), moved(40, 1.2))
+
+
+def test_who_hurries_has_a_pace_at_once() -> None:
+    path = FacePath(0, BOX, pace_over=6)
+    path.see(1, moved(18))  # a fifth of its size, ten times what detections are off by
+    np.testing.assert_allclose(path.at(4), moved(72))
 
 
 def test_frames_that_are_looked_at_again_tell_nothing_new() -> None:

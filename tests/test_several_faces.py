@@ -49,6 +49,23 @@ def crossing(own: Place, other: Place, *, own_in_front: bool, n_frames: int = 10
     return script
 
 
+@pytest.mark.parametrize("pace", range(20, 45, 2))
+def test_who_hurries_past_in_front_does_not_take_the_words(pace: int) -> None:
+    """A fifth of his size a frame: seen in four frames, one after the other, before he hides the other."""
+    mine: Face = (240.0, 240.0, 150.0, 190.0)
+    script: list[list[Face]] = []
+    for i in range(80):
+        passer: Face = (-60.0 + pace * (i - 20), 235.0, 150.0, 190.0)
+        there = 0 <= passer[0] < 480
+        script.append([passer] if there and abs(passer[0] - 240) < 87 else [mine, passer] if there else [mine])
+    boxes, _ = track(script)
+    hidden = [i for i in range(80) if mine not in script[i]]
+    beside = [i for i in range(80) if i not in hidden]
+    off = np.abs(boxes - [165, 145, 315, 335]).max(axis=1)
+    assert len(hidden) in range(4, 10) and off[beside].max() <= 16  # nearer than a tenth of its size none can be told
+    assert not off[: hidden[0] - 6].any() and not off[hidden[-1] + 7 :].any()
+
+
 def walk(start: float, pace: float) -> Place:
     """From the tenth frame on."""
     return lambda i: start + pace * max(0, i - 10)
