@@ -1,5 +1,6 @@
 """A picture of mouths over time: one row per way of speaking, the sound and the openings drawn below."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -18,11 +19,13 @@ def draw_strips(path: Path, faces: dict[str, Tensor], *, envelope: Tensor, openi
 
     Args:
         path: of the picture.
-        faces: by label, (N, 3, 96, 96) RGB in [0, 1]; their lower halves are shown at evenly spaced moments.
-        envelope: (N,) loudness, drawn as a grey area.
-        openings: by label, (N,), drawn as lines, each to its own scale.
+        faces: by label, (N, 3, 96, 96) RGB in [0, 1]; their lower halves are shown at evenly spaced moments, each above
+            the curves' values of its moment.
+        envelope: (N,) loudness, drawn as a grey area to its own scale.
+        openings: by label, (N,), drawn as lines, all to one scale: a mouth at rest is to look like one.
     """
-    shown = torch.linspace(0, len(envelope) - 1, min(N_COLUMNS, len(envelope)), dtype=torch.float32).round().long()
+    n, n_columns = len(envelope), min(N_COLUMNS, len(envelope))
+    shown = torch.tensor([(2 * column + 1) * n // (2 * n_columns) for column in range(n_columns)])  # under its middle
     height = LOWER_HALF.stop - LOWER_HALF.start
     width = LABEL_PX + 96 * len(shown)
     picture = Image.new("RGB", (width, height * len(faces) + CURVE_PX), "white")
@@ -33,17 +36,23 @@ def draw_strips(path: Path, faces: dict[str, Tensor], *, envelope: Tensor, openi
         picture.paste(Image.fromarray(pixels), (LABEL_PX, row * height))
         draw.text((4, row * height + height // 2 - 5), label, fill="black")
     bottom = height * len(faces) + CURVE_PX - 4
-    area = _points(envelope, width, bottom)
+    area = _points(envelope, _extremes([envelope]), width, bottom)
     draw.polygon([(LABEL_PX, bottom), *area, (width, bottom)], fill=(215, 215, 215))
+    extremes = _extremes(openings.values())
     for index, (label, opening) in enumerate(openings.items()):
         colour = COLOURS[index % len(COLOURS)]
-        draw.line(_points(opening, width, bottom), fill=colour, width=2)
+        draw.line(_points(opening, extremes, width, bottom), fill=colour, width=2)
         draw.text((4, bottom - CURVE_PX + 14 + 14 * index), label, fill=colour)
     picture.save(path)
 
 
-def _points(series: Tensor, width: int, bottom: int) -> list[tuple[float, float]]:
-    low, high = float(series.min()), float(series.max())
+def _extremes(several: Iterable[Tensor]) -> tuple[float, float]:
+    values = [float(value) for series in several for value in series.aminmax()]
+    return min(values, default=0.0), max(values, default=0.0)
+
+
+def _points(series: Tensor, extremes: tuple[float, float], width: int, bottom: int) -> list[tuple[float, float]]:
+    low, high = extremes
     heights = (series - low) / max(high - low, 1e-9) * (CURVE_PX - 12)
     step = (width - LABEL_PX) / max(len(series), 1)
     return [(LABEL_PX + (i + 0.5) * step, bottom - h) for i, h in enumerate(heights.tolist())]

@@ -52,10 +52,10 @@ def open_archive(path: Path) -> Archive:
     """
     with path.open("rb") as file:
         head = file.read(9)
+    if head[8:9] == b"{":  # before the others: the length of its header may begin with any bytes, PK too
+        return _open_safetensors(path)
     if head.startswith(b"PK"):
         return _open_zip(path)
-    if head[8:9] == b"{":
-        return _open_safetensors(path)
     if head.startswith(b"\x80"):
         return _open_legacy(path)
     raise ValueError(f"no weights file (it begins with {head!r})")
@@ -111,7 +111,13 @@ def _open_zip(path: Path) -> Archive:
         header = file.read(30)
         return start + 30 + sum(struct.unpack("<HH", header[26:30]))
 
-    return _archive(path, tree, find_storage)
+    archive = _archive(path, tree, find_storage)
+    if not archive.shapes and any(name.startswith(f"{folder}constants/") for name in entries):
+        raise ValueError(
+            "it is a frozen TorchScript, whose weights are nameless constants of its code; save the module before "
+            "freezing it, or its state_dict"
+        )
+    return archive
 
 
 def _open_legacy(path: Path) -> Archive:

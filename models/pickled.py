@@ -126,4 +126,5 @@ class RecordUnpickler(pickle._Unpickler):
         if isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], torch.dtype):
             self.itemsizes[str(pid[2])] = pid[1].itemsize
             return StorageRecord(str(pid[2]), pid[1])
-        return Inert()
+        # Before PyTorch 1.6 a module's class is named so, with its source beside it, and an instance is made of it.
+        return Inert if isinstance(pid, tuple) and pid[:1] == ("module",) else Inert()

@@ -103,20 +103,26 @@ def _is_transposed(conv: str) -> bool:
 def _published_names(archive: Archive, path: Path) -> dict[str, str]:
     """Map each published name to the name it has in the file.
 
-    A prefix (`state_dict.`, `module.`, any other) is looked through. A file that calls its layers otherwise but holds
-    the published shapes in the published order is taken as well: scripted modules may be wrapped and renamed.
+    A prefix (`state_dict.`, `module.`, any other) is looked through, and what is no part of the network left alone.
+    A file that calls its layers otherwise but holds the published shapes in the published order is taken as well:
+    scripted modules may be wrapped and renamed.
     """
     first = next((name for name in archive.shapes if f".{name}".endswith(f".{FIRST_WEIGHT}")), None)
     if first is None:
         return _names_by_shape(archive, path)
     prefix = first.removesuffix(FIRST_WEIGHT)
-    stored = {name.removeprefix(prefix) for name in archive.shapes if name.startswith(prefix)}
+    stored = [name.removeprefix(prefix) for name in archive.shapes if name.startswith(prefix)]
     expected = _expected_shapes(archive.shapes[first], folded=not any(".conv_block.1." in name for name in stored))
     for name, shape in expected.items():
-        if name not in stored:
+        if prefix + name not in archive.shapes:
             _refuse(path, f"it lacks {name}")
         if archive.shapes[prefix + name] != shape:
             _refuse(path, f"{name} is {archive.shapes[prefix + name]}, not {shape}")
+    parts = {name.partition(".")[0] for name in expected}
+    for name in stored:
+        # Left out, an activation's weights or a layer more would leave a network that makes other mouths.
+        if name.partition(".")[0] in parts and name not in expected and not name.endswith(".num_batches_tracked"):
+            _refuse(path, f"it has {name} besides, as other networks do")
     return {name: prefix + name for name in expected}
 
 

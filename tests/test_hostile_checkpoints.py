@@ -1,5 +1,6 @@
-"""Checkpoints made to take a host's memory: refused in a short line, at the cost of some hundred megabytes."""
+"""Checkpoints made to take a host's memory, or to run: refused in a short line, at the cost of some hundred MB."""
 
+import os
 import pickle
 import struct
 import tracemalloc
@@ -64,6 +65,26 @@ def test_what_would_take_the_memory_is_refused(kind: str, tmp_path: Path, monkey
     finally:
         tracemalloc.stop()
     assert peak < 40e6 and len(str(caught.value)) < 500
+
+
+def test_the_class_of_a_module_before_pytorch_1_6_is_never_called(tmp_path: Path) -> None:
+    class Named:
+        pass
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Named, (str(tmp_path / "ran"),)
+
+    class ByName(pickle.Pickler):
+        def persistent_id(self, thing: Any) -> Any:
+            return ("module", os.mkdir, "bomb.py", "import os") if thing is Named else None
+
+    with (tmp_path / "bomb.pth").open("wb") as file:
+        for part in (LEGACY_MAGIC, 1001, {}, Bomb(), []):
+            ByName(file, 2).dump(part)
+    with pytest.raises(CheckpointError, match="0 tensors"):
+        load_wav2lip(tmp_path / "bomb.pth")
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gpu_lipsync.audio import frame_loudness
 from gpu_lipsync.heads import Pose
 from gpu_lipsync.silence import CHANGED_LEVELS, SILENT_MEL, RestingMouths, rest_weights
 
@@ -54,6 +55,14 @@ def render(
 
 def test_speech_rests_nowhere() -> None:
     assert set(rest_weights([0.1] * 50, fps=FPS, threshold=0.01)) == {0.0}
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.012, 0.05, -0.3])
+def test_an_offset_of_the_sound_does_not_fill_its_pauses(offset: float) -> None:
+    tone = 0.1 * torch.sin(2 * torch.pi * 250 * torch.arange(16000) / 16000)
+    sound = torch.cat([tone, torch.zeros(16000), tone]) + offset
+    weights = rest_weights(frame_loudness(sound, 75, FPS).tolist(), fps=FPS, threshold=0.01)
+    assert [i for i, weight in enumerate(weights) if weight == 1] == list(range(25, 50))
 
 
 def test_a_pause_of_less_than_a_fifth_of_a_second_is_speech() -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -46,6 +48,14 @@ def with_objects(generator: Wav2Lip) -> dict[str, Any]:
     return beside | {"state_dict": generator.state_dict()}
 
 
+def with_other_networks(generator: Wav2Lip) -> dict[str, Any]:
+    """Averaged weights under names of their own, and a discriminator, whose first layers are called the same."""
+    checkpoint = with_module_prefix(training_checkpoint(generator))
+    averaged = {f"averaged.{name}": tensor * 0.5 for name, tensor in generator.state_dict().items()}
+    layers = {f"face_encoder_blocks.{i}.0.conv_block.0.weight": torch.ones(8, 3, 7, 7) for i in range(9)}
+    return {"state_dict": checkpoint["state_dict"] | averaged, "discriminator": layers}
+
+
 class Wrapped(nn.Module):
     """A scripted generator need not be the archive's root."""
 
@@ -63,12 +73,14 @@ FORMATS: dict[str, Callable[[Wav2Lip, Path], None]] = {
     "training, before PyTorch 1.6": lambda g, path: torch.save(
         with_module_prefix(training_checkpoint(g)), path, _use_new_zipfile_serialization=False
     ),
+    "with other networks": lambda g, path: torch.save(with_other_networks(g), path),
     "with objects": lambda g, path: torch.save(with_objects(g), path),
     "with objects, before PyTorch 1.6": lambda g, path: torch.save(
         with_objects(g), path, _use_new_zipfile_serialization=False
     ),
     "state dict": lambda g, path: torch.save(g.state_dict(), path),
     "whole module": lambda g, path: torch.save(g, path),
+    "whole module, before PyTorch 1.6": lambda g, path: torch.save(g, path, _use_new_zipfile_serialization=False),
     "traced": lambda g, path: torch.jit.trace(g, speech_and_faces(1), check_trace=False).save(str(path)),
     "traced inside another": lambda g, path: torch.jit.trace(Wrapped(g), speech_and_faces(1), check_trace=False).save(
         str(path)
@@ -157,6 +169,53 @@ def test_pickled_code_is_never_run(zipped: bool, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         load_wav2lip(tmp_path / "plain.pth")
     assert not (tmp_path / "ran").exists()
+
+
+def test_safetensors_may_begin_as_a_zip_does(tmp_path: Path) -> None:
+    """With the length of their header, which spaces may fill up: 0x14B50 begins with PK."""
+    generator, path = trained_like(), tmp_path / "a.safetensors"
+    save_file(generator.state_dict(), path)
+    content = path.read_bytes()
+    n = struct.unpack("<Q", content[:8])[0]
+    path.write_bytes(struct.pack("<Q", 0x14B50) + content[8 : 8 + n].ljust(0x14B50) + content[8 + n :])
+    assert path.read_bytes().startswith(b"PK")
+    with safe_open(path, "pt") as theirs:
+        assert set(theirs.keys()) == set(generator.state_dict())
+    mel, faces = speech_and_faces(2)
+    torch.testing.assert_close(load_wav2lip(path)(mel, faces), generator(mel, faces), atol=1e-4, rtol=0)  # see above
+
+
+def one_more_layer(state: dict[str, Tensor]) -> str:
+    for name in [name for name in state if name.startswith("face_decoder_blocks.6.2.")]:
+        state[name.replace(".6.2.", ".6.3.")] = state[name]
+    return r"face_decoder_blocks\.6\.3\.conv_block\.0\.weight"
+
+
+def weighted_activations(state: dict[str, Tensor]) -> str:
+    """PReLU where the published layers have ReLU."""
+    for name in [name for name in state if name.endswith("conv_block.0.bias")]:
+        state[name.replace("conv_block.0.bias", "act.weight")] = torch.full((1,), 0.25)
+    return r"face_encoder_blocks\.0\.0\.act\.weight"
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("fork", [one_more_layer, weighted_activations])
+def test_a_network_with_more_than_the_published_layers_is_refused(
+    fork: Callable[[dict[str, Tensor]], str], prefix: str, tmp_path: Path
+) -> None:
+    state = dict(trained_like().state_dict())
+    named = fork(state)
+    torch.save({"state_dict": {f"{prefix}{name}": tensor for name, tensor in state.items()}}, tmp_path / "fork.pth")
+    with pytest.raises(CheckpointError, match=named):
+        load_wav2lip(tmp_path / "fork.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_a_frozen_script_is_called_one(tmp_path: Path) -> None:
+    script = torch.jit.freeze(torch.jit.trace(trained_like(), speech_and_faces(1), check_trace=False))
+    script.save(str(tmp_path / "frozen.pt"))
+    with pytest.raises(CheckpointError, match=r"frozen TorchScript.*before freezing.*state_dict"):
+        load_wav2lip(tmp_path / "frozen.pt")
 
 
 def half_of(path: Path) -> None:
