@@ -27,7 +27,7 @@ from gpu_lipsync.ops.yuv import rgb_to_yuv420
 from gpu_lipsync.report import installed_versions
 from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.streams import StreamShape
-from gpu_lipsync.tracking import track_faces
+from gpu_lipsync.tracked_frames import track_faces
 from gpu_lipsync.video import Video, open_video
 
 BATCH, HEIGHT, WIDTH = 32, 1080, 1920
@@ -94,7 +94,7 @@ def _precision(device: torch.device) -> Iterator[Row]:
     """What half precision changes, and what the device does: mouths against those of a CPU in float32."""
     with torch.inference_mode(), open_video(FACE, FrameConfig(decoder="pyav"), "cpu") as video:
         _, frames = next(video.batches(range(8), 8))
-        faces = crop_faces(frames, track_faces([frames], load_face_detector(), FaceConfig()))
+        faces = crop_faces(frames, track_faces([frames], load_face_detector(), FaceConfig()).boxes)
         mel = mel_windows(waveform_of(read_sound(SPEECH), torch.device("cpu")), video.fps)[20:28]
         exact = load_wav2lip(CHECKPOINT)(mel, faces)
         for dtype in (torch.float32, torch.float16):

@@ -21,7 +21,7 @@ from gpu_lipsync.heads import Heads
 from gpu_lipsync.models import CenterFace, load_face_mesh
 from gpu_lipsync.mouth_fit import fitted_masks
 from gpu_lipsync.tilted import Aslant, upright_view
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.tracked_frames import track_faces
 from gpu_lipsync.video import Video
 
 BATCH, BATCH_PIXELS = 16, 16 << 20  # frames at a time, and theirs: each mode has a copy
@@ -133,12 +133,10 @@ def _tracked(
     outputs = next(timeline.passes())
     outputs = outputs[: max(1, round(max_seconds * float(video.fps)))]
     sources = range(timeline.source[outputs[0]], timeline.source[outputs[-1]] + 1)
-    tracker = FaceTracker(detector, FaceConfig(), mesh=load_face_mesh(video.device), fps=float(video.source_fps))
     size = max(1, min(BATCH, BATCH_PIXELS // (video.size[0] * video.size[1])))
-    for _, frames in video.batches(sources, size):
-        tracker.push(frames)
-    tracker.finish()
-    heads = tracker.heads(0, len(sources))
+    clip = (frames for _, frames in video.batches(sources, size))
+    mesh = load_face_mesh(video.device)
+    heads = track_faces(clip, detector, FaceConfig(), mesh=mesh, fps=float(video.source_fps))
     for batch, frames in video.batches(sources, size):  # again: boxes are final only at the end
         shown = timeline.showing(outputs, batch)
         held = heads.picked([timeline.source[i] - sources.start for i in shown])

@@ -19,7 +19,7 @@ from gpu_lipsync.heads import Heads
 from gpu_lipsync.models import FaceMesh, load_face_detector, load_face_mesh
 from gpu_lipsync.mouth_landmarks import Contexts, find_contexts
 from gpu_lipsync.timeline import Timeline
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.tracked_frames import track_faces
 from gpu_lipsync.video import Video, open_video
 
 BATCH = 16
@@ -75,8 +75,9 @@ def read_clip(
         n_windows = min(len(mel_windows(waveform, video.fps)), max(1, round(max_seconds * float(video.fps))))
         window_of = _first_shown(video.timeline(n_windows))
         n = max(window_of) + 1
-        mesh = load_face_mesh(device)
-        heads = _heads(video, n, mesh)
+        detector, mesh = load_face_detector(device), load_face_mesh(device)
+        frames = (batch for _, batch in video.batches(range(n), BATCH))
+        heads = track_faces(frames, detector, FaceConfig(), mesh=mesh, fps=float(video.source_fps))
         with_face = [i for i in heads.with_face() if i in window_of]
         if len(with_face) < ENOUGH_FRAMES:
             raise FaceNotFoundError(
@@ -93,15 +94,6 @@ def read_clip(
         fps=fps,
         own_sound=audio is None,
     )
-
-
-def _heads(video: Video, n_frames: int, mesh: FaceMesh) -> Heads:
-    """The heads of a video's first frames."""
-    tracker = FaceTracker(load_face_detector(video.device), FaceConfig(), mesh=mesh, fps=float(video.source_fps))
-    for _, frames in video.batches(range(n_frames), BATCH):
-        tracker.push(frames)
-    tracker.finish()
-    return tracker.heads(0, n_frames)
 
 
 def _cut_out(video: Video, heads: Heads, chosen: Sequence[int], mesh: FaceMesh) -> tuple[Tensor, Contexts]:

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.cores import use_one_core
+from gpu_lipsync.detection import Detector
 from gpu_lipsync.device import arrived, staged
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.heads import Heads
+from gpu_lipsync.models import FaceMesh
 from gpu_lipsync.ops import upload
 from gpu_lipsync.report import Report
 from gpu_lipsync.threads import prefetch
@@ -131,3 +134,19 @@ def _pick(frames: Tensor, picks: list[int], *, shared: bool) -> Tensor:
     if not shared and picks == list(range(len(frames))):
         return frames
     return frames[upload(torch.tensor(picks), frames.device)]  # as interleaved as they are; index_select is not
+
+
+def track_faces(
+    frames: Iterable[Tensor],
+    detector: Detector | None,
+    config: FaceConfig,
+    *,
+    mesh: FaceMesh | None = None,
+    fps: float = 25.0,
+) -> Heads:
+    """The heads of a whole clip at once; `frames` are batches of (B, 3, H, W) uint8 RGB."""
+    tracker = FaceTracker(detector, config, mesh=mesh, fps=fps)
+    for batch in frames:
+        tracker.push(batch)
+    tracker.finish()
+    return tracker.heads(0, tracker.n_ready)

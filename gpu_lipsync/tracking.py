@@ -5,7 +5,6 @@ change them.
 """
 
 from collections import deque
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from gpu_lipsync.mouth_fit import NO_FIT, Fit, MouthFits, is_cut_off
 from gpu_lipsync.scene_cuts import is_cut, look_ahead
 from gpu_lipsync.smoothing import BoxSmoother
 
-__all__ = ["FaceConfig", "FaceTracker", "track_faces"]
+__all__ = ["FaceConfig", "FaceTracker"]
 
 MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the same
 MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that was beside it
@@ -171,7 +170,7 @@ class FaceTracker:
         assert detections is not None
         self._samples += detections.results(all_of_them=self._finished)
         while self._samples and (self._finished or self._samples[0][0] + self._look_ahead < len(detections.changes)):
-            self._feed(*self._samples.popleft())
+            self._feed(*self._samples.popleft(), detections)
         if self._finished:
             self._follower.close(detections.n_pushed)
         detections.release(self._last_sample + 1)
@@ -180,9 +179,7 @@ class FaceTracker:
             self._changed += detections.changes[frame]
             self._tracks.append(self._place(frame))
 
-    def _feed(self, sample: int, faces: Array) -> None:
-        detections = self._detections
-        assert detections is not None
+    def _feed(self, sample: int, faces: Array, detections: DetectionStream) -> None:
         between = range(self._last_sample + 1, sample)
         may_cut = any(is_cut(detections.changes, i, self._look_ahead, flash=True) for i in (*between, sample))
         if between and (may_cut or not self._follower.agrees(sample, faces)):
@@ -237,14 +234,3 @@ class FaceTracker:
         height, width = self._frame_size
         x1, y1, x2, y2 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
         return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else NO_FACE
-
-
-def track_faces(
-    frames: Iterable[Tensor], detector: Detector | None, config: FaceConfig, *, fps: float = 25.0
-) -> Tensor:
-    """Boxes (N, 4) of a whole clip at once, as `Heads` has them; `frames` are batches of (B, 3, H, W) uint8 RGB."""
-    tracker = FaceTracker(detector, config, fps=fps)
-    for batch in frames:
-        tracker.push(batch)
-    tracker.finish()
-    return tracker.heads(0, tracker.n_ready).boxes

@@ -11,7 +11,7 @@ from gpu_lipsync.device import _require_kernels, arrived, network_dtype, resolve
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
-from gpu_lipsync.tracking import track_faces
+from gpu_lipsync.tracked_frames import track_faces
 from gpu_lipsync.video import open_video
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +68,7 @@ def test_half_precision_mouths_are_within_a_level(device: str, dtype: torch.dtyp
     checkpoint = ROOT / "checkpoints" / "demo.safetensors"
     with torch.inference_mode(), open_video(ROOT / "samples" / "face.mp4", FrameConfig()) as video:
         _, frames = next(video.batches(range(8), 8))
-        faces = crop_faces(frames, track_faces([frames], load_face_detector(), FaceConfig())).to(device)
+        faces = crop_faces(frames, track_faces([frames], load_face_detector(), FaceConfig()).boxes).to(device)
         mel = mel_windows(load_audio(ROOT / "samples" / "speech.wav"), video.fps)[20:28].to(device)
         exact, half = (load_wav2lip(checkpoint, device, d)(mel, faces) for d in (torch.float32, dtype))
     # The bar of the project: a level in the mean. bfloat16 has 8 bits of mantissa; 0.25 levels are seen.

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
 from gpu_lipsync.smoothing import local_fit
-from gpu_lipsync.tracking import FaceConfig, FaceTracker, track_faces
+from gpu_lipsync.tracked_frames import track_faces
+from gpu_lipsync.tracking import FaceConfig, FaceTracker
 from tests.scripted_faces import (
     NO_PADS,
     Face,
@@ -267,7 +268,9 @@ def test_negative_pads_that_leave_nothing_of_one_face_spare_the_others() -> None
 
 def test_a_given_box_needs_no_detector() -> None:
     frames = batches(scripted_frames(11))
-    boxes = track_faces(frames, None, FaceConfig(box=(100, 300, 50, 600)))  # top bottom left right; pads are not added
+    boxes = track_faces(
+        frames, None, FaceConfig(box=(100, 300, 50, 600))
+    ).boxes  # top bottom left right; pads are not added
     assert boxes.tolist() == [[50, 100, 480, 300]] * 11
     for box, left in (((500, 600, 0, 100), "lies outside"), ((100, 300, 470, 900), "only 10x200 px in")):
         with pytest.raises(FaceNotFoundError, match=f"{left} the 480x480"):
@@ -285,4 +288,4 @@ def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_no_frames_no_boxes() -> None:
-    assert track_faces([], ScriptedDetector([]), FaceConfig()).shape == (0, 4)
+    assert track_faces([], ScriptedDetector([]), FaceConfig()).boxes.shape == (0, 4)

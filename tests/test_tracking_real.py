@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
-from gpu_lipsync.tracking import FaceConfig, FaceTracker, track_faces
+from gpu_lipsync.tracked_frames import track_faces
+from gpu_lipsync.tracking import FaceConfig, FaceTracker
 from tests.scripted_faces import NO_PADS, Array, batches, best_lag, centres, sizes
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,7 @@ def moved_astronaut(x: Array, y: Array) -> Iterator[Tensor]:
 def test_follows_a_photograph_that_moves(detector: CenterFace) -> None:
     phase = 2 * np.pi * np.arange(91) / 45
     x, y = 25 * np.sin(phase), 8 * np.sin(2 * phase)
-    boxes = track_faces(moved_astronaut(x, y), detector, FaceConfig(pads=NO_PADS)).numpy().astype(float)
+    boxes = track_faces(moved_astronaut(x, y), detector, FaceConfig(pads=NO_PADS)).boxes.numpy().astype(float)
     assert (boxes[:, 2] > 0).all() and len(sizes(boxes)) == 1
     found, truth = centres(boxes), np.stack((np.round(2 * x) / 2, np.round(2 * y) / 2), axis=1)
     found, truth = found - found.mean(0), truth - truth.mean(0)
@@ -50,7 +51,7 @@ def test_a_small_face_is_found_on_a_second_look(detector: CenterFace) -> None:
     frame = torch.full((11, 3, 720, 1280), 90, dtype=torch.uint8)
     frame[:, :, 300:500, 700:900] = small
     assert not len(detector.detect(frame[:1])[0])
-    boxes = track_faces([frame], detector, FaceConfig())
+    boxes = track_faces([frame], detector, FaceConfig()).boxes
     assert (boxes == boxes[0]).all()
     assert (boxes[0] - torch.tensor([771, 324, 805, 379])).abs().max() < 6  # the astronaut's box, scaled and padded
 
@@ -82,7 +83,7 @@ def read_clip(path: Path, n_frames: int, stride: int = 1) -> Tensor:
 
 def assert_tracked(detector: CenterFace, frames: Tensor, check: Callable[[Array], None] | None = None) -> None:
     """A box in every frame, steady, and where detections of every frame put it."""
-    boxes = track_faces(batches(frames), detector, FaceConfig(pads=NO_PADS)).numpy().astype(float)
+    boxes = track_faces(batches(frames), detector, FaceConfig(pads=NO_PADS)).boxes.numpy().astype(float)
     assert (boxes[:, 2] > 0).all()
     height = np.median(boxes[:, 3] - boxes[:, 1])
     found = centres(boxes)
