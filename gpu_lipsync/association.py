@@ -46,11 +46,18 @@ class _Match(NamedTuple):
 
 
 class _Missed(NamedTuple):
-    """A frame in which the face was not seen, the faces that were, (n, 15), and whether another hid it."""
+    """A frame in which the face was not seen.
+
+    Attributes:
+        faces: that were seen, (n, 15).
+        hidden: another is where it should be.
+        elsewhere: somebody who was not beside it is somewhere else: a short shot, perhaps, of something else.
+    """
 
     frame: int
     faces: Array
     hidden: bool
+    elsewhere: bool
 
 
 class FaceFollower:
@@ -58,10 +65,10 @@ class FaceFollower:
 
     The largest face at first, then the one that continues it, unless it continues another's way by far better: of two
     that cross, one is hidden for a moment. Frames in which the face is missed are bridged when it comes back within
-    `max_gap` frames, all but those in which another is in its place; otherwise the segment ends before them, and they
-    are looked at afresh. For `memory` frames from then on the faces that were beside it are not taken for it: who is
-    hidden for a moment comes back. In a new scene the largest face counts again, but of faces of like size the one that
-    is where the last was.
+    `max_gap` frames, all but those in which another is in its place, or a stranger elsewhere; otherwise the segment
+    ends before them, and they are looked at afresh. For `memory` frames from then on the faces that were beside it are
+    not taken for it: who is hidden for a moment comes back. In a new scene the largest face counts again, but of faces
+    of like size the one that is where the last was.
 
     Attributes:
         boxes: centre, size and mouth for each decided frame, from frame 0 on; zeros where there is no face.
@@ -136,13 +143,14 @@ class FaceFollower:
         elif match.box is not None:
             self._extend(frame, match.box, contested=match.contested)
         else:
-            self._missed.append(_Missed(frame, faces, match.hidden))
+            elsewhere = len(pair_up(self._beside, frame, seen, may_stay=True)) < len(seen)
+            self._missed.append(_Missed(frame, faces, match.hidden, elsewhere))
             if frame - self._last[0] > self._max_gap:
                 self._look_again()
 
     def _has_jumped(self, box: Box) -> bool:
         """Whether the face, missed until now, was where it is in the last frame already, too far off to be known."""
-        frame, faces, hidden = self._missed[-1]
+        frame, faces, hidden, _ = self._missed[-1]
         seen = centred(faces[likely(faces)])
         others = pair_up(self._beside, frame, seen)
         return not hidden and any(i not in others for i in np.flatnonzero(may_be_same(box, seen, 1)))
@@ -203,7 +211,7 @@ class FaceFollower:
     def _extend(self, frame: int, box: Box, *, contested: bool) -> None:
         assert self._last is not None and self._own is not None
         last_frame, last_box = self._last
-        hidden = {missed.frame for missed in self._missed if missed.hidden}
+        hidden = {missed.frame for missed in self._missed if missed.hidden or missed.elsewhere}
         for between in range(last_frame + 1, frame + 1):
             part = (between - last_frame) / (frame - last_frame)
             self.boxes.append(NOBODY if between in hidden else last_box + part * (box - last_box))
@@ -217,8 +225,8 @@ class FaceFollower:
         missed, self._missed, lost, self._lost, self._last = self._missed, [], self._last, self._last, None
         # Who came up where he stands just before is of the next scene, which the last one has dissolved into.
         self._beside = [path for path in self._beside if lost is not None and not path.came_up(lost[0])]
-        for frame, faces, _ in missed:
-            self._observe(frame, faces)
+        for one in missed:
+            self._observe(one.frame, one.faces)
 
     def _end_track(self) -> None:
         while self._last is not None:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gpu_lipsync.ops.checks import check_image, check_range, check_window
-from gpu_lipsync.ops.constants import SIZES_OF_A_BATCH, remembered, upload
+from gpu_lipsync.ops.constants import remembered, upload
 
 LEVELS = 256
 
@@ -91,7 +91,7 @@ def _curves(levels: Tensor, clip_limit: float, grid: tuple[int, int]) -> Tensor:
     return sums.mul_((LEVELS - 1) / area).round_().clamp_(0, LEVELS - 1).mul_(1 / (LEVELS - 1))
 
 
-@remembered(SIZES_OF_A_BATCH)
+@remembered(16)
 def _tile_bins(tile_height: int, tile_width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
     """First bin of the tile that each pixel of the enlarged image lies in: (H', W') int64."""
     row = torch.arange(grid[0] * tile_height) // tile_height
@@ -99,7 +99,7 @@ def _tile_bins(tile_height: int, tile_width: int, grid: tuple[int, int], device:
     return upload((row[:, None] * grid[1] + column) * LEVELS, device)
 
 
-@remembered(SIZES_OF_A_BATCH)
+@remembered(16)
 def _tiles_around(
     height: int, width: int, grid: tuple[int, int], window: tuple[int, int, int, int], device: torch.device
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

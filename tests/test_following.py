@@ -139,3 +139,12 @@ def test_no_mouth_stands_on_an_insert_between_two_scenes(n_inserted: int) -> Non
     assert (boxes[:31] == PLACE).all(), "the first scene's boxes know nothing of the second's"
     assert not boxes[31 : 31 + n_inserted].any() and tracker.frames_without_face == n_inserted
     assert (boxes[31 + n_inserted :] == [160, 155, 280, 305]).all()
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 3])
+def test_a_short_shot_of_somebody_elsewhere_has_no_mouth_where_he_is_not(n_frames: int) -> None:
+    """Too short for a scene, and for a track: it passes as it is, and who was followed before is afterwards."""
+    script = [[FACE]] * 31 + [[(380.0, 160.0, 80.0, 100.0)]] * n_frames + [[FACE]] * 40
+    boxes, tracker = track(script, cuts=[31, 31 + n_frames])
+    assert not boxes[31 : 31 + n_frames].any() and tracker.frames_without_face == n_frames
+    assert (np.delete(boxes, range(31, 31 + n_frames), axis=0) == PLACE).all()
