@@ -107,7 +107,7 @@ def test_a_smooth_cheek_shows_less_of_a_seam(method: str, size: tuple[int, int],
     darker patch where it is more for a lighter one, so that both together say how much of a seam there is. By either
     sign alone `multiscale` is below the ellipse too; `guided` is up to a quarter above it on some small or wide crops.
     """
-    for tint in TINTS[2:]:
+    for tint in TINTS[2:] if size[0] < 600 else TINTS[-1:]:
         both = [excess(size, 6, sign * tint, settings, real=False) for sign in (-1, 1)]
         ours, ellipse_s = (np.array([of(name)[1] for of in both]) for name in (method, "ellipse"))
         assert 0 < ours.mean() < ellipse_s.mean()
