@@ -202,13 +202,11 @@ def test_of_a_clip_that_repeats_each_frame_is_judged_once(tmp_path: Path) -> Non
 
 
 def test_command_writes_its_report_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = tmp_path / "weights.pth"
-    broken.touch()
+    (broken := tmp_path / "weights.pth").touch()
     assert main(["--checkpoint_path", str(broken), "--face", str(SAMPLES / "face.mp4")]) == 5
     assert capsys.readouterr().err.count("\n") == 1
-    clip = tmp_path / "talking.mp4"
+    clip, report = tmp_path / "talking.mp4", tmp_path / "report.json"
     join_samples(clip)
-    report = tmp_path / "report.json"
     assert (
         main(["--checkpoint_path", str(DEMO), "--face", str(clip), "--max_seconds", "1.6", "--out", str(report)]) == 0
     )
