@@ -222,9 +222,10 @@ class FaceFollower:
 
     def _look_again(self) -> None:
         """The face did not come back: let the track end where it was last seen, and follow what was there since."""
-        missed, self._missed, lost, self._lost, self._last = self._missed, [], self._last, self._last, None
+        assert self._last is not None
+        missed, self._missed, self._lost, self._last = self._missed, [], self._last, None
         # Who came up where he stands just before is of the next scene, which the last one has dissolved into.
-        self._beside = [path for path in self._beside if lost is not None and not path.came_up(lost[0])]
+        self._beside = [path for path in self._beside if not path.came_up(self._lost[0])]
         for one in missed:
             self._observe(one.frame, one.faces)
 
