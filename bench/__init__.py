@@ -2,5 +2,5 @@
 
 import os
 
-# As the command does (gpu_lipsync/own_process.py), before anything here imports torch.
+# As the command does (gpu_lipsync/process/own_process.py), before anything here imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

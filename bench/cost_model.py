@@ -23,7 +23,7 @@ from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
-from gpu_lipsync.scene_cuts import SceneChanges
+from gpu_lipsync.tracking.scene_cuts import SceneChanges
 
 LAUNCH_S = 5e-6  # from one kernel's start to the next one's when they are queued one by one
 FACE_PART = 0.4  # of the frame's height: a talking head

@@ -18,16 +18,16 @@ from bench.gpu_check_sample import CHECKPOINT, FACE, FAILED, SPEECH, Row, whole_
 from gpu_lipsync.audio import log_mel, mel_windows, waveform_of
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.config import EncodeConfig, EncoderName, FaceConfig, FrameConfig
-from gpu_lipsync.device import arrived, staged
-from gpu_lipsync.encode import open_writer
+from gpu_lipsync.encoding.streams import StreamShape
+from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.process.device import arrived, staged
 from gpu_lipsync.report import installed_versions
-from gpu_lipsync.sound_file import read_sound
-from gpu_lipsync.streams import StreamShape
-from gpu_lipsync.tracked_frames import track_faces
+from gpu_lipsync.tracking.tracked_frames import track_faces
 from gpu_lipsync.video import Video, open_video
 
 BATCH, HEIGHT, WIDTH = 32, 1080, 1920

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_lipsync.device import network_dtype
+from gpu_lipsync.process.device import network_dtype
 
 WARM_UPS, ROUNDS = 2, 5
 quick = False  # --quick

@@ -16,8 +16,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.report import installed_versions
-from gpu_lipsync.sound_file import read_sound
 
 ROOT = Path(__file__).parent.parent
 FACE, SPEECH = ROOT / "samples" / "face.mp4", ROOT / "samples" / "speech.wav"

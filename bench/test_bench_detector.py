@@ -15,8 +15,8 @@ from torch import Tensor
 from bench.measure import DEVICES, PRECISIONS, measure
 from gpu_lipsync.models.box_voting import vote
 from gpu_lipsync.models.face_detector import load_face_detector
-from gpu_lipsync.scene_cuts import SceneChanges
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.scene_cuts import SceneChanges
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 BATCH = {"cpu": 4, "cuda": 16}  # what the tracker detects at a time

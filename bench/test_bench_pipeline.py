@@ -24,14 +24,14 @@ from bench.memory import make_clip, make_speech
 from gpu_lipsync.audio import load_audio, log_mel
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.config import EncodeConfig, FrameConfig
-from gpu_lipsync.encode import open_writer
-from gpu_lipsync.frame_layout import Yuv420Frames
-from gpu_lipsync.hdr import SdrConversion
+from gpu_lipsync.decoding.frame_layout import Yuv420Frames
+from gpu_lipsync.encoding.streams import StreamShape
+from gpu_lipsync.encoding.writer import open_writer
+from gpu_lipsync.media.hdr import SdrConversion
+from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.models.weights import load_wav2lip
-from gpu_lipsync.mouth_window import mouth_window
-from gpu_lipsync.sound_file import read_sound
-from gpu_lipsync.streams import StreamShape
+from gpu_lipsync.pasting.mouth_window import mouth_window
 from gpu_lipsync.video import open_video
 
 ROOT = Path(__file__).parent.parent

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gpu_lipsync.errors import MediaError
+from gpu_lipsync.media.sound_file import Sound, at_rate, read_sound
 from gpu_lipsync.ops import upload
-from gpu_lipsync.sound_file import Sound, at_rate, read_sound
 
 SAMPLE_RATE_HZ = 16_000
 N_FFT = 800  # 50 ms

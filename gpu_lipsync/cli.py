@@ -12,20 +12,20 @@ from typing import get_args
 
 from gpu_lipsync import __version__
 from gpu_lipsync.blend_kernels.config import BlendMethod
-from gpu_lipsync.commands import Parser, exit_code_of
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
-from gpu_lipsync.containers import require_inputs
-from gpu_lipsync.early_context import begin_context
-from gpu_lipsync.lean_torch import import_torch
-from gpu_lipsync.own_process import (
+from gpu_lipsync.media.containers import require_inputs
+from gpu_lipsync.process.commands import Parser, exit_code_of
+from gpu_lipsync.process.early_context import begin_context
+from gpu_lipsync.process.lean_torch import import_torch
+from gpu_lipsync.process.own_process import (
     fill_closed_descriptors,
     flush,
     leave_folder_that_is_gone,
     threads_that_sleep,
 )
+from gpu_lipsync.process.stopping import Stops
 from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
 from gpu_lipsync.report import PROGRAM_START
-from gpu_lipsync.stopping import Stops
 
 
 def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int:

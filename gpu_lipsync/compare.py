@@ -17,17 +17,17 @@ import torch
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
 from gpu_lipsync.cli import add_mask_flags
-from gpu_lipsync.commands import Parser, exit_code_of, require_seconds
-from gpu_lipsync.compare_page import page
-from gpu_lipsync.comparison import compare
 from gpu_lipsync.config import FrameConfig, blend_config
-from gpu_lipsync.containers import require_file
-from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError
-from gpu_lipsync.lack_of_memory import lack_of_memory_named
+from gpu_lipsync.judging.compare_page import page
+from gpu_lipsync.judging.comparison import compare
+from gpu_lipsync.media.containers import require_file
 from gpu_lipsync.models import load_face_detector, load_wav2lip
-from gpu_lipsync.output_paths import require_apart, require_writable, written
-from gpu_lipsync.stopping import Stops
+from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
+from gpu_lipsync.process.device import resolve_device
+from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
+from gpu_lipsync.process.output_paths import require_apart, require_writable, written
+from gpu_lipsync.process.stopping import Stops
 from gpu_lipsync.video import open_video
 
 

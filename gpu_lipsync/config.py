@@ -17,7 +17,7 @@ from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod, odd_kerne
 from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds, require_path
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.output_paths import require_apart, require_writable
+from gpu_lipsync.process.output_paths import require_apart, require_writable
 
 DecoderName = Literal["auto", "decord", "torchcodec", "pyav"]
 EncoderName = Literal["auto", "libx264", "h264_nvenc"]

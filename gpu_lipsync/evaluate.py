@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from gpu_lipsync.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.config import DecoderName
-from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError
-from gpu_lipsync.judging import evaluate
-from gpu_lipsync.lack_of_memory import lack_of_memory_named
-from gpu_lipsync.output_paths import require_apart, require_writable, written
-from gpu_lipsync.stopping import Stops
-from gpu_lipsync.talking_clip import read_clip
+from gpu_lipsync.judging.evaluation import evaluate
+from gpu_lipsync.judging.talking_clip import read_clip
+from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
+from gpu_lipsync.process.device import resolve_device
+from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
+from gpu_lipsync.process.output_paths import require_apart, require_writable, written
+from gpu_lipsync.process.stopping import Stops
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
-from gpu_lipsync.cores import map_on_cores
-from gpu_lipsync.crops import Crops, Pixels, grouped, numbered
 from gpu_lipsync.face_config import MIN_BOX_PX, Rect
 from gpu_lipsync.models.wav2lip import FACE_SIZE
-from gpu_lipsync.mouth_fit import fitted_masks
 from gpu_lipsync.ops import on_host, reduce_bytes, resize_bytes, to_float, upload
-from gpu_lipsync.tilted import Aslant, Turn, masks_aslant, of_one_size, windows_around, windows_of_boxes
+from gpu_lipsync.pasting.crops import Crops, Pixels, grouped, numbered
+from gpu_lipsync.pasting.mouth_fit import fitted_masks
+from gpu_lipsync.pasting.tilted import Aslant, Turn, masks_aslant, of_one_size, windows_around, windows_of_boxes
+from gpu_lipsync.process.cores import map_on_cores
 
 SEEN_WHOLE_PX = 2 * FACE_SIZE  # a side that is longer loses pixels where each of its 96 is made of two
 CPU_PIECE_VALUES = 1 << 20  # less is more hand-overs between threads, more is out of a core's cache

@@ -15,25 +15,25 @@ from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
 from gpu_lipsync.config import EncodeConfig, FrameConfig, LipSyncConfig
-from gpu_lipsync.containers import require_inputs
-from gpu_lipsync.cores import cores_given_back, use_one_core
-from gpu_lipsync.detection import HELD_BYTES
-from gpu_lipsync.device import network_dtype, on_default_stream, own_modes, resolve_device
-from gpu_lipsync.encode import open_writer
+from gpu_lipsync.encoding.streams import StreamShape
+from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import FaceNotFoundError, NvencLostError, first_line
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.lack_of_memory import is_lack_of_memory, lack_of_memory_named
+from gpu_lipsync.media.containers import require_inputs
+from gpu_lipsync.media.sound_file import Sound, read_sound
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
 from gpu_lipsync.models.wav2lip import Window
 from gpu_lipsync.ops import upload
+from gpu_lipsync.process.cores import cores_given_back, use_one_core
+from gpu_lipsync.process.device import network_dtype, on_default_stream, own_modes, resolve_device
+from gpu_lipsync.process.lack_of_memory import is_lack_of_memory, lack_of_memory_named
+from gpu_lipsync.process.threads import Later
 from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.silence import rest_weights
-from gpu_lipsync.sound_file import Sound, read_sound
-from gpu_lipsync.streams import StreamShape
-from gpu_lipsync.threads import Later
-from gpu_lipsync.tracked_frames import tracked_frames
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.tracking.detection import HELD_BYTES
+from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.tracked_frames import tracked_frames
 from gpu_lipsync.video import Video, open_video
 
 

@@ -16,8 +16,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from gpu_lipsync.heads import Pose
 from gpu_lipsync.ops import upload
+from gpu_lipsync.pasting.heads import Pose
 
 ENTER_AFTER_S = Fraction(1, 5)  # shorter gaps are stops between syllables
 REFRESH_FRAMES = 5

@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpu_lipsync.colours import BT709
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.containers import require_file
-from gpu_lipsync.decoder_choice import choose_decoder
-from gpu_lipsync.decoders import Decoder
+from gpu_lipsync.decoding.decoder_choice import choose_decoder
+from gpu_lipsync.decoding.decoders import Decoder
+from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
+from gpu_lipsync.decoding.planar_decoder import PlanarDecoder
 from gpu_lipsync.errors import ConfigError, MediaError
-from gpu_lipsync.frame_layout import RGB, FrameLayout
+from gpu_lipsync.media.colours import BT709
+from gpu_lipsync.media.containers import require_file
+from gpu_lipsync.media.stills import Still, is_still, read_still
+from gpu_lipsync.media.video_info import VideoInfo, probe_video
 from gpu_lipsync.ops import reduce_bytes, upload
-from gpu_lipsync.planar_decoder import PlanarDecoder
-from gpu_lipsync.stills import Still, is_still, read_still
 from gpu_lipsync.timeline import Timeline, align
-from gpu_lipsync.video_info import VideoInfo, probe_video
 
 _CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
 _CUDA_BATCH, _CUDA_BATCH_PIXELS = 32, 32 << 20  # more is no faster there, and the encoder starts later

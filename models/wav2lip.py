@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gpu_lipsync.cores import map_on_cores
+from gpu_lipsync.process.cores import map_on_cores
 
 FACE_SIZE = 96
 MEL_SHAPE = (1, 80, 16)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.errors import CheckpointError, is_shortage, shortage
-from gpu_lipsync.lack_of_memory import is_lack_of_memory
 from gpu_lipsync.models.archive import Archive, open_archive
 from gpu_lipsync.models.fast_cpu import speed_up_on_cpu
 from gpu_lipsync.models.wav2lip import FACE_ENCODER, Wav2Lip
+from gpu_lipsync.process.lack_of_memory import is_lack_of_memory
 
 FIRST_WEIGHT = "face_encoder_blocks.0.0.conv_block.0.weight"
 TO_RGB = "output_block.1."  # stays in float32

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.encode import open_writer
-from gpu_lipsync.sound_file import Sound
-from gpu_lipsync.streams import StreamShape
+from gpu_lipsync.encoding.streams import StreamShape
+from gpu_lipsync.encoding.writer import open_writer
+from gpu_lipsync.media.sound_file import Sound
 from tests.clips import gradient, tone
 
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
 
 SIDE = 480  # of the scripted clips
 NO_PADS = (0, 0, 0, 0)

@@ -8,14 +8,14 @@ from torch import Tensor
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.blend_kernels.colourless import as_colourful
+from gpu_lipsync.decoding.frame_layout import Yuv420Frames
 from gpu_lipsync.faces import crop_faces, paste_faces
-from gpu_lipsync.frame_layout import Yuv420Frames
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.mouth_window import mouth_window
 from gpu_lipsync.ops.yuv import nv12_to_rgb, rgb_to_nv12, rgb_to_yuv420
-from gpu_lipsync.scene_cuts import SceneChanges
+from gpu_lipsync.pasting.mouth_window import mouth_window
 from gpu_lipsync.silence import RestingMouths
+from gpu_lipsync.tracking.scene_cuts import SceneChanges
 
 Run = Callable[[Tensor], object]  # a batch's work, given its boxes
 Stage = Callable[[int], Run]  # made ready for so many frames

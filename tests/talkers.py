@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_mesh
-from gpu_lipsync.mouth_landmarks import Contexts, find_contexts, find_landmarks
 from gpu_lipsync.tools.face_landmarks import EYES, lip_edges
 from gpu_lipsync.tools.looks import ROUNDNESS, Looks
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, pixel_grid, shut
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, TRACK_HZ
+from gpu_lipsync.tracking.mouth_landmarks import Contexts, find_contexts, find_landmarks
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 BOX = torch.tensor([[176, 106, 343, 344]])  # of the face in the first frame, as the product would cut it out

@@ -23,7 +23,7 @@ from gpu_lipsync.audio import (
     window_starts,
 )
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.media.sound_file import read_sound
 from tests.clips import tone, write_clip, write_sound
 
 SAMPLES = Path(__file__).parent.parent / "samples"

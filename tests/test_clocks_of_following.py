@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, scripted_frames
 from tests.test_several_faces import OTHER, OWN
 

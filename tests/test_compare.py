@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gpu_lipsync import compare, comparison
+from gpu_lipsync import compare
 from gpu_lipsync.blend_kernels import BLENDS
-from gpu_lipsync.compare_figures import box_edge, detail, mask_edge, seam
-from gpu_lipsync.compare_page import page, png
-from gpu_lipsync.comparison import Comparison, ModeFigures, Still
+from gpu_lipsync.judging import comparison
+from gpu_lipsync.judging.compare_figures import box_edge, detail, mask_edge, seam
+from gpu_lipsync.judging.compare_page import page, png
+from gpu_lipsync.judging.comparison import Comparison, ModeFigures, Still
 from tests import pictures
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -13,8 +13,8 @@ from PIL import Image
 
 from gpu_lipsync import compare
 from gpu_lipsync.blend_kernels import BLENDS
-from gpu_lipsync.compare_page import page
-from gpu_lipsync.comparison import Comparison, ModeFigures, Still
+from gpu_lipsync.judging.compare_page import page
+from gpu_lipsync.judging.comparison import Comparison, ModeFigures, Still
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 120, 80

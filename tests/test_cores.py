@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from gpu_lipsync.cores import _made, cores_given_back, map_on_cores, use_one_core
+from gpu_lipsync.process.cores import _made, cores_given_back, map_on_cores, use_one_core
 
 
 def of_new_thread() -> int:

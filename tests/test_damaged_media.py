@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.containers import decoded
+from gpu_lipsync.decoding.frame_layout import RGB
 from gpu_lipsync.errors import DeviceMemoryError, MediaError
-from gpu_lipsync.frame_layout import RGB
-from gpu_lipsync.sound_file import _without_gaps, read_sound
+from gpu_lipsync.media.containers import decoded
+from gpu_lipsync.media.sound_file import _without_gaps, read_sound
+from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import blank_frames, hold_last_frame, tone, write_clip, write_sound
 
 
@@ -188,7 +188,7 @@ def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: py
         raise av.FFmpegError(-1163346256, "Not yet implemented in FFmpeg, patches welcome")
 
     with open_video(path, FrameConfig(decoder="pyav")) as video:
-        monkeypatch.setattr("gpu_lipsync.pyav_decoder.decoded", unsupported)
+        monkeypatch.setattr("gpu_lipsync.decoding.pyav_decoder.decoded", unsupported)
         with pytest.raises(MediaError, match=f"{path}.*patches welcome"):
             next(video.batches(range(20), 7))
 

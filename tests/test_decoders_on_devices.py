@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync import decoder_choice
 from gpu_lipsync.config import DecoderName
-from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, require_same_picture
+from gpu_lipsync.decoding import decoder_choice
+from gpu_lipsync.decoding.decoders import Decoder, DecoderUnavailableError, require_same_picture
+from gpu_lipsync.decoding.frame_layout import RGB
+from gpu_lipsync.decoding.pyav_decoder import PyavDecoder
 from gpu_lipsync.errors import ConfigError, DeviceMemoryError, LipSyncError, MediaError
-from gpu_lipsync.frame_layout import RGB
-from gpu_lipsync.pyav_decoder import PyavDecoder
-from gpu_lipsync.video_info import VideoInfo, probe_video
+from gpu_lipsync.media.video_info import VideoInfo, probe_video
 from tests.clips import write_clip
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
@@ -215,7 +215,7 @@ def test_one_that_shows_nothing_is_passed_over(monkeypatch: pytest.MonkeyPatch, 
 def test_what_fails_in_the_reference_is_no_fault_of_the_decoder_s(monkeypatch: pytest.MonkeyPatch) -> None:
     info = probe_video(SAMPLE)
     stand_in, error = StandIn(info, FAITHFUL["as it is"]), MediaError("unreadable")
-    monkeypatch.setattr("gpu_lipsync.decoders.PyavDecoder", lambda info: Failing(info, 0, error))
+    monkeypatch.setattr("gpu_lipsync.decoding.decoders.PyavDecoder", lambda info: Failing(info, 0, error))
     with pytest.raises(LipSyncError, match="unreadable"):
         require_same_picture(stand_in, info)
 

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS
 from gpu_lipsync.tools import demo_batches, retrain_hearing
 from gpu_lipsync.tools.demo_batches import TOOTHLESS, WIDE_SHARE, WIDEST_OF, BatchMaker, mouth_region
 from gpu_lipsync.tools.demo_learner import loss_weights
@@ -18,6 +17,7 @@ from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.picture_variety import BOX, views
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, LIPS_LEAD_S, MEL_COLUMNS, MOMENTS_S, TRACK_HZ, Talks, lips_ahead
+from gpu_lipsync.tracking.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS
 from tests.residency import fake_cuda, watched
 from tests.talkers import small_material, talk
 

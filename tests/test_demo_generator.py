@@ -14,11 +14,11 @@ from torch import nn
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.audio import load_audio
 from gpu_lipsync.blend_kernels import BlendConfig, elliptical_mask
-from gpu_lipsync.judging import evaluate
+from gpu_lipsync.judging.evaluation import evaluate
+from gpu_lipsync.judging.resync import OpeningMeter, resync
+from gpu_lipsync.judging.talking_clip import Clip, read_clip
 from gpu_lipsync.models import load_wav2lip
 from gpu_lipsync.models.weights import read_generator
-from gpu_lipsync.resync import OpeningMeter, resync
-from gpu_lipsync.talking_clip import Clip, read_clip
 from tests.clips import write_sound
 
 SAMPLES = Path(__file__).parent.parent / "samples"

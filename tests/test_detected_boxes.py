@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync import mouth_finder
-from gpu_lipsync.detection import DetectionStream
-from gpu_lipsync.frame_layout import Yuv420Frames
+from gpu_lipsync.decoding.frame_layout import Yuv420Frames
 from gpu_lipsync.models import load_face_mesh
 from gpu_lipsync.models.face_detector import network_size
+from gpu_lipsync.tracking import mouth_finder
+from gpu_lipsync.tracking.detection import DetectionStream
 from tests.test_detection import LARGE, SMALL, Looks, detected
 from tests.test_mouth_finder import face_at
 

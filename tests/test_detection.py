@@ -3,7 +3,7 @@
 import pytest
 from torch import Tensor
 
-from gpu_lipsync.detection import FINE_SIDE_PX, DetectionStream
+from gpu_lipsync.tracking.detection import FINE_SIDE_PX, DetectionStream
 from tests.scripted_faces import Face, ScriptedDetector, batches, scripted_frames
 
 LARGE: Face = (240.0, 240.0, 150.0, 200.0)
@@ -70,7 +70,7 @@ def test_no_more_frames_lie_between_two_looks_than_memory_holds(
     monkeypatch: pytest.MonkeyPatch, holds: int, stride: int
 ) -> None:
     """However long the stride asked for, but for the usual one."""
-    monkeypatch.setattr("gpu_lipsync.detection.HELD_BYTES", holds * scripted_frames(1).numel())
+    monkeypatch.setattr("gpu_lipsync.tracking.detection.HELD_BYTES", holds * scripted_frames(1).numel())
     detector = Looks(LARGE, {})
     stream = DetectionStream(detector, stride=1 << 40, batch_size=1)
     for batch in batches(scripted_frames(240)):

@@ -7,11 +7,11 @@ import torch
 
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FaceConfig, FrameConfig
-from gpu_lipsync.device import _require_kernels, arrived, network_dtype, resolve_device, staged
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
-from gpu_lipsync.tracked_frames import track_faces
+from gpu_lipsync.process.device import _require_kernels, arrived, network_dtype, resolve_device, staged
+from gpu_lipsync.tracking.tracked_frames import track_faces
 from gpu_lipsync.video import open_video
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_lipsync.early_context import begin_context
+from gpu_lipsync.process.early_context import begin_context
 
 
 class Driver:
@@ -35,7 +35,7 @@ class Driver:
 
 @pytest.fixture
 def cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpu_lipsync.early_context._pytorch_has_cuda", lambda: True)
+    monkeypatch.setattr("gpu_lipsync.process.early_context._pytorch_has_cuda", lambda: True)
 
 
 @pytest.mark.usefixtures("cuda_build")
@@ -70,7 +70,7 @@ def test_nothing_is_asked_for_a_pytorch_without_cuda(monkeypatch: pytest.MonkeyP
     (tmp_path / "torch" / "__init__.py").touch()
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(cuInit=lambda _flags: 1))
     spec = SimpleNamespace(origin=str(tmp_path / "torch" / "__init__.py"))
-    monkeypatch.setattr("gpu_lipsync.early_context.find_spec", lambda _name: spec)
+    monkeypatch.setattr("gpu_lipsync.process.early_context.find_spec", lambda _name: spec)
     assert begin_context("auto") is None
     (tmp_path / "torch" / "lib" / "libtorch_cuda.so").touch()
     thread = begin_context("auto")

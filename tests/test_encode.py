@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_lipsync.colours import Colours
 from gpu_lipsync.config import EncodeConfig, FrameConfig
-from gpu_lipsync.encode import even_sided, open_writer
-from gpu_lipsync.encoders import PyavBackend, X264Backend, pictures_of_planes
+from gpu_lipsync.encoding.encoders import PyavBackend, X264Backend, pictures_of_planes
+from gpu_lipsync.encoding.writer import even_sided, open_writer
 from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.media.colours import Colours
+from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
-from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
 from tests.encoding import encode, pictures, shape_of, sound_of
 from tests.probe import ffprobe

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.encode import open_writer
-from gpu_lipsync.encoders import PyavBackend, cannot_write
+from gpu_lipsync.encoding.encoders import PyavBackend, cannot_write
+from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import EncodeError
-from gpu_lipsync.output_paths import require_writable
+from gpu_lipsync.process.output_paths import require_writable
 from tests.encoding import encode, pictures, shape_of
 from tests.probe import ffprobe
 
@@ -107,7 +107,7 @@ class FailingBackend:
 def test_what_encoders_raise_and_what_they_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
 ) -> None:
-    monkeypatch.setattr("gpu_lipsync.encode.open_backend", lambda *_, **__: FailingBackend(error))
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.open_backend", lambda *_, **__: FailingBackend(error))
     with pytest.raises(raised, match="external library" if raised is EncodeError else str(error)) as caught:
         encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(8, 64, 64))
     assert "\n" not in str(caught.value)
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_replaced_is_written_into(tmp_path: Path, monkeypa
     def busy(*_: object) -> None:
         raise OSError(errno.EBUSY, "Device or resource busy")
 
-    monkeypatch.setattr("gpu_lipsync.encode.os.replace", busy)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.replace", busy)
     encode(target, shape_of(64, 64), pictures(25, 64, 64))
     assert target.stat().st_ino == inode and ffprobe(target)["video"]["nb_read_frames"] == "25"
     assert list(tmp_path.iterdir()) == [target]
@@ -157,8 +157,8 @@ def test_a_file_that_cannot_be_replaced_is_kept_where_there_is_no_room(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gpu_lipsync.encode.os.replace", busy)
-    monkeypatch.setattr("gpu_lipsync.encode.os.posix_fallocate", full)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.replace", busy)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.posix_fallocate", full)
     with pytest.raises(EncodeError, match="No space left"):
         encode(target, shape_of(64, 64), pictures(25, 64, 64))
     assert target.read_bytes() == b"mounted" and list(tmp_path.iterdir()) == [target]
@@ -208,7 +208,7 @@ def test_what_cleaning_up_fails_at_hides_no_error(
         def read_only(*_: object, **__: object) -> None:
             raise OSError(errno.EROFS, "Read-only file system")
 
-        monkeypatch.setattr("gpu_lipsync.encode.os.replace", read_only)
+        monkeypatch.setattr("gpu_lipsync.encoding.writer.os.replace", read_only)
         monkeypatch.setattr(Path, "unlink", read_only)
         with pytest.raises(EncodeError, match="Read-only file system"):
             encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(2, 64, 64))
@@ -217,7 +217,7 @@ def test_what_cleaning_up_fails_at_hides_no_error(
         def no_thread(*_: object, **__: object) -> None:
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr("gpu_lipsync.encode.Sink", no_thread)
+        monkeypatch.setattr("gpu_lipsync.encoding.writer.Sink", no_thread)
         with pytest.raises(RuntimeError, match="new thread"):
             encode(tmp_path / "new" / "out.mp4", shape_of(64, 64), pictures(2, 64, 64))
         assert list(tmp_path.iterdir()) == []

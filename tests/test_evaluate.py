@@ -13,12 +13,12 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
 from gpu_lipsync import compare
-from gpu_lipsync import mouth_measures as measures
 from gpu_lipsync.errors import CheckpointError, DeviceMemoryError, FaceNotFoundError, MediaError
 from gpu_lipsync.evaluate import main
-from gpu_lipsync.judging import evaluate
-from gpu_lipsync.resync import resync
-from gpu_lipsync.talking_clip import Clip, read_clip
+from gpu_lipsync.judging import mouth_measures as measures
+from gpu_lipsync.judging.evaluation import evaluate
+from gpu_lipsync.judging.resync import resync
+from gpu_lipsync.judging.talking_clip import Clip, read_clip
 from tests.clips import write_clip, write_sound
 from tests.talkers import sample_frame, speaking, surroundings
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpu_lipsync.face_paths import FacePath, pair_up, unlikeness
+from gpu_lipsync.tracking.face_paths import FacePath, pair_up, unlikeness
 
 BOX = np.array([100.0, 200.0, 80.0, 100.0, 100.0, 225.0])
 

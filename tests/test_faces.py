@@ -8,10 +8,10 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from gpu_lipsync import crops
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, blend_mouths, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
+from gpu_lipsync.pasting import crops
 from tests import pictures
 
 SIZE = (211, 260)  # of the frames: height, width

@@ -19,7 +19,7 @@ def mounted(folder: Path, monkeypatch: pytest.MonkeyPatch, *, size: int = 7, num
     def refused(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("gpu_lipsync.encode.os.replace", refused)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.replace", refused)
     target = folder / "out.mp4"
     target.write_bytes(b"mounted" * (size // 7))
     return target
@@ -43,7 +43,7 @@ def test_where_there_is_room_for_a_part_only_a_file_stays_as_long_as_it_was(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     target = mounted(tmp_path, monkeypatch)
-    monkeypatch.setattr("gpu_lipsync.encode.os.posix_fallocate", in_part)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.posix_fallocate", in_part)
     with pytest.raises(EncodeError, match="No space left"):
         encode(target, shape_of(64, 64), pictures(25, 64, 64))
     assert target.read_bytes() == b"mounted"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gpu_lipsync.cli import build_parser, main
-from gpu_lipsync.commands import exit_code_of
 from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.process.commands import exit_code_of
 
 ROOT = Path(__file__).parent.parent
 COMMAND = ROOT / "inference_fast.py"

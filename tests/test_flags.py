@@ -46,14 +46,14 @@ def test_batches_are_at_most_as_large_as_asked_for(
     config: dict[str, Any], given: int, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    write = "gpu_lipsync.encode.Writer.write"
+    write = "gpu_lipsync.encoding.writer.Writer.write"
 
     def counted(_writer: object, frames: Tensor) -> None:
         sizes.append(len(frames))
 
     with monkeypatch.context() as patched:
         patched.setattr(write, counted)
-        patched.setattr("gpu_lipsync.encode.Writer.finish", lambda *_: None)
+        patched.setattr("gpu_lipsync.encoding.writer.Writer.finish", lambda *_: None)
         report = run(LipSyncConfig(**config, wav2lip_batch_size=given))
     assert report.batch_size == max(sizes) == used
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_lipsync.heads import Heads
-from gpu_lipsync.mouth_finder import MouthFinder
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.mouth_finder import MouthFinder
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, centres, scripted_frames, sizes, track
 
 FACE: Face = (200.0, 220.0, 100.0, 130.0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.heads import Heads, Pose
+from gpu_lipsync.pasting.heads import Heads, Pose
 from gpu_lipsync.progress import Silent
 from tests.reports import fresh_report
 

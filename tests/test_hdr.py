@@ -10,15 +10,15 @@ import torch
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from gpu_lipsync import LipSyncConfig, run
-from gpu_lipsync.colours import BT709, HdrCurve
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.decoders import DecoderUnavailableError
+from gpu_lipsync.decoding.decoders import DecoderUnavailableError
+from gpu_lipsync.decoding.frame_layout import RGB, Yuv420Frames
+from gpu_lipsync.decoding.nvdec import NvdecDecoder
 from gpu_lipsync.errors import ConfigError
-from gpu_lipsync.frame_layout import RGB, Yuv420Frames
-from gpu_lipsync.hdr import SdrConversion, to_sdr
-from gpu_lipsync.nvdec import NvdecDecoder
+from gpu_lipsync.media.colours import BT709, HdrCurve
+from gpu_lipsync.media.hdr import SdrConversion, to_sdr
+from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import tone, write_sound
 from tests.probe import ffprobe
 

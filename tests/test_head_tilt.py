@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.face_paths import Box
-from gpu_lipsync.head_tilt import USUAL_ASPECT, across, rotated, tilts_of, upright_sizes
-from gpu_lipsync.heads import Heads
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_landmarks import find_landmarks
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.pasting.tilted import rotated
+from gpu_lipsync.tracking.face_paths import Box
+from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.head_tilt import USUAL_ASPECT, across, tilts_of, upright_sizes
+from gpu_lipsync.tracking.mouth_landmarks import find_landmarks
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, scripted_frames
 from tests.test_tracking_real import read_clip
 

@@ -26,7 +26,7 @@ from tests.generators import trained_like
 ROOT = Path(__file__).parent.parent
 AFTER_THE_MAIN_THREAD = """
 import threading, time, torch
-from gpu_lipsync.cores import map_on_cores
+from gpu_lipsync.process.cores import map_on_cores
 torch.set_num_threads(2)
 def work():
     threading.main_thread().join()
@@ -35,7 +35,7 @@ threading.Thread(target=work).start()
 """
 A_FORK_DURING_A_RUN = """
 import os, signal, threading, torch
-from gpu_lipsync.cores import _borrowing, cores_given_back, use_one_core
+from gpu_lipsync.process.cores import _borrowing, cores_given_back, use_one_core
 torch.set_num_threads(2)
 begun, ended = threading.Event(), threading.Event()
 def new_thread(work):

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpu_lipsync.lean_torch import ONLY_FOR_COMPILERS
+from gpu_lipsync.process.lean_torch import ONLY_FOR_COMPILERS
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
-LEAN = "import sys; from gpu_lipsync.lean_torch import import_torch; import_torch(); import torch; "
+LEAN = "import sys; from gpu_lipsync.process.lean_torch import import_torch; import_torch(); import torch; "
 
 
 def python(program: str) -> str:
@@ -43,8 +43,8 @@ def test_torchcodec_can_be_loaded(tmp_path: Path) -> None:
     program = f"""
 sys.path.insert(0, {str(tmp_path)!r})
 from pathlib import Path
-from gpu_lipsync.decoders import DecoderUnavailableError, TorchcodecDecoder
-from gpu_lipsync.video_info import probe_video
+from gpu_lipsync.decoding.decoders import DecoderUnavailableError, TorchcodecDecoder
+from gpu_lipsync.media.video_info import probe_video
 try:
     TorchcodecDecoder(probe_video(Path({str(SAMPLE)!r})), device=torch.device("cuda"))
 except DecoderUnavailableError as error:

@@ -6,7 +6,7 @@ import torch
 
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN, feather_over, fit_ellipse, semi_axes
-from gpu_lipsync.mouth_fit import fitted_masks
+from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from tests import oracles
 
 SIZES = [(157, 103), (189, 131), (252, 186), (334, 242), (600, 480)]

@@ -11,8 +11,8 @@ import torch
 
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.containers import refuse_truncated
 from gpu_lipsync.errors import MediaError
+from gpu_lipsync.media.containers import refuse_truncated
 from gpu_lipsync.video import open_video
 from tests.clips import blank_frames, tone, write_clip, write_sound
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gpu_lipsync import mouth_finder
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.models import FaceMesh, load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_finder import LOOKS, MouthFinder
-from gpu_lipsync.mouth_landmarks import MOUTH_CORNERS, find_landmarks
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.tracking import mouth_finder
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.mouth_finder import LOOKS, MouthFinder
+from gpu_lipsync.tracking.mouth_landmarks import MOUTH_CORNERS, find_landmarks
 from gpu_lipsync.video import open_video
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"

@@ -14,8 +14,8 @@ from gpu_lipsync.blend_kernels.mask import feather_over, semi_axes
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_fit import MouthFits, fitted_masks
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.pasting.mouth_fit import MouthFits, fitted_masks
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
 from gpu_lipsync.video import open_video
 from tests import pictures
 

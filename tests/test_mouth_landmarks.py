@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from gpu_lipsync.errors import CheckpointError
+from gpu_lipsync.judging.mouth_measures import correlation
 from gpu_lipsync.models import FaceMesh, face_mesh, load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_landmarks import LEFT_EYE, RIGHT_EYE, find_contexts, find_landmarks, lips_apart
-from gpu_lipsync.mouth_measures import correlation
 from gpu_lipsync.ops import resize, to_float
 from gpu_lipsync.tools.face_landmarks import LOWER_INNER
+from gpu_lipsync.tracking.mouth_landmarks import LEFT_EYE, RIGHT_EYE, find_contexts, find_landmarks, lips_apart
 from tests.talkers import BOX, sample_frame, speaking, surroundings
 
 # Every 52nd landmark that TensorFlow Lite (ai-edge-litert 2.1.0) finds with the original file in the view below.

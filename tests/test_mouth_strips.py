@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gpu_lipsync.mouth_strips import COLOURS, CURVE_PX, LABEL_PX, draw_strips
+from gpu_lipsync.judging.mouth_strips import COLOURS, CURVE_PX, LABEL_PX, draw_strips
 
 TILE_PX, TILE_ROWS = 96, 48
 

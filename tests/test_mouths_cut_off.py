@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.head_tilt import rotated
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_fit import is_cut_off
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.pasting.mouth_fit import is_cut_off
+from gpu_lipsync.pasting.tilted import rotated
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from tests.talkers import sample_frame
 
 

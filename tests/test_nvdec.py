@@ -13,13 +13,13 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
-from gpu_lipsync.containers import decoded
-from gpu_lipsync.decoders import Decoder, DecoderUnavailableError, require_same_picture
+from gpu_lipsync.decoding.decoders import Decoder, DecoderUnavailableError, require_same_picture
+from gpu_lipsync.decoding.nvdec import NvdecDecoder
+from gpu_lipsync.decoding.pyav_decoder import PyavDecoder
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.nvdec import NvdecDecoder
+from gpu_lipsync.media.containers import decoded
+from gpu_lipsync.media.video_info import VideoInfo, probe_video
 from gpu_lipsync.ops.yuv import YuvMatrix, nv12_to_rgb, rgb_to_nv12
-from gpu_lipsync.pyav_decoder import PyavDecoder
-from gpu_lipsync.video_info import VideoInfo, probe_video
 from tests.clips import write_clip, write_clip_of_two_sizes
 from tests.pictures import face_like
 

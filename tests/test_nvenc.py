@@ -13,13 +13,13 @@ import torch
 
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import EncodeConfig, EncoderName, FrameConfig
-from gpu_lipsync.encode import open_writer
-from gpu_lipsync.encoder_choice import open_backend
-from gpu_lipsync.encoders import X264Backend, pictures_of_planes
+from gpu_lipsync.encoding.encoder_choice import open_backend
+from gpu_lipsync.encoding.encoders import X264Backend, pictures_of_planes
+from gpu_lipsync.encoding.nvenc import SURFACES, NvencBackend
+from gpu_lipsync.encoding.streams import StreamShape
+from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import EncodeError, NvencLostError
-from gpu_lipsync.nvenc import SURFACES, NvencBackend
 from gpu_lipsync.ops.yuv import rgb_to_nv12, rgb_to_yuv420
-from gpu_lipsync.streams import StreamShape
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_sound
 from tests.encoding import pictures, shape_of
@@ -125,7 +125,7 @@ def test_where_nvenc_does_not_open_libx264_takes_over_and_says_so(
             assert device.type == "cuda"
             super().__init__(path, shape, config, torch.device("cpu"))
 
-    monkeypatch.setattr("gpu_lipsync.encoder_choice.NvencBackend", Refused)
+    monkeypatch.setattr("gpu_lipsync.encoding.encoder_choice.NvencBackend", Refused)
     cuda, notes, path = torch.device("cuda"), list[str](), tmp_path / "out.mp4"
     backend = open_backend(path, shape_of(64, 64), EncodeConfig(), cuda, notes, target=path)
     assert isinstance(backend, X264Backend) and len(notes) == 1
@@ -193,7 +193,7 @@ def test_a_run_whose_nvenc_fails_begins_again_with_libx264(
         monkeypatch.setattr(backend, "_video", Failing(backend._video, after=20))
         return backend
 
-    monkeypatch.setattr("gpu_lipsync.encode.open_backend", opened)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.open_backend", opened)
     if asked_for == "h264_nvenc":
         with pytest.raises(NvencLostError):
             run(config)
@@ -214,7 +214,7 @@ def test_lossless_is_libx264_s_unless_nvenc_is_asked_for(tmp_path: Path, monkeyp
         opened.append(config.crf)
         return X264Backend(path, shape, config, device)
 
-    monkeypatch.setattr("gpu_lipsync.encoder_choice.NvencBackend", nvenc)
+    monkeypatch.setattr("gpu_lipsync.encoding.encoder_choice.NvencBackend", nvenc)
     path, cuda = tmp_path / "out.mp4", torch.device("cuda")
     for config in (EncodeConfig(crf=0), EncodeConfig(crf=1), EncodeConfig(crf=0, encoder="h264_nvenc")):
         open_backend(path, shape_of(64, 64), config, cuda, [], target=path).abandon()

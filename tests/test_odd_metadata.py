@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip
 

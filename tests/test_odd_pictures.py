@@ -9,9 +9,9 @@ from PIL import Image
 
 from gpu_lipsync.config import DecoderName, FrameConfig
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.stills import read_still
+from gpu_lipsync.media.stills import read_still
+from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, write_clip
 
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.media.sound_file import read_sound
 from tests.clips import tone, write_sound
 
 PACKET = 960  # samples

@@ -14,12 +14,12 @@ import torch
 
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.decoders import TorchcodecDecoder
-from gpu_lipsync.detection import HELD_BYTES, DetectionStream
+from gpu_lipsync.decoding.decoders import TorchcodecDecoder
 from gpu_lipsync.errors import DeviceMemoryError
-from gpu_lipsync.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.progress import Silent
+from gpu_lipsync.tracking.detection import HELD_BYTES, DetectionStream
 from gpu_lipsync.video import Video, open_video
 from tests.clips import tone, write_sound
 
@@ -29,8 +29,8 @@ SOUND_S = 40 / 25
 STAGES = {
     "decoding": "gpu_lipsync.video.Video._edit",
     "detection": "gpu_lipsync.models.CenterFace.candidates",
-    "scene changes": "gpu_lipsync.detection.SceneChanges.update",
-    "conversion for the encoder": "gpu_lipsync.encode.even_sided",
+    "scene changes": "gpu_lipsync.tracking.detection.SceneChanges.update",
+    "conversion for the encoder": "gpu_lipsync.encoding.writer.even_sided",
 }
 
 
@@ -186,9 +186,9 @@ def test_memory_that_the_host_lacks_is_no_bug(
     [
         "models.face_detector.Path.read_bytes",
         "models.weights.open_archive",
-        "stills.Path.open",
-        "encode.os.open",
-        "video_info.open_container",
+        "media.stills.Path.open",
+        "encoding.writer.os.open",
+        "media.video_info.open_container",
     ],
 )
 def test_files_that_the_host_has_no_room_to_open_are_no_fault_of_theirs(

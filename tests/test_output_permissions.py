@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.encode import open_writer
+from gpu_lipsync.encoding.writer import open_writer
 from tests.encoding import encode, pictures, shape_of
 
 OTHER_ID = 54321  # of a user or group that need not exist
@@ -56,8 +56,8 @@ def test_no_moment_is_less_private(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(1, "Operation not permitted")
 
     target = earlier(tmp_path, 0o664)
-    monkeypatch.setattr("gpu_lipsync.encode.os.chmod", refused)
-    monkeypatch.setattr("gpu_lipsync.encode.os.chown", refused)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.chmod", refused)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.chown", refused)
     assert mode_of(encode(target, shape_of(64, 64), pictures(4, 64, 64))) == 0o600
 
 
@@ -85,5 +85,5 @@ def test_another_group_gets_what_all_others_have(
     def refused(*_: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("gpu_lipsync.encode.os.chown", refused)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.chown", refused)
     assert mode_of(encode(earlier(tmp_path, before), shape_of(64, 64), pictures(4, 64, 64))) == after

@@ -10,17 +10,18 @@ import torch
 from av.video.reformatter import Colorspace, Interpolation
 from torch import Tensor
 
-from gpu_lipsync import LipSyncConfig, frame_layout, run
-from gpu_lipsync.colours import BT709, plain_colours
+from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoding import frame_layout
+from gpu_lipsync.decoding.frame_layout import RGB, Yuv420Frames
+from gpu_lipsync.decoding.planar_decoder import PlanarDecoder
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.frame_layout import RGB, Yuv420Frames
+from gpu_lipsync.media.colours import BT709, plain_colours
+from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.models import load_face_detector
-from gpu_lipsync.planar_decoder import PlanarDecoder
-from gpu_lipsync.tracked_frames import tracked_frames
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.tracked_frames import tracked_frames
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import tone, write_clip, write_clip_of_two_sizes, write_sound
 from tests.probe import ffprobe
 

@@ -9,7 +9,7 @@ import torch
 
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.frame_layout import Yuv420Frames
+from gpu_lipsync.decoding.frame_layout import Yuv420Frames
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
 from tests.probe import ffprobe

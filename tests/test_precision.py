@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gpu_lipsync.device import resolve_device
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.models import load_wav2lip
+from gpu_lipsync.process.device import resolve_device
 from tests.generators import speech_and_faces, trained_like
 
 

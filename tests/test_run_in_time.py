@@ -15,10 +15,10 @@ from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.heads import Heads
+from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models import FaceMesh
-from gpu_lipsync.sound_file import read_sound
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
 from tests.encoding import encode, pictures, shape_of

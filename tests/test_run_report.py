@@ -15,11 +15,11 @@ from gpu_lipsync import LipSyncConfig, __version__, run
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.heads import Heads
+from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
-from gpu_lipsync.sound_file import read_sound
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
 from tests.residency import fake_cuda, watched

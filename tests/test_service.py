@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-import gpu_lipsync.encode
+import gpu_lipsync.encoding.writer
 import gpu_lipsync.pipeline
 from gpu_lipsync import run
 from gpu_lipsync.cli import main
 from gpu_lipsync.config import LipSyncConfig
-from gpu_lipsync.cores import use_one_core
 from gpu_lipsync.errors import EncodeError, FaceNotFoundError, LipSyncError
-from gpu_lipsync.own_process import threads_that_sleep
+from gpu_lipsync.process.cores import use_one_core
+from gpu_lipsync.process.own_process import threads_that_sleep
 from tests.clips import tone, write_clip, write_sound
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ def test_nothing_of_a_run_outlives_it(
         (gpu_lipsync.pipeline, "load_generator"),
         (gpu_lipsync.pipeline, "load_detector"),
         (gpu_lipsync.pipeline, "FaceTracker"),
-        (gpu_lipsync.encode, "open_backend"),
+        (gpu_lipsync.encoding.writer, "open_backend"),
     ):
         monkeypatch.setattr(module, name, noticed(getattr(module, name)))
 
@@ -84,7 +84,7 @@ def test_nothing_of_a_run_outlives_it(
         raise OSError(28, "No space left on device") if error is EncodeError else RuntimeError("a bug")
 
     if error is EncodeError:
-        monkeypatch.setattr("gpu_lipsync.encoders.PyavBackend.write", failing)
+        monkeypatch.setattr("gpu_lipsync.encoding.encoders.PyavBackend.write", failing)
     elif error is RuntimeError:
         monkeypatch.setattr("gpu_lipsync.models.CenterFace.candidates", failing)
     others = no_face(tmp_path) if error is FaceNotFoundError else {}
@@ -184,7 +184,7 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     """As a server's that ran once before it forked its workers."""
     program = """
 import os, signal, torch
-from gpu_lipsync.cores import map_on_cores
+from gpu_lipsync.process.cores import map_on_cores
 torch.set_num_threads(2)
 assert map_on_cores(abs, [-1, -2, -3]) == [1, 2, 3]
 child = os.fork()

@@ -9,7 +9,7 @@ import torch
 
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.models import load_face_detector
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
 from gpu_lipsync.video import open_video
 from tests.scripted_faces import Face, centres, track
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.audio import frame_loudness
-from gpu_lipsync.heads import Pose
+from gpu_lipsync.pasting.heads import Pose
 from gpu_lipsync.silence import CHANGED_LEVELS, SILENT_MEL, RestingMouths, rest_weights
 
 FPS = Fraction(25)

@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.stills import read_still
+from gpu_lipsync.media.stills import read_still
 from gpu_lipsync.video import open_video
 from tests.clips import gradient
 

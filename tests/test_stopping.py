@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from gpu_lipsync.cli import _Settling
-from gpu_lipsync.commands import exit_code_of
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.own_process import flush
+from gpu_lipsync.process.commands import exit_code_of
+from gpu_lipsync.process.own_process import flush
+from gpu_lipsync.process.stopping import Stopped, Stops
 from gpu_lipsync.progress import Silent
-from gpu_lipsync.stopping import Stopped, Stops
 
 pytestmark = pytest.mark.usefixtures("usual_handlers")
 

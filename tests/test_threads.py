@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gpu_lipsync.threads import Later, Sink, prefetch
+from gpu_lipsync.process.threads import Later, Sink, prefetch
 
 
 def names() -> set[str]:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
-from gpu_lipsync.heads import Heads
-from gpu_lipsync.mouth_window import blended_boxes
-from gpu_lipsync.tilted import Aslant, windows_around, windows_of_boxes
+from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.pasting.mouth_window import blended_boxes
+from gpu_lipsync.pasting.tilted import Aslant, windows_around, windows_of_boxes
 from tests import pictures
 
 SIDE = 320  # of the frames, which are square

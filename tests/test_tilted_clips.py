@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.blend_kernels import BlendConfig
-from gpu_lipsync.comparison import compare
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout, Yuv420Frames
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
-from gpu_lipsync.frame_layout import RGB, FrameLayout, Yuv420Frames
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.heads import Heads
+from gpu_lipsync.judging.comparison import compare
+from gpu_lipsync.judging.talking_clip import read_clip
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_landmarks import lips_apart
+from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.pasting.tilted import Aslant, upright_view
 from gpu_lipsync.progress import Silent
-from gpu_lipsync.talking_clip import read_clip
-from gpu_lipsync.tilted import Aslant, upright_view
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.mouth_landmarks import lips_apart
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
 from tests.reports import fresh_report

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gpu_lipsync.frame_times import is_constant
+from gpu_lipsync.media.frame_times import is_constant
 from gpu_lipsync.timeline import Timeline, align
 
 FPS = Fraction(25)

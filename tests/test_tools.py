@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.mouth_landmarks import find_landmarks
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER, lip_edges
 from gpu_lipsync.tools.facial_hair import Hair, wear
 from gpu_lipsync.tools.looks import Looks
@@ -24,6 +23,7 @@ from gpu_lipsync.tools.synthetic_talkers import (
     shut,
 )
 from gpu_lipsync.tools.telling_sounds import openings_at, telling_sounds
+from gpu_lipsync.tracking.mouth_landmarks import find_landmarks
 from tests.talkers import BOX, sample_faces, sample_frame, speaking
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.heads import Heads, Pose
-from gpu_lipsync.tracked_frames import tracked_frames
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.pasting.heads import Heads, Pose
+from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.tracked_frames import tracked_frames
 from gpu_lipsync.video import Video, open_video
 from tests.clips import write_clip
 from tests.reports import fresh_report

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
-from gpu_lipsync.smoothing import local_fit
-from gpu_lipsync.tracked_frames import track_faces
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.smoothing import local_fit
+from gpu_lipsync.tracking.tracked_frames import track_faces
 from tests.scripted_faces import (
     NO_PADS,
     Face,

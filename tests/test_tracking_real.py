@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
-from gpu_lipsync.tracked_frames import track_faces
-from gpu_lipsync.tracking import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.tracked_frames import track_faces
 from tests.scripted_faces import NO_PADS, Array, batches, best_lag, centres, sizes
 
 ROOT = Path(__file__).parent.parent

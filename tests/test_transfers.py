@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync import detection, encode
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.device import HostCopy, arrived, side_stream, staged
+from gpu_lipsync.encoding import writer as encode
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.ops import upload
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.process.device import HostCopy, arrived, side_stream, staged
+from gpu_lipsync.tracking import detection
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from tests.encoding import shape_of
 
 CUDA = torch.device("cuda", 0)
@@ -70,7 +71,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     monkeypatch.setattr(torch.cuda, "default_stream", lambda _device: default)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: current[-1])
     monkeypatch.setattr(torch.cuda, "stream", on)
-    monkeypatch.setattr("gpu_lipsync.device._idle_streams", defaultdict(list))  # real ones, and none of these later
+    # Of real streams, and later none of these.
+    monkeypatch.setattr("gpu_lipsync.process.device._idle_streams", defaultdict(list))
     return seen
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_lipsync.colours import is_yuv
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.containers import decoded
+from gpu_lipsync.encoding.streams import SoundTrack
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.sound_file import read_sound
-from gpu_lipsync.streams import SoundTrack
+from gpu_lipsync.media.colours import is_yuv
+from gpu_lipsync.media.containers import decoded
+from gpu_lipsync.media.sound_file import read_sound
+from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, tone, write_clip
 
 FILM_ORDER_51 = (122 << 16) | 6  # kAudioChannelLayoutTag_MPEG_5_1_B: L R Ls Rs C LFE
@@ -48,9 +48,8 @@ def test_channels_in_an_order_of_their_own_are_read(tmp_path: Path, order: str) 
     if by_labels:
         layout += b"".join(struct.pack(">IIfff", label, 0, 0, 0, 0) for label in RIGHT_BEFORE_LEFT)
     path = write_caf(tmp_path / "a.caf", samples, layout)
-    program = (
-        f"from gpu_lipsync.sound_file import read_sound; print(*read_sound({str(path)!r}).samples.max(1).round(3))"
-    )
+    show = f"print(*read_sound({str(path)!r}).samples.max(1).round(3))"
+    program = f"from gpu_lipsync.media.sound_file import read_sound; {show}"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-500:]
     assert [float(word) for word in ran.stdout.split()] == pytest.approx(samples[:, 0].tolist(), abs=1e-3)

@@ -13,17 +13,17 @@ import torch
 from av.stream import Disposition
 from PIL import ExifTags, Image
 
-from gpu_lipsync.colours import Colours
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.containers import chosen_stream
-from gpu_lipsync.decoders import DecoderUnavailableError, DecordDecoder
+from gpu_lipsync.decoding.decoders import DecoderUnavailableError, DecordDecoder
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.stills import read_still
-from gpu_lipsync.tracked_frames import tracked_frames
-from gpu_lipsync.tracking import FaceTracker
+from gpu_lipsync.media.colours import Colours
+from gpu_lipsync.media.containers import chosen_stream
+from gpu_lipsync.media.stills import read_still
+from gpu_lipsync.media.video_info import probe_video
+from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.tracked_frames import tracked_frames
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, write_clip
 from tests.reports import fresh_report
 

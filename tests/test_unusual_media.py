@@ -15,15 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
-from gpu_lipsync import video_info
 from gpu_lipsync.audio import load_audio
-from gpu_lipsync.colours import Colours
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoding.frame_layout import RGB
 from gpu_lipsync.errors import ConfigError, MediaError
-from gpu_lipsync.frame_layout import RGB
-from gpu_lipsync.sound_file import read_sound
+from gpu_lipsync.media import video_info
+from gpu_lipsync.media.colours import Colours
+from gpu_lipsync.media.sound_file import read_sound
+from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, tone, write_clip, write_clip_of_two_sizes, write_sound
 
 

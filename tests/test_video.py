@@ -13,10 +13,10 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoding.pyav_decoder import PyavDecoder
 from gpu_lipsync.errors import ConfigError, MediaError
-from gpu_lipsync.pyav_decoder import PyavDecoder
+from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from gpu_lipsync.video_info import probe_video
 from tests.clips import gradient, tone, write_clip, write_sound
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +89,7 @@ def test_auto_takes_decord_and_says_when_it_cannot(tmp_path: Path) -> None:
 
 def test_auto_leaves_long_clips_to_a_decoder_of_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(tmp_path / "a.mp4")
-    monkeypatch.setattr("gpu_lipsync.decoder_choice._DECORD_AHEAD_BYTES", 20 * 96 * 128 * 2 - 1)
+    monkeypatch.setattr("gpu_lipsync.decoding.decoder_choice._DECORD_AHEAD_BYTES", 20 * 96 * 128 * 2 - 1)
     with open_video(path, FrameConfig()) as video:
         assert video.decoder.startswith("PyAV")
         assert "ahead" in video.notes[0]

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from gpu_lipsync.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.picture_variety import (
@@ -26,6 +25,7 @@ from gpu_lipsync.tools.picture_variety import (
 from gpu_lipsync.tools.sound_variety import quiet, roughened, silence
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, sample
 from gpu_lipsync.tools.talks import Talks
+from gpu_lipsync.tracking.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 
 REAL_SHARE = 0.25
 REAL_SPEECH_SHARE = 0.6  # of the sound that animated stills say

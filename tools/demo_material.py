@@ -24,7 +24,6 @@ from torchaudio.functional import resample
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, log_mel, mel_windows
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh
-from gpu_lipsync.mouth_landmarks import find_landmarks
 from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOMAIN_STILLS, read_packaged, still_path
 from gpu_lipsync.tools.espeak import Espeak
 from gpu_lipsync.tools.face_landmarks import EYES, lip_edges
@@ -34,6 +33,7 @@ from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, tex
 from gpu_lipsync.tools.synthetic_speech import mouth_track, random_flite_talk, random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
 from gpu_lipsync.tools.talks import lips_ahead
+from gpu_lipsync.tracking.mouth_landmarks import find_landmarks
 
 N_TALKS = 560  # of espeak-ng: about 50 minutes
 N_FLITE_TALKS = 480  # about 45 minutes

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from gpu_lipsync.mouth_landmarks import MOUTH_CORNERS
 from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS
+from gpu_lipsync.tracking.mouth_landmarks import MOUTH_CORNERS
 
 # Landmark numbers of the face mesh, from the person's right to left.
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)

@@ -16,9 +16,9 @@ import torch
 from gpu_lipsync.audio import SAMPLE_RATE_HZ
 from gpu_lipsync.config import DecoderName
 from gpu_lipsync.errors import LipSyncError
+from gpu_lipsync.judging.resync import OpeningMeter, resync
+from gpu_lipsync.judging.talking_clip import Clip, read_clip
 from gpu_lipsync.models import load_wav2lip
-from gpu_lipsync.resync import OpeningMeter, resync
-from gpu_lipsync.talking_clip import Clip, read_clip
 from gpu_lipsync.tools.real_speech import align, grid_sentence
 from gpu_lipsync.tools.telling_sounds import KINDS, openings_at, telling_sounds
 

@@ -12,11 +12,11 @@ from pocketsphinx import Decoder
 from torch import Tensor
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ
-from gpu_lipsync.mouth_landmarks import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER
 from gpu_lipsync.tools.speech import Speech
 from gpu_lipsync.tools.speech_tables import ARPABET, GRID_WORDS
 from gpu_lipsync.tools.synthetic_speech import TRACK_HZ
+from gpu_lipsync.tracking.mouth_landmarks import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 
 LOUD_OPENING = 0.75  # of the widest: a person's clearly open mouth
 LEAST_RANGE = 0.15  # half mouth widths: who opens less than this all the time is not magnified

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gpu_lipsync.device import network_dtype
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.process.device import network_dtype
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.generator_file import start_from
 

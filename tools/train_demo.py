@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gpu_lipsync.device import network_dtype
+from gpu_lipsync.process.device import network_dtype
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.demo_learner import N_PARAMETERS, Learner, losses, start_as_copier
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses, drop_records

@@ -1,0 +1,1 @@
+"""The encoders behind `open_writer`, and the file that they write."""

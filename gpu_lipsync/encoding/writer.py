@@ -1,0 +1,245 @@
+"""The one output file: encoded once, written beside the target and renamed when it is complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.config import EncodeConfig
+from gpu_lipsync.encoding.encoder_choice import encoder_errors, open_backend
+from gpu_lipsync.encoding.encoders import cannot_write
+from gpu_lipsync.encoding.streams import StreamShape
+from gpu_lipsync.errors import EncodeError, first_line
+from gpu_lipsync.ops.yuv import prepare_yuv
+from gpu_lipsync.process.device import side_stream
+from gpu_lipsync.process.threads import Sink
+
+_QUEUED_BATCHES = 2
+_STEM_CHARACTERS = 40
+_READ_AND_WRITE = 0o600  # the owner's
+
+
+class Writer:
+    """Encodes batches of frames in a thread; the file appears at its place with `finish`, or not at all."""
+
+    def __init__(
+        self, target: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, *, suffix: str
+    ) -> None:
+        self.notes: list[str] = []
+        self._target = target
+        self._size = f"{shape.width}x{shape.height}"
+        on_cuda = device.type == "cuda" and torch.cuda.is_available()
+        if on_cuda:
+            prepare_yuv(device)  # on the stream that the encoding of all runs waits for, not on this run's own
+        self._until_closed = ExitStack()
+        self._partial, self._made_folders = _reserve(target, suffix)
+        try:
+            self._backend = open_backend(self._partial, shape, config, device, self.notes, target=target)
+            self._encoder_errors = encoder_errors()
+            self.encoder = self._backend.name
+            self._finished = False
+            self._stream: torch.cuda.Stream | None = None
+            if on_cuda:
+                self._stream = self._until_closed.enter_context(side_stream(device))
+            self._sink: Sink[tuple[Tensor, Any]] = Sink(self._encode, depth=_QUEUED_BATCHES)
+        except BaseException:
+            self._until_closed.close()
+            self._discard()
+            raise
+
+    def write(self, frames: Tensor) -> None:
+        """Queue frames for encoding: (B, 3, H, W) uint8 RGB, or on the host (B, H * 3 // 2, W) 4:2:0 of even sides.
+
+        Raises:
+            EncodeError: an earlier batch could not be written.
+        """
+        rendered = None
+        if self._stream is not None:
+            rendered = torch.cuda.current_stream(frames.device).record_event()
+        self._sink.put((frames, rendered))
+
+    def finish(self, settle: Callable[[], None] | None = None) -> None:
+        """Wait for the encoder, complete the file and put it in its place; `settle` is called just before that.
+
+        Raises:
+            EncodeError: something could not be written.
+        """
+        self._sink.close()
+        with self._failure_named():
+            self._backend.finish()
+        if settle is not None:
+            settle()
+        with self._failure_named():
+            self._put_in_place()
+        self._finished = True
+
+    def _put_in_place(self) -> None:
+        with suppress(FileNotFoundError):
+            before = self._target.stat()
+            _permit_as(self._partial, before)
+            with suppress(OSError):  # none but root gives files away
+                os.chown(self._partial, before.st_uid, -1)
+        try:
+            os.replace(self._partial, self._target)
+        except OSError as error:
+            # A file that is mounted by itself, or another user's in a folder like /tmp: written into, never replaced.
+            if error.errno not in (errno.EBUSY, errno.EPERM, errno.EACCES) or not self._target.is_file():
+                raise
+            _write_into(self._target, self._partial)
+            self._partial.unlink()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._until_closed:
+            if not self._finished:
+                try:
+                    self._sink.abort()
+                    with suppress(*self._encoder_errors):  # the error that led here is the one to tell
+                        self._backend.abandon()
+                finally:  # waiting for the encoder can be interrupted in its turn
+                    self._discard()
+            del self._sink, self._backend  # the one knows this writer, the other holds an encoder's memory
+
+    def _encode(self, item: tuple[Tensor, Any]) -> None:
+        frames, rendered = item
+        if self._stream is None:
+            self._write(even_sided(frames) if frames.ndim == 4 else frames)
+            return
+        # A stream of its own: converting and copying wait for this batch, not for the network's next one.
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(rendered)
+            frames.record_stream(self._stream)
+            self._write(even_sided(frames))
+
+    def _write(self, frames: Tensor) -> None:
+        with self._failure_named():
+            self._backend.write(frames)
+
+    @contextmanager
+    def _failure_named(self) -> Iterator[None]:
+        """Turn what an encoder raises into this program's error; around its calls only, or bugs of ours would pass."""
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self._target, error) from error
+        except self._encoder_errors as error:
+            raise EncodeError(
+                f"{self._target} cannot be written: {self.encoder} failed on frames of {self._size} "
+                f"({first_line(error)}); make them smaller with --resize_factor 2 or --crop, or use another --encoder"
+            ) from error
+
+    def _discard(self) -> None:
+        with suppress(OSError):  # the error that led here is the one to tell
+            self._partial.unlink(missing_ok=True)
+        _remove(self._made_folders)
+
+
+def open_writer(
+    target: str | Path, shape: StreamShape, config: EncodeConfig, *, device: torch.device | str = "cpu"
+) -> Writer:
+    """Open the output; a context manager.
+
+    Raises:
+        EncodeError: the folder cannot be made or written, or no encoder opens.
+    """
+    # Through a link the file that it names is written, as by any other program.
+    try:
+        where = Path(os.path.realpath(target))
+    except OSError as error:  # a relative one, and the folder that it is relative to is gone
+        raise cannot_write(Path(target), error) from error
+    return Writer(where, shape, config, torch.device(device), suffix=Path(target).suffix)
+
+
+def even_sided(frames: Tensor) -> Tensor:
+    """Repeat the last row and column where a side is odd: 4:2:0 has no odd sizes."""
+    height, width = frames.shape[2:]
+    if height % 2:
+        frames = torch.cat((frames, frames[:, :, -1:]), dim=2)
+    if width % 2:
+        frames = torch.cat((frames, frames[:, :, :, -1:]), dim=3)
+    return frames
+
+
+def _reserve(target: Path, suffix: str) -> tuple[Path, list[Path]]:
+    """Make an empty file beside the target, and the folders that are missing: which these are is the second value.
+
+    `suffix` says what kind of file: a link may be called otherwise than what it leads to.
+    """
+    missing: list[Path] = []
+    try:
+        if target.is_dir():
+            raise EncodeError(f"outfile {target} is a folder; give the name of a file in it")
+        if target.exists() and not target.is_file():  # a pipe, a device: renaming would put a file in its place
+            raise EncodeError(f"outfile {target} is not a regular file; give the name of one")
+        missing = [folder for folder in target.parents if not folder.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        before = None
+        with suppress(FileNotFoundError):
+            before = target.stat()  # a name that is too long is found out now, not when the work is done
+        return _partial_file(target, suffix, before), missing
+    except BaseException as error:
+        _remove(missing)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise EncodeError(
+                f"{target} cannot be written (one of its folders is a file); choose another --outfile"
+            ) from error
+        if isinstance(error, OSError):
+            raise cannot_write(target, error) from error
+        raise
+
+
+def _write_into(target: Path, complete: Path) -> None:
+    """Replace what a file holds; where there is no room for it, nothing of it is lost."""
+    size = complete.stat().st_size
+    with complete.open("rb") as source, target.open("r+b") as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError:
+            file.truncate(before)
+            raise
+        file.seek(0)
+        shutil.copyfileobj(source, file)
+        file.truncate()
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:  # the innermost first
+        with suppress(OSError):  # it was never made, or somebody else put something there meanwhile
+            folder.rmdir()
+
+
+def _partial_file(target: Path, suffix: str, before: os.stat_result | None) -> Path:
+    some = target.stem[:_STEM_CHARACTERS]  # the name may be as long as names can be
+    while True:
+        path = target.with_name(f".{some}.{secrets.token_hex(4)}{suffix}")
+        try:
+            # Not by mkstemp, which makes it private: the result is an ordinary file, or as private as the one before.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if before is None else _READ_AND_WRITE))
+        except FileExistsError:
+            continue
+        if before is not None:
+            _permit_as(path, before, also=_READ_AND_WRITE)
+        return path
+
+
+def _permit_as(path: Path, before: os.stat_result, *, also: int = 0) -> None:
+    """Let those read and write a new file who might the one before; fewer, where it cannot be of the same group."""
+    mode = before.st_mode & 0o777
+    try:
+        os.chown(path, -1, before.st_gid)
+    except OSError:
+        mode = mode & ~0o070 | (mode & 0o007) << 3  # its group is one of all the others
+    with suppress(OSError):  # a file system that has none to give
+        os.chmod(path, mode | also)

@@ -1,0 +1,1 @@
+"""Media files as they come: their streams, times and colours, sound, pictures."""

@@ -1,0 +1,76 @@
+"""When the frames of a video stream are on screen, by its packets, and how often it changes. PyAV; no torch."""
+
+from __future__ import annotations
+
+import statistics
+from fractions import Fraction
+from typing import Any
+
+from gpu_lipsync.config import MAX_FPS
+from gpu_lipsync.errors import MediaError
+from gpu_lipsync.media.containers import on_one_clock
+
+_SURE_S = 1e-3  # what timestamps are off: Matroska rounds them to milliseconds
+_LEAST_FPS_OF_ONE_FRAME = 10  # less says how long the frame is held, not how often it could have changed
+
+
+def coded_times(container: Any, stream: Any) -> list[tuple[int, bool]]:
+    """When each coded frame is shown, in the stream's time base, in order, and whether an edit list hides it."""
+    # One packet at a time: together their payloads are the file.
+    vp8 = stream.codec_context.name == "vp8"
+    packets = (p for p in on_one_clock(container, stream) if p.size and not (vp8 and _is_hidden(p)))
+    seen = [(p.dts if p.pts is None else p.pts, p.is_discard) for p in packets]
+    if seen and all(t is None for t, _ in seen):
+        raise MediaError(
+            f"face video {container.name} is a bare stream without timestamps; "
+            "put it into a container: ffmpeg -i IN -c copy OUT.mp4"
+        )
+    return sorted((t, hidden) for t, hidden in seen if t is not None)
+
+
+def _is_hidden(packet: Any) -> bool:
+    """Whether a packet of VP8 is there for others to refer to only: show_frame, RFC 6386, 9.1."""
+    return not bytes(packet)[0] >> 4 & 1
+
+
+def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
+    # FFmpeg offers several guesses, each wrong for some container (twice the rate for field-coded MPEG-1, the mean for
+    # a variable rate): take the one that the usual distance between frames agrees with.
+    guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
+    steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
+    usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
+    if usual < 1 / (MAX_FPS * 1.01):  # stamped as they came over a network, in bunches
+        usual = statistics.fmean(steps) if steps else usual
+    close = [rate for rate in guesses if abs(float(1 / rate) - usual) < _SURE_S]
+    if close:  # of several, and of what steps are but for pauses, the first that is as near as can be told
+        regular = [step for step in steps if abs(step - usual) < usual / 5 + _SURE_S] or [usual]
+        mean = statistics.fmean(regular)
+        doubt = 3 * statistics.pstdev(regular) / len(regular) ** 0.5 + _SURE_S / len(regular)
+        close.append(_measured(mean))
+        off = [abs(float(1 / rate) - mean) for rate in close]
+        rate = next(rate for rate, by in zip(close, off, strict=True) if by <= min(off) + doubt)
+    else:
+        rate = min([*guesses, _measured(usual)], key=lambda rate: abs(float(1 / rate) - usual))
+    if not 0 < rate <= MAX_FPS * 1.01:  # "240" of slow motion is a little more
+        raise MediaError(
+            f"{stream.container.name} has a frame rate of {float(rate):.1f}, out of range (0 to {MAX_FPS}); "
+            "re-encode the video"
+        )
+    return rate
+
+
+def _measured(step_s: float) -> Fraction:
+    rate = Fraction(1 / step_s)
+    return rate.limit_denominator(1001) or rate  # 0 of slides that are half an hour apart
+
+
+def stated_rate(stream: Any) -> Fraction | None:
+    """The rate of a clip of one frame, unless it is but the tick of its clock (100 in a GIF, 1000 in WebM)."""
+    rate = stream.average_rate
+    stated = rate and rate == stream.guessed_rate and _LEAST_FPS_OF_ONE_FRAME <= rate <= MAX_FPS
+    return Fraction(rate) if stated else None
+
+
+def is_constant(shown_at: tuple[Fraction, ...], fps: Fraction) -> bool:
+    # Half a frame: matroska rounds to milliseconds, and nobody sees that.
+    return all(abs(t - i / fps) < 1 / (2 * fps) for i, t in enumerate(shown_at))

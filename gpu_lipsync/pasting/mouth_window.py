@@ -1,0 +1,73 @@
+"""Which part of the generated mouths a blend mode looks at, and which part of the frame it changes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
+from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
+from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.pasting.mouth_fit import fitted_masks
+from gpu_lipsync.pasting.tilted import masks_aslant, windows_around
+
+# They enhance or show the whole patch.
+WHOLE_PATCH = ("hd", "original")
+NOWHERE: Window = (FACE_SIZE, 0, FACE_SIZE, 0)  # covers nothing, and adds nothing to a window around it
+BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a result falls
+
+
+def mouth_window(
+    boxes: Tensor, config: BlendConfig, device: torch.device, *, fits: Tensor | None = None
+) -> Window | None:
+    """The part of 96 x 96 mouths that blending them into these boxes reads.
+
+    Args:
+        boxes: (B, 4) int64 x1 y1 x2 y2 on the host.
+        config: mode and mask.
+        device: where the masks are.
+        fits: of the masks, as `paste_faces` takes them.
+
+    Returns:
+        One window for all of them; None: everything.
+    """
+    if config.method in WHOLE_PATCH:
+        return None
+    reach = SHARPEN_REACH if config.sharpen_mouth else 0
+    windows: list[Window] = []
+    for place in set(fitted_masks(boxes, fits, config, device)):
+        rows = _seen(place.top - reach, place.bottom + reach, place.height)
+        windows.append((*rows, *_seen(place.left - reach, place.right + reach, place.width)))
+    tops, bottoms, lefts, rights = zip(*windows, strict=True)
+    return min(tops), max(bottoms), min(lefts), max(rights)
+
+
+def blended_boxes(heads: Heads, config: BlendConfig, device: torch.device, size: tuple[int, int]) -> Tensor:
+    """Where blending mouths changes frames of a `size` (height, width).
+
+    Returns:
+        (B, 4) int64 on the host: for each head the part of the frame outside of which nothing changes.
+    """
+    places = fitted_masks(heads.boxes, heads.fits, config, device)
+    masks = masks_aslant(places, heads.boxes.tolist(), heads.tilts.tolist())
+    around = [windows_around([mask], size)[0].tolist() if mask.tilt else mask.rect for mask in masks]
+    return torch.tensor(around).long()
+
+
+def covers(window: Window | None, other: Window | None) -> bool:
+    """Whether `other` lies in `window`; None is everything."""
+    return window is None or (other is not None and around(window, other) == window)
+
+
+def around(window: Window | None, other: Window | None) -> Window | None:
+    """The smallest window that covers both."""
+    if window is None or other is None:
+        return None
+    return min(window[0], other[0]), max(window[1], other[1]), min(window[2], other[2]), max(window[3], other[3])
+
+
+def _seen(start: int, stop: int, length: int) -> tuple[int, int]:
+    """Pixels of the patch from which those in [start, stop) of a crop of that length are made."""
+    first, last = ((at + 0.5) * FACE_SIZE / length - 0.5 for at in (max(0, start), min(length, stop) - 1))
+    return max(0, int(first // 1) - BICUBIC_BEFORE), min(FACE_SIZE, int(last // 1) + BICUBIC_AFTER + 1)

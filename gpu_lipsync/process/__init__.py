@@ -1,0 +1,1 @@
+"""What a run needs of its process: device, threads, memory, signals, console."""

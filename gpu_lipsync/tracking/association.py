@@ -1,0 +1,250 @@
+"""Which of the faces seen in some frames is the one to follow, and where it is in every frame between."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_lipsync.tracking.face_paths import (
+    SAME_FACE_ZOOM,
+    SAME_SCENE_SHIFT,
+    TOLD_APART,
+    Array,
+    Box,
+    FacePath,
+    centred,
+    claims_of,
+    largest_of,
+    likely,
+    may_be_same,
+    pair_up,
+    shift,
+    unlikeness,
+    zoom,
+)
+from gpu_lipsync.tracking.head_tilt import tilts_of
+
+LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
+STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
+STEADY_ZOOM = 1.25
+STEADY_TURN_DEG = 8  # of what a tilted head is turned by; landmarks are within 2 to 5 of it
+NOBODY: Box = np.zeros(8)
+
+
+class _Match(NamedTuple):
+    """Which of a frame's faces continues the track, if one does.
+
+    Attributes:
+        box: None if none lies near enough and is of like size, or all that do are others'.
+        contested: it may as well be that of another who was beside it.
+        hidden: where it should be is another.
+    """
+
+    box: Box | None = None
+    contested: bool = False
+    hidden: bool = False
+
+
+class _Missed(NamedTuple):
+    """A frame in which the face was not seen.
+
+    Attributes:
+        faces: that were seen, (n, 15).
+        hidden: another is where it should be.
+        elsewhere: somebody who was not beside it is somewhere else: a short shot, perhaps, of something else.
+    """
+
+    frame: int
+    faces: Array
+    hidden: bool
+    elsewhere: bool
+
+
+class FaceFollower:
+    """Turns detections in ascending frames into one box per frame, in segments that never cross a cut or a jump.
+
+    The largest face at first, then the one that continues it, unless it continues another's way by far better: of two
+    that cross, one is hidden for a moment. Frames in which the face is missed are bridged when it comes back within
+    `max_gap` frames, all but those in which another is in its place, or a stranger elsewhere; otherwise the segment
+    ends before them, and they are looked at afresh. For `memory` frames from then on the faces that were beside it are
+    not taken for it: who is hidden for a moment comes back. In a new scene the largest face counts again, but of faces
+    of like size the one that is where the last was.
+
+    Attributes:
+        boxes: centre, size and mouth for each decided frame, from frame 0 on; zeros where there is no face.
+        segments: for each decided frame the number of its segment, from 1 on; 0 where there is no face.
+        n_cuts: scene changes so far.
+    """
+
+    def __init__(self, *, max_gap: int, memory: int = 0) -> None:
+        self.boxes: list[Box] = []
+        self.segments: list[int] = []
+        self.n_cuts = 0
+        self._max_gap, self._memory = max_gap, max(memory, max_gap)
+        self._n_segments = 0
+        self._own: FacePath | None = None  # of the face that is followed, where it is surely that
+        self._last: tuple[int, Box] | None = None
+        self._beside: list[FacePath] = []  # of the other likely faces
+        self._lost: tuple[int, Box] | None = None  # where the last track ended, and its box there
+        self._missed: list[_Missed] = []
+        self._new_scene = False
+
+    def followed(self, frame: int) -> tuple[int, Box] | None:
+        """The segment and the box of a frame, if it is the last in which the face was seen."""
+        if self._last is None or self._last[0] != frame:
+            return None
+        return self._n_segments, self._last[1]
+
+    def agrees(self, frame: int, faces: Array) -> bool:
+        """Whether `faces`, (n, 15), go on from the last ones so that no frame between needs a look."""
+        if self._last is None:
+            return not likely(faces).any()
+        if self._missed:
+            return False
+        match = self._match(frame, faces)
+        if match.box is None:
+            return False
+        last, best = self._last[1], match.box[None]
+        turn = abs((np.diff(tilts_of(np.stack((last, match.box))))[0] + 180) % 360 - 180)
+        return bool(
+            max(shift(last, best)[0] / STEADY_SHIFT, zoom(last, best)[0] / STEADY_ZOOM, turn / STEADY_TURN_DEG) < 1
+        )
+
+    def feed(self, frame: int, faces: Array, *, cut: bool = False) -> None:
+        """Take the faces of a frame after the last one fed; `cut` when a new scene begins with it."""
+        if cut:
+            self.n_cuts += 1
+            self._end_track()
+            self._pass_until(frame)
+            self._new_scene = True
+        self._observe(frame, faces)
+
+    def close(self, n_frames: int) -> None:
+        """No more frames: decide what is open, up to `n_frames` frames in all."""
+        self._end_track()
+        self._pass_until(n_frames)
+
+    def _observe(self, frame: int, faces: Array) -> None:
+        self._beside = [path for path in self._beside if frame - path.last[0] <= self._memory]
+        seen = centred(faces[likely(faces)])
+        if self._last is None:
+            chosen = self._choose(frame, seen)
+            if chosen is None:
+                self._pass_until(frame + 1)
+            else:
+                self._start(frame, chosen)
+                self._see_others(frame, seen, own=chosen)
+            return
+        match = self._match(frame, faces)
+        self._see_others(frame, seen, own=match.box)
+        if match.box is not None and self._missed and self._has_jumped(match.box):
+            self._look_again()
+            self._observe(frame, faces)
+        elif match.box is not None:
+            self._extend(frame, match.box, contested=match.contested)
+        else:
+            elsewhere = len(pair_up(self._beside, frame, seen, may_stay=True)) < len(seen)
+            self._missed.append(_Missed(frame, faces, match.hidden, elsewhere))
+            if frame - self._last[0] > self._max_gap:
+                self._look_again()
+
+    def _has_jumped(self, box: Box) -> bool:
+        """Whether the face, missed until now, was where it is in the last frame already, too far off to be known."""
+        frame, faces, hidden, _ = self._missed[-1]
+        seen = centred(faces[likely(faces)])
+        others = pair_up(self._beside, frame, seen)
+        return not hidden and any(i not in others for i in np.flatnonzero(may_be_same(box, seen, 1)))
+
+    def _choose(self, frame: int, candidates: Box) -> Box | None:
+        """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
+        if self._lost is not None and frame - self._lost[0] > self._memory:
+            self._lost = None
+        if self._lost is None or not len(candidates):
+            return largest_of(candidates)
+        others = self._others(frame, candidates)
+        if others.all():
+            self._new_scene = False
+            self._see_others(frame, candidates)
+            return None
+        candidates = candidates if self._new_scene else candidates[~others]
+        largest = largest_of(candidates)
+        assert largest is not None
+        last = self._lost[1]
+        away = shift(last, candidates)
+        here = (away <= SAME_SCENE_SHIFT[2]) & (zoom(last, candidates) <= SAME_FACE_ZOOM)
+        if self._new_scene:
+            here &= candidates[:, 2:4].prod(axis=1) >= LIKE_THE_LARGEST * largest[2:4].prod()
+        return candidates[np.argmin(np.where(here, away, np.inf))] if here.any() else largest
+
+    def _others(self, frame: int, candidates: Box) -> NDArray[np.bool_]:
+        """Which of the faces (n, 8) are those of people who were beside the one that is lost; (n,)."""
+        others = np.zeros(len(candidates), dtype=bool)
+        if not self._new_scene:
+            others[list(pair_up(self._beside, frame, candidates, may_stay=True))] = True
+            return others
+        # A cut that leaves another face quite where it was is none: something has covered a part of the picture.
+        for path in self._beside:
+            there = path.at(frame)
+            others |= (shift(there, candidates) <= STEADY_SHIFT) & (zoom(there, candidates) <= STEADY_ZOOM)
+        return others
+
+    def _see_others(self, frame: int, seen: Box, *, own: Box | None = None) -> None:
+        """Take note of where those beside it are; of who is new there, too, where it is known who is not."""
+        faces = seen if own is None else seen[(seen != own).any(axis=1)]
+        pairs = pair_up(self._beside, frame, faces, may_stay=own is None)
+        for i, box in enumerate(faces):
+            if i in pairs:
+                self._beside[pairs[i]].see(frame, box)
+            elif own is not None:
+                self._beside.append(FacePath(frame, box, pace_over=self._max_gap))
+
+    def _start(self, frame: int, box: Box) -> None:
+        self._pass_until(frame)
+        self._n_segments += 1
+        self.boxes.append(box)
+        self.segments.append(self._n_segments)
+        if self._new_scene:
+            self._beside = []
+        self._own = FacePath(frame, box, pace_over=self._max_gap)
+        self._last, self._new_scene = (frame, box), False
+
+    def _extend(self, frame: int, box: Box, *, contested: bool) -> None:
+        assert self._last is not None and self._own is not None
+        last_frame, last_box = self._last
+        hidden = {missed.frame for missed in self._missed if missed.hidden or missed.elsewhere}
+        for between in range(last_frame + 1, frame + 1):
+            part = (between - last_frame) / (frame - last_frame)
+            self.boxes.append(NOBODY if between in hidden else last_box + part * (box - last_box))
+            self.segments.append(0 if between in hidden else self._n_segments)
+        self._last, self._missed = (frame, box), []
+        if not contested:
+            self._own.see(frame, box)
+
+    def _look_again(self) -> None:
+        """The face did not come back: let the track end where it was last seen, and follow what was there since."""
+        assert self._last is not None
+        missed, self._missed, self._lost, self._last = self._missed, [], self._last, None
+        # Who came up where he stands just before is of the next scene, which the last one has dissolved into.
+        self._beside = [path for path in self._beside if not path.came_up(self._lost[0])]
+        for one in missed:
+            self._observe(one.frame, one.faces)
+
+    def _end_track(self) -> None:
+        while self._last is not None:
+            self._look_again()
+
+    def _pass_until(self, frame: int) -> None:
+        missing = frame - len(self.boxes)
+        self.boxes += [NOBODY] * missing
+        self.segments += [0] * missing
+
+    def _match(self, frame: int, faces: Array) -> _Match:
+        assert self._last is not None and self._own is not None
+        last_frame, last = self._last
+        seen = centred(faces)
+        costs, claims = unlikeness(self._own.at(frame), seen), claims_of(self._beside, frame, seen)
+        near = np.flatnonzero(may_be_same(last, seen, frame - last_frame))
+        for i in near[np.argsort(costs[near])]:
+            if costs[i] - claims[i] <= TOLD_APART:
+                return _Match(seen[i], contested=bool(claims[i] - costs[i] < TOLD_APART))
+        return _Match(hidden=near.size > 0)

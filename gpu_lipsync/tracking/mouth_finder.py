@@ -1,0 +1,104 @@
+"""Where a followed face's mouth is: as the detector sees it in every frame, put right by landmarks seen in a few.
+
+The detector places the corners of mouths too high on small faces and under moustaches, by up to 0.07 of the box's
+height above the middle of the lips, and on each face by about the same: over a clip its standard deviation is 0.004 to
+0.013 (12 clips). A small mask would lie on the moustache. So the landmark network looks at a few frames of each track,
+and what it finds there holds for all of it, the mouth's width with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
+from gpu_lipsync.models.face_mesh import FaceMesh
+from gpu_lipsync.pasting.tilted import rotated
+from gpu_lipsync.process.device import HostCopy
+from gpu_lipsync.tracking.face_paths import Box
+from gpu_lipsync.tracking.head_tilt import tilts_of, upright_sizes
+from gpu_lipsync.tracking.mouth_landmarks import LOWER_EDGE, MOUTH_CORNERS, UPPER_EDGE, find_landmarks
+from gpu_lipsync.tracking.smoothing import Point
+
+# Per segment: looks that find something, of as many at all. Smoothing waits half a second, by which time a sample every
+# fifth frame has shown three; a face may be turned away, or still be coming into the picture.
+LOOKS, MOST_LOOKS = 3, 12
+CUT_OFF = 0.03  # of the box's sides beyond the frame's edge: what is seen of such a face is little to go by
+ROOM = 2.2  # of the box's longer side: what the network sees of a face that is tilted
+AT_MOST = 0.12  # of the box's sides: landmarks farther from the detector's mouth are of something else
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """Of a mouth, in parts of the box's sides, which are the head's own axes if it is tilted: off to the right and
+    down, half as wide; was the whole face there?
+    """
+
+    right: float
+    down: float
+    half: float
+    whole: bool
+
+
+class MouthFinder:
+    """Corrections of the mouth's place, and its width, for each segment of a track."""
+
+    def __init__(self, mesh: FaceMesh | None, layout: FrameLayout = RGB) -> None:
+        """Without a network mouths are where the detector has them."""
+        self._mesh, self._layout = mesh, layout
+        self._n_looks: Counter[int] = Counter()
+        self._seen: dict[int, list[_Sight]] = {}
+
+    def look(self, frame: Tensor, segment: int, box: Box) -> None:
+        """Find the mouth of the face at `box` in a frame (1, ...) uint8 in the layout given, unless enough is known."""
+        (cx, cy), (width, height) = box[:2], box[2:4]
+        frame_height, frame_width = self._layout.size(frame)
+        beyond = (width / 2 - min(cx, frame_width - cx)) / width, (height / 2 - min(cy, frame_height - cy)) / height
+        whole, seen = max(beyond) <= CUT_OFF, self._seen.get(segment, [])
+        enough = sum(sight.whole for sight in seen) == LOOKS or (not whole and bool(seen))
+        if self._mesh is None or enough or self._n_looks[segment] == MOST_LOOKS:
+            return
+        self._n_looks[segment] += 1
+        reach = ROOM / 2 * max(width, height)
+        x1, x2 = max(0, int(cx - reach)), min(frame_width, int(cx + reach))
+        y1, y2 = max(0, int(cy - reach)), min(frame_height, int(cy + reach))
+        window = torch.tensor([[x1, y1, x2, y2]])
+        part = self._layout.part(frame, window)
+        left, top, right, bottom = part.within(window)[0].tolist()
+        tilts = tilts_of(box[None])
+        ((tilt,), (size,)) = tilts, upright_sizes(box[None], tilts)
+        corner = box[:2] - size / 2 - (x1, y1)
+        face = torch.tensor(np.concatenate((corner, corner + size))[None], dtype=torch.float32)
+        seen_part = part.rgb[:, :, top:bottom, left:right]
+        points = find_landmarks(seen_part, face, self._mesh, tilts=torch.from_numpy(tilts))[0]
+        corners, edges = points[MOUTH_CORNERS, 0], points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1]
+        twice = torch.stack((corners[0] + corners[1], edges, corners[1] - corners[0]))
+        x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
+        off = np.array((x, y)) - 0.5 - rotated(box[4:6] - box[:2], -tilt) / size
+        if np.abs(off).max() <= AT_MOST:
+            sight = _Sight(float(off[0]), float(off[1]), float(half), whole)
+            self._seen.setdefault(segment, []).append(sight)
+
+    def corrected(self, mouth: Point, size: tuple[int, int], segment: int) -> Point:
+        """A mouth x y, in pixels, of an upright face of `size`, width and height, put where the segment's looks have
+        it.
+        """
+        sights = self._sights(segment)
+        if not sights:
+            return mouth
+        right, down = median(sight.right for sight in sights), median(sight.down for sight in sights)
+        return mouth[0] + right * size[0], mouth[1] + down * size[1]
+
+    def half_width(self, segment: int) -> float:
+        """Half the width of the segment's mouth at its widest, as part of the box's; 0 where nothing was found."""
+        return max((sight.half for sight in self._sights(segment)), default=0.0)
+
+    def _sights(self, segment: int) -> list[_Sight]:
+        """Those that count: of the whole face, if there are any."""
+        seen = self._seen.get(segment, [])
+        return [sight for sight in seen if sight.whole] or seen
