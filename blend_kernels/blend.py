@@ -22,8 +22,8 @@ MOUTH_SIZE = 96  # what the generator makes, pixels
 
 @dataclass(frozen=True)
 class Blend:
-    """A mode: what it does with a window of the crop, how far beyond the mask it has to see, and whether it looks at
-    the window's corners, where the mask is 0.
+    """A mode: what it does with a window of the crop, how far beyond the mask it has to see, whether it looks at the
+    window's corners, where the mask is 0, and whether it needs more of the generated mouth than the mask shows.
 
     `apply` gets faces (interleaved), mouths in [0, 1], their placement and the settings, leaves them alone, and returns
     the window, interleaved; where the mask is 0 that is the face, bit for bit. Without a mask it is the patch.
@@ -33,6 +33,7 @@ class Blend:
     margin: int = 0
     masked: bool = True
     corners: bool = False
+    whole_mouth: bool = False
 
 
 BLENDS: dict[BlendMethod, Blend] = {
@@ -40,8 +41,8 @@ BLENDS: dict[BlendMethod, Blend] = {
     "multiscale": Blend(multiscale, corners=True),
     "edge_aware": Blend(edge_aware, margin=REACH, corners=True),
     "guided": Blend(guided, corners=True),
-    "hd": Blend(hd),
-    "original": Blend(original, masked=False),
+    "hd": Blend(hd, whole_mouth=True),
+    "original": Blend(original, masked=False, whole_mouth=True),
 }
 
 

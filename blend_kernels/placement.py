@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpu_lipsync.ops.boxes import Rect, Window
+
 
 @dataclass(frozen=True, eq=False)
 class Stencil:
@@ -71,8 +73,8 @@ class Placement:
     offsets: Tensor | None = field(default=None, compare=False)
 
     @property
-    def window(self) -> tuple[int, int, int, int]:
-        return self.top, self.bottom, self.left, self.right
+    def window(self) -> Window:
+        return Window(self.top, self.bottom, self.left, self.right)
 
     def moved(self, right: int, down: int) -> "Placement":
         """The same mask elsewhere, so many pixels or as many as its window has room for inside the crop.
@@ -105,9 +107,9 @@ class Placement:
         first = self.top * row + self.left
         return first if self.offsets is None else self.offsets[:, 1] * row + self.offsets[:, 0] + first
 
-    def within(self, x: int, y: int) -> tuple[int, int, int, int]:
+    def within(self, x: int, y: int) -> Rect:
         """Where the mask is in a picture in which the crop begins at x, y: x1 y1 x2 y2, end exclusive."""
-        return x + self.left, y + self.top, x + self.right, y + self.bottom
+        return Rect(x + self.left, y + self.top, x + self.right, y + self.bottom)
 
     def outline(self, x: int, y: int) -> NDArray[np.float64]:
         """Points, x y, of a picture in which the crop begins at x, y: they enclose the middles of all pixels that are

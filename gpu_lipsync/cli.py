@@ -87,7 +87,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         description="Make the mouth in a video or picture follow speech, with a Wav2Lip checkpoint.",
         formatter_class=_DefaultsAsTyped,
-        allow_abbrev=True,
     )
     version = f"gpu-lipsync {__version__}"
     parser.add_argument("--version", action="version", version=version, help="say which version this is, and exit")

@@ -16,12 +16,11 @@ from typing import Literal, get_args
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod, odd_kernel
 from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds, require_path
 from gpu_lipsync.errors import ConfigError
-from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.face_config import FaceConfig, SmoothMode
 from gpu_lipsync.process.output_paths import require_apart, require_writable
 
 DecoderName = Literal["auto", "decord", "torchcodec", "pyav"]
 EncoderName = Literal["auto", "libx264", "h264_nvenc"]
-SmoothMode = Literal["light", "medium", "strong"]
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi")

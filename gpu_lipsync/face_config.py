@@ -1,17 +1,20 @@
 """How faces are found and followed. No torch here: the command line is parsed before it is imported."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from gpu_lipsync.config_checks import Sides, require_kinds
+from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds
 from gpu_lipsync.errors import ConfigError
 
 HALF_WINDOW_S = 0.25
-MODE_FACTORS = {"light": 1.5, "medium": 2.0, "strong": 3.0}  # of the window, with temporal_smooth
+SmoothMode = Literal["light", "medium", "strong"]
+MODE_FACTORS: dict[SmoothMode, float] = {
+    "light": 1.5,
+    "medium": 2.0,
+    "strong": 3.0,
+}  # of the window, with temporal_smooth
 NO_BOX = (-1, -1, -1, -1)
 MIN_BOX_PX = 16  # a smaller face has no mouth to speak of
-
-Rect = tuple[int, int, int, int]  # x1 y1 x2 y2 in pixels, end exclusive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +32,15 @@ class FaceConfig:
     smooth: bool = True
     temporal_smooth: bool = False  # over a longer time: experimental, not recommended
     smooth_window: int = 3  # frames that temporal_smooth widens the window by
-    smooth_mode: Literal["light", "medium", "strong"] = "medium"
+    smooth_mode: SmoothMode = "medium"
 
     def __post_init__(self) -> None:
         """Refuse only what can never work."""
         require_kinds(self)
         for name in ("det_batch_size", "det_stride"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"face_{name} is {getattr(self, name)}; use 1 or more")
-        if not 1 <= self.smooth_window <= 31:
-            raise ConfigError(f"smooth_window is {self.smooth_window}; use 1 to 31")
-        if self.smooth_mode not in MODE_FACTORS:
-            raise ConfigError(f"smooth_mode is {self.smooth_mode!r}; use one of {', '.join(MODE_FACTORS)}")
+            require(getattr(self, name) >= 1, f"face_{name}", getattr(self, name), "1 or more")
+        require(1 <= self.smooth_window <= 31, "smooth_window", self.smooth_window, "1 to 31")
+        require_choice("smooth_mode", self.smooth_mode, get_args(SmoothMode))
         top, bottom, left, right = self.box
         if self.has_box and (min(top, left) < 0 or bottom <= top or right <= left):
             raise ConfigError(

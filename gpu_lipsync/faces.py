@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
-from gpu_lipsync.face_config import MIN_BOX_PX, Rect
+from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.ops import on_host, reduce_bytes, resize_bytes, to_float, upload
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.crops import Crops, Pixels, grouped, numbered
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from gpu_lipsync.pasting.tilted import Aslant, Turn, masks_aslant, of_one_size, windows_around, windows_of_boxes
@@ -48,8 +49,7 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
     sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
     alike = numbered((*size, tilt != 0) for size, tilt in zip(sizes, degrees, strict=True))
     aslant = [Aslant(corner, corner, tilt) for corner, tilt in zip(corners, degrees, strict=True)]
-    around = windows_of_boxes(corners, (frames.shape[2], frames.shape[3]))
-    windows = tuple(at if tilt else corner for at, tilt, corner in zip(around, degrees, corners, strict=True))
+    windows = windows_of_boxes(corners, degrees, (frames.shape[2], frames.shape[3]))
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     pixels = Pixels(frames)
     faces = []
@@ -227,7 +227,7 @@ def _corners_of(frames: Tensor, boxes: Tensor, tilts: Sequence[float]) -> tuple[
     if boxes.device.type != "cpu" or boxes.shape != (len(frames), 4):
         raise ValueError(f"boxes must be ({len(frames)}, 4) on the host, got {tuple(boxes.shape)} on {boxes.device}")
     height, width = frames.shape[2:]
-    corners = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist())
+    corners = tuple(Rect(*box) for box in boxes.tolist())
     for i, (x1, y1, x2, y2) in enumerate(corners):
         large = x1 + MIN_BOX_PX <= x2 and y1 + MIN_BOX_PX <= y2
         if not (large and (tilts[i] or (x1 >= 0 and x2 <= width and y1 >= 0 and y2 <= height))):

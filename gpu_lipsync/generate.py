@@ -12,8 +12,8 @@ from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.blend_kernels.colourless import as_colourful
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.faces import crop_faces, paste_faces
-from gpu_lipsync.models.wav2lip import Window
 from gpu_lipsync.ops import upload
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.mouth_window import NOWHERE, around, blended_boxes, covers, mouth_window
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory

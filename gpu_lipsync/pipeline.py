@@ -22,8 +22,8 @@ from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media.containers import require_inputs
 from gpu_lipsync.media.sound_file import Sound, read_sound
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
-from gpu_lipsync.models.wav2lip import Window
 from gpu_lipsync.ops import upload
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.process.cores import cores_given_back, use_one_core
 from gpu_lipsync.process.device import network_dtype, on_default_stream, own_modes, resolve_device
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory, lack_of_memory_named

@@ -20,6 +20,7 @@ from gpu_lipsync.media.containers import require_file
 from gpu_lipsync.media.stills import Still, is_still, read_still
 from gpu_lipsync.media.video_info import VideoInfo, probe_video
 from gpu_lipsync.ops import reduce_bytes, upload
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.timeline import Timeline, align
 
 _CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
@@ -179,7 +180,7 @@ def _notes_on_clip(info: VideoInfo, fps: Fraction) -> list[str]:
     return notes
 
 
-def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tuple[int, int, int, int]:
+def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> Window:
     if min(height, width) < 32:
         raise MediaError(f"face {path} is {width}x{height} px; the least is 32x32; use a larger one")
     height, width = height // config.resize_factor, width // config.resize_factor
@@ -196,4 +197,4 @@ def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> tu
             f"crop {' '.join(map(str, config.crop))} leaves {max(right - left, 0)}x{max(bottom - top, 0)} of frames of "
             f"{width}x{height}; give top bottom left right with at least 32x32 between them"
         )
-    return top, bottom, left, right
+    return Window(top, bottom, left, right)

@@ -58,4 +58,4 @@ def _fewer_products(conv: nn.Conv2d | nn.ConvTranspose2d, *, residual: bool, sid
         return SubpixelBlock(weight, bias) if side_px // 2 in SUBPIXEL_SIDES_PX else None
     if not residual:
         return None
-    return WinogradBlock(weight, bias, tile=4 if side_px % 4 == 0 else 2, residual=True)
+    return WinogradBlock(weight, bias, tile=4 if side_px % 4 == 0 else 2)

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.process.cores import map_on_cores
 
 FACE_SIZE = 96
 MEL_SHAPE = (1, 80, 16)
 # Larger batches free and fault in blocks of tens of MB per layer on a CPU: 128 at once takes twice as long per frame.
 CPU_MICRO_BATCH = 8
-
-
-Window = tuple[int, int, int, int]  # rows from, to, columns from, to; pixels, end exclusive
 
 
 class Layer(NamedTuple):
@@ -190,7 +188,7 @@ class Wav2Lip(nn.Module):
 
     def _decode(self, mel: Tensor, encoded: list[Tensor], window: Window | None) -> Tensor:
         out = self.audio_encoder(mel.to(dtype=encoded[0].dtype, memory_format=torch.channels_last))
-        parts = _parts_needed(window or (0, FACE_SIZE, 0, FACE_SIZE))
+        parts = _parts_needed(window or Window(0, FACE_SIZE, 0, FACE_SIZE))
         top = left = 0  # of `out`, in its level's plane
         for block, part, features in zip(self.face_decoder_blocks, parts, reversed(encoded), strict=True):
             made, skip = _cut(block(out), part, 2 * top, 2 * left), _cut(features, part)
@@ -215,9 +213,9 @@ def _parts_needed(window: Window) -> list[Window]:
         side = max(1, side // 2)
         around = len(block) - 1  # convolutions after the transposed one, whose last row and column need one more
         rows_from, rows_to, columns_from, columns_to = _grown(parts[0], around, around + 1, FACE_SIZE)
-        halves = (rows_from // 2, -(-rows_to // 2), columns_from // 2, -(-columns_to // 2))
+        halves = Window(rows_from // 2, -(-rows_to // 2), columns_from // 2, -(-columns_to // 2))
         # Small planes cost little, and the first ones are not halves of each other.
-        parts.insert(0, _grown(halves, 0, 0, side) if side > 6 else (0, side, 0, side))
+        parts.insert(0, _grown(halves, 0, 0, side) if side > 6 else Window(0, side, 0, side))
     return parts
 
 
@@ -229,7 +227,7 @@ def _grown(window: Window, before: int, after: int, side: int) -> Window:
         if (stop - start) % 2:
             start, stop = (start, stop + 1) if stop < side else (start - 1, stop)
         spans += [start, stop]
-    return spans[0], spans[1], spans[2], spans[3]
+    return Window(*spans)
 
 
 def _cut(plane: Tensor, part: Window, top: int = 0, left: int = 0) -> Tensor:

@@ -57,23 +57,22 @@ def transforms(tile: int) -> Transforms:
 
 
 class WinogradBlock(nn.Module):
-    """Convolution 3×3 with stride 1 and padding 1, the input added where `residual`, ReLU. For inference.
+    """Convolution 3×3 with stride 1 and padding 1, its input added, ReLU: as many channels out as in. For inference.
 
     Args:
-        weight: (out, in, 3, 3) float32.
+        weight: (channels, channels, 3, 3) float32.
         bias: (out,).
         tile: side of a tile of the result, 2 or 4. 4 saves more and rounds more (5e-5 of a layer's spread instead of
             1e-5); it wastes work on sides that it does not divide.
-        residual: needs as many channels out as in.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, tile: int, residual: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, *, tile: int) -> None:
         super().__init__()
         exact = transforms(tile)
         n = tile + KERNEL - 1
         taps = weight.float().permute(2, 3, 1, 0).reshape(KERNEL * KERNEL, -1)
         filters = torch.kron(exact.filters, exact.filters).float() @ taps
-        self.tile, self.residual = tile, residual
+        self.tile = tile
         self.filters: Tensor
         self.bias: Tensor
         self.to_domain: Tensor
@@ -115,9 +114,6 @@ class WinogradBlock(nn.Module):
         sums[n + 1] += self.bias  # the value at (1, 1) comes back as itself everywhere in the tile
         result = (self.from_domain @ sums.view(n * n, -1)).view(m, m, batch, rows, columns, n_out)
         result = result.permute(2, 3, 0, 4, 1, 5)
-        if self.residual:
-            centre = pixels[:, 1:-1, 1:-1].unflatten(2, (columns, m)).unflatten(1, (rows, m))
-            torch.add(result, centre, out=out)
-        else:
-            out.copy_(result)
+        centre = pixels[:, 1:-1, 1:-1].unflatten(2, (columns, m)).unflatten(1, (rows, m))
+        torch.add(result, centre, out=out)
         out.relu_()

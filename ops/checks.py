@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from gpu_lipsync.ops.boxes import Window
+
 
 def check_image(image: Tensor, channels: int | None = None, *, name: str = "image") -> None:
     """Refuse what no operation here can work on.
@@ -41,7 +43,7 @@ def check_range(value: float, low: float, high: float, *, name: str) -> None:
         raise ValueError(f"{name} must be {low} to {high}, got {value}")
 
 
-def check_window(window: tuple[int, int, int, int], size: tuple[int, int]) -> None:
+def check_window(window: Window, size: tuple[int, int]) -> None:
     """Raise ValueError unless `window` (y1 y2 x1 x2, end exclusive) is not empty and lies in `size` (height, width)."""
     y1, y2, x1, x2 = window
     if not (0 <= y1 < y2 <= size[0] and 0 <= x1 < x2 <= size[1]):

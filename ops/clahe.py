@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.checks import check_image, check_range, check_window
 from gpu_lipsync.ops.constants import remembered, upload
 
@@ -15,7 +16,7 @@ def clahe(
     clip_limit: float,
     grid: tuple[int, int] = (8, 8),
     *,
-    window: tuple[int, int, int, int] | None = None,
+    window: Window | None = None,
 ) -> Tensor:
     """Spread the levels of each tile, and blend between tiles.
 
@@ -41,15 +42,15 @@ def clahe(
     down, across = grid
     if not (1 <= down <= height // 2 and 1 <= across <= width // 2):
         raise ValueError(f"grid must be at least 1 x 1 and at most half the image, got {grid} for {tuple(image.shape)}")
-    y1, y2, x1, x2 = window or (0, height, 0, width)
-    check_window((y1, y2, x1, x2), (height, width))
+    y1, y2, x1, x2 = window = window or Window(0, height, 0, width)
+    check_window(window, (height, width))
     levels = image.mul(LEVELS - 1).round_().clamp_(0, LEVELS - 1).reshape(-1, height, width)
     curves = _curves(levels, clip_limit, grid).flatten()
     # All curves end to end, in 32 bits: a CPU looks up in one dimension four times as fast as in two.
     own = torch.arange(len(levels), dtype=torch.int32, device=image.device)[:, None, None] * (down * across * LEVELS)
     places = levels[:, y1:y2, x1:x2].to(torch.int32).add_(own)
     out = None
-    for corner, weight in zip(*_tiles_around(height, width, grid, (y1, y2, x1, x2), image.device), strict=True):
+    for corner, weight in zip(*_tiles_around(height, width, grid, window, image.device), strict=True):
         values = curves.index_select(0, (places + corner).flatten()).view_as(places)
         out = values.mul_(weight) if out is None else out.addcmul_(values, weight)
     assert out is not None
@@ -101,7 +102,7 @@ def _tile_bins(tile_height: int, tile_width: int, grid: tuple[int, int], device:
 
 @remembered(16)
 def _tiles_around(
-    height: int, width: int, grid: tuple[int, int], window: tuple[int, int, int, int], device: torch.device
+    height: int, width: int, grid: tuple[int, int], window: Window, device: torch.device
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """First bins of the four tiles around each pixel of the window (int32), and their bilinear weights: four each."""
     tile_height, tile_width = _tile_size(height, width, grid)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.constants import remembered, upload
 
 Matrix = NDArray[np.float32]
@@ -191,7 +192,7 @@ def filter_axes(
     image: Tensor,
     rows: Axis,
     cols: Axis,
-    window: tuple[int, int, int, int] | None = None,
+    window: Window | None = None,
     *,
     interleave: bool = False,
     finish: Finish | None = None,
@@ -202,7 +203,7 @@ def filter_axes(
     brought about before the last step, on few rows. `finish` is applied to the result block by block: while a CPU
     still has it in its cache.
     """
-    y1, y2, x1, x2 = window or (0, rows.size_out, 0, cols.size_out)
+    y1, y2, x1, x2 = window or Window(0, rows.size_out, 0, cols.size_out)
     batch, channels, height, width = image.shape
     across = down = CPU_BLOCK if image.device.type == "cpu" else GPU_BLOCK
     if interleave and image.device.type == "cpu":

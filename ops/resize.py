@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.checks import check_bytes, check_image, check_window
 from gpu_lipsync.ops.convert import levels_and_a_half, to_float
 from gpu_lipsync.ops.matrices import Axis, Finish, filter_axes
@@ -33,7 +34,7 @@ def resize(image: Tensor, size: tuple[int, int], *, mode: ResizeMode = "bilinear
     check_resize(image, size, mode)
     if mode == "bilinear":
         return interpolate(image, size, mode="bilinear", align_corners=False)
-    return resize_window(image, size, (0, size[0], 0, size[1]), mode=mode)
+    return resize_window(image, size, Window(0, size[0], 0, size[1]), mode=mode)
 
 
 def resize_bytes(frames: Tensor, size: tuple[int, int]) -> Tensor:
@@ -92,7 +93,7 @@ def reduce_bytes(frames: Tensor, size: tuple[int, int]) -> Tensor:
 def resize_window(
     image: Tensor,
     size: tuple[int, int],
-    window: tuple[int, int, int, int],
+    window: Window,
     *,
     mode: ResizeMode = "bicubic",
     interleave: bool = False,
@@ -105,7 +106,7 @@ def resize_window(
     return filter_axes(image, rows, cols, window, interleave=interleave)
 
 
-def resize_to_bytes(image: Tensor, size: tuple[int, int], window: tuple[int, int, int, int]) -> Tensor:
+def resize_to_bytes(image: Tensor, size: tuple[int, int], window: Window) -> Tensor:
     """Resize by bicubic interpolation, straight to 8 bits, in fewer passes than one after the other.
 
     The weights of a pixel sum to 1: half a level added before the picture grows rounds it afterwards.
@@ -129,9 +130,7 @@ def resize_to_bytes(image: Tensor, size: tuple[int, int], window: tuple[int, int
     return filter_axes(rounding, rows, cols, window, interleave=True, finish=Finish(_clamped, torch.uint8))
 
 
-def _axes(
-    image: Tensor, size: tuple[int, int], window: tuple[int, int, int, int], mode: ResizeMode
-) -> tuple[Axis, Axis]:
+def _axes(image: Tensor, size: tuple[int, int], window: Window, mode: ResizeMode) -> tuple[Axis, Axis]:
     """The filters along the columns and along the rows, for what can be resized."""
     check_resize(image, size, mode)
     check_window(window, size)

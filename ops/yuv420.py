@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.checks import check_bytes, check_window
 from gpu_lipsync.ops.constants import device_constant, on_host, upload
 from gpu_lipsync.ops.convert import to_bytes
@@ -24,8 +25,6 @@ from gpu_lipsync.ops.yuv_matrix import (
     chroma_shares,
     luma_row,
 )
-
-Window = tuple[int, int, int, int]  # y1 y2 x1 x2, pixels, end exclusive
 
 _FRACTION = 5  # bits after the point: what is summed stays within 16 bits, at a fraction of the price of floats
 
@@ -115,7 +114,7 @@ def turn_over(bits: list[tuple[Tensor, Tensor]]) -> None:
 def sampled_rgb(pictures: Tensor, step_y: int, step_x: int, *, matrix: YuvMatrix) -> Tensor:
     """Every `step_y`-th row and `step_x`-th column of the pictures: (B, 3, ⌈H / step_y⌉, ⌈W / step_x⌉) uint8 RGB."""
     height, width = picture_size(pictures)
-    luma, chroma = _parts(pictures, (0, height, 0, width))
+    luma, chroma = _parts(pictures, Window(0, height, 0, width))
     rows = _shared(height, step_y, pictures.device)
     columns = _shared(width, step_x, pictures.device)
     near = chroma.index_select(2, rows).index_select(3, columns)
@@ -125,7 +124,7 @@ def sampled_rgb(pictures: Tensor, step_y: int, step_x: int, *, matrix: YuvMatrix
 def reduced_rgb(pictures: Tensor, size: tuple[int, int], *, matrix: YuvMatrix) -> Tensor:
     """The pictures resized to `size` (height, width) with antialias: (B, 3, *size) uint8 RGB, interleaved."""
     height, width = picture_size(pictures)
-    luma, chroma = _parts(pictures, (0, height, 0, width))
+    luma, chroma = _parts(pictures, Window(0, height, 0, width))
     return _summed(reduce_bytes(luma[:, None], size)[:, 0], _colour(reduce_bytes(chroma, size), matrix)).permute(
         0, 3, 1, 2
     )

@@ -134,7 +134,7 @@ def test_an_even_blur_becomes_odd() -> None:
         ("--sharpen_amount 5.5", "0 to 5, got 5.5"),
         ("--silence_threshold 2", "0 to 1, got 2"),
         ("--smooth_window 40", "1 to 31"),
-        ("--face_det_stride 0", "face_det_stride is 0; use 1 or more"),
+        ("--face_det_stride 0", "face_det_stride must be 1 or more, got 0"),
         ("--device cuda:2147483648", "cuda:N"),
         ("--device cuda:256", "cuda:N"),  # PyTorch's numbers are of 8 bits: that would be 0
         ("--device cuda:01", "cuda:N"),

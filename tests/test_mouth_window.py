@@ -8,7 +8,7 @@ import torch
 
 from gpu_lipsync.blend_kernels import BlendConfig, BlendMethod
 from gpu_lipsync.faces import paste_faces
-from gpu_lipsync.models.wav2lip import Window
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.mouth_window import blended_boxes, mouth_window
 from tests.generators import speech_and_faces, trained_like

@@ -199,7 +199,7 @@ def test_what_is_read_of_a_tilted_box_holds_all_that_is_written() -> None:
         x, y, width, height = rng.integers((-60, -60, 16, 16), (1200, 640, 300, 300)).tolist()
         box = (x, y, x + width, y + height)
         ((x1, y1, x2, y2),) = windows_around([Aslant(box, box, rng.uniform(-180, 180))], size)
-        ((left, top, right, bottom),) = windows_of_boxes([box], size)
+        ((left, top, right, bottom),) = windows_of_boxes([box], [30.0], size)
         inside = left <= x1 and top <= y1 and x2 <= right and y2 <= bottom
         assert inside or x1 == x2 or y1 == y2, box  # or nothing of it is in the frame
 
@@ -207,4 +207,6 @@ def test_what_is_read_of_a_tilted_box_holds_all_that_is_written() -> None:
 def test_windows_of_boxes_are_as_large_wherever_they_are() -> None:
     """Else faces that are made smaller first would be so by another ratio from frame to frame."""
     boxes = [(x, y, x + 101, y + 150) for x, y in ((200, 300), (201, 300), (200, 301), (-40, 5), (1230, 600))]
-    assert len({(x2 - x1, y2 - y1) for x1, y1, x2, y2 in windows_of_boxes(boxes, (720, 1280))}) == 1
+    assert (
+        len({(x2 - x1, y2 - y1) for x1, y1, x2, y2 in windows_of_boxes(boxes, [30.0] * len(boxes), (720, 1280))}) == 1
+    )

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_lipsync.models import Wav2Lip, load_wav2lip
-from gpu_lipsync.models.wav2lip import Window
+from gpu_lipsync.ops.boxes import Window
 from tests.generators import WIDTH, speech_and_faces, trained_like
 from tests.published_wav2lip import published_wav2lip
 

@@ -9,7 +9,8 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
-from gpu_lipsync.ops.yuv420 import Window, bits_changed, picture_size, read_rgb, reduced_rgb, sampled_rgb, turn_over
+from gpu_lipsync.ops.boxes import Window
+from gpu_lipsync.ops.yuv420 import bits_changed, picture_size, read_rgb, reduced_rgb, sampled_rgb, turn_over
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix, chroma_shares, luma_row
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"

@@ -59,7 +59,7 @@ def choose_decoder(
             continue
         told = [reason for reason in reasons if wanted != "auto" or not isinstance(reason, NoCudaBuildError)]
         if told:
-            notes.append(f"decoding with {decoder.name}: {_joined(reasons)}")
+            notes.append(f"decoding with {decoder.name}: {_joined(told)}")
         return decoder
     if wanted == "auto":
         raise MediaError(f"no decoder can read {info.path} ({_joined(reasons)}); re-encode it as H.264")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.ops import device_constant, upload
-from gpu_lipsync.ops.yuv420 import Window, bits_changed, picture_size, read_rgb, reduced_rgb, sampled_rgb, turn_over
+from gpu_lipsync.ops.boxes import Window
+from gpu_lipsync.ops.yuv420 import bits_changed, picture_size, read_rgb, reduced_rgb, sampled_rgb, turn_over
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.process.cores import map_on_cores
 
@@ -126,7 +127,7 @@ class Yuv420Part:
 
     def replaced(self, rgb: Tensor, changed: Tensor) -> Tensor:
         top, _, left, _ = self._window
-        window = y1, y2, x1, x2 = _even_window(changed)
+        y1, y2, x1, x2 = window = _even_window(changed)
         if y1 >= y2 or x1 >= x2:  # all of it beyond the frame's edge
             return self._frames
         before, after = (image[:, :, y1 - top : y2 - top, x1 - left : x2 - left] for image in (self.rgb, rgb))
@@ -153,7 +154,7 @@ def _even_window(boxes: Tensor) -> Window:
     left, top, right, bottom = zip(*boxes.tolist(), strict=True)
     y1, x1 = (min(sides) // 2 * 2 for sides in (top, left))
     y2, x2 = (-(-max(sides) // 2) * 2 for sides in (bottom, right))
-    return y1, y2, x1, x2
+    return Window(y1, y2, x1, x2)
 
 
 RGB = RgbFrames()

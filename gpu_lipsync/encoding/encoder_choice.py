@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from gpu_lipsync.config import EncodeConfig
-from gpu_lipsync.encoding.encoders import Backend, X264Backend, cannot_write
+from gpu_lipsync.encoding.encoders import PyavBackend, X264Backend, cannot_write
 from gpu_lipsync.encoding.nvenc import NvencBackend
 from gpu_lipsync.encoding.streams import StreamShape
 from gpu_lipsync.errors import EncodeError, first_line
@@ -18,7 +18,7 @@ _MACROBLOCK_PX, _MACROBLOCKS_OF_LEVEL_5_2 = 16, 36864
 
 def open_backend(
     path: Path, shape: StreamShape, config: EncodeConfig, device: torch.device, notes: list[str], *, target: Path
-) -> Backend:
+) -> PyavBackend:
     """Open the encoder asked for on `path`, or libx264 with a note that says why.
 
     `target` is the output's final name, by which errors call it.
@@ -29,7 +29,7 @@ def open_backend(
     wanted = config.encoder
     macroblocks = -(-shape.width // _MACROBLOCK_PX) * -(-shape.height // _MACROBLOCK_PX)
     if macroblocks > _MACROBLOCKS_OF_LEVEL_5_2:
-        width, height = shape.width + shape.width % 2, shape.height + shape.height % 2
+        height, width = shape.written_size
         notes.append(
             f"frames of {width}x{height} are more than most phones and hardware players take (H.264 level 6); "
             "--resize_factor 2 halves their sides"

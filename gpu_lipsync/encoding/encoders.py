@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +20,6 @@ from gpu_lipsync.ops.yuv import rgb_to_yuv420
 _LIMITED_RANGE = 1
 
 
-class Backend(Protocol):
-    name: str
-
-    def write(self, frames: Tensor) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def abandon(self) -> None: ...
-
-
 class PyavBackend:
     """An encoder of PyAV's FFmpeg, and the muxer."""
 
@@ -42,8 +32,7 @@ class PyavBackend:
         self.name = name
         container: Any = av.open(str(path), "w", format=_muxer(path), options=_muxer_options(path))
         self._container, self._video = container, container.add_stream(self.codec, rate=shape.fps)
-        self._video.width = shape.width + shape.width % 2
-        self._video.height = shape.height + shape.height % 2
+        self._video.height, self._video.width = shape.written_size
         self._video.pix_fmt = self.pixel_format
         self._video.options = options | {"bf": "0"} if path.suffix.lower() == ".avi" else options  # it has no stamps
         context = self._video.codec_context

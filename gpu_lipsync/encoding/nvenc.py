@@ -40,7 +40,7 @@ class NvencBackend(PyavBackend):
         self._memory: Any = None
         self._tried: Any = None  # an encoder with a session, of which consumers' cards have a few
         options = self._options(config.crf)
-        width, height = shape.width + shape.width % 2, shape.height + shape.height % 2
+        height, width = shape.written_size
         places = (SURFACES + AT_A_TIME, height * 3 // 2, -(-width // _PITCH) * _PITCH)
         with torch.inference_mode(False):  # or the thread that encodes could not write them
             self._places, self._next_place = torch.empty(places, dtype=torch.uint8, device=device), 0
@@ -71,7 +71,7 @@ class NvencBackend(PyavBackend):
         import av
 
         context: Any = av.CodecContext.create(self.codec, "w")
-        context.width, context.height = shape.width + shape.width % 2, shape.height + shape.height % 2
+        context.height, context.width = shape.written_size
         context.pix_fmt, context.time_base, context.options = self.pixel_format, 1 / shape.fps, options
         black = torch.zeros((2, 3, context.height, context.width), dtype=torch.uint8, device=device)
         for i, picture in enumerate(self._pictures(black)):

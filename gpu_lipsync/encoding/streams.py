@@ -21,7 +21,7 @@ _AAC_BITS_PER_CHANNEL = 96_000
 
 @dataclass(frozen=True, kw_only=True)
 class StreamShape:
-    """What the written video looks like: frame size, rate, colours, and the sound that goes with it."""
+    """What is to be written: size of the frames that come, rate, colours, and the sound that goes with them."""
 
     height: int
     width: int
@@ -44,6 +44,11 @@ class StreamShape:
             sound=sound,
             colours=video.colours,
         )
+
+    @property
+    def written_size(self) -> tuple[int, int]:
+        """Height and width in the file: 4:2:0 has no odd sides, so that one more is added to those."""
+        return self.height + self.height % 2, self.width + self.width % 2
 
     @property
     def n_samples(self) -> int:

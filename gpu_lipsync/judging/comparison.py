@@ -18,6 +18,7 @@ from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.judging.compare_figures import box_edge, detail, mask_edge, seam
 from gpu_lipsync.models import CenterFace, load_face_mesh
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from gpu_lipsync.pasting.tilted import Aslant, upright_view
@@ -66,7 +67,7 @@ class Comparison:
     """Every mode on one clip."""
 
     n_frames: int
-    figures: dict[str, ModeFigures]
+    figures: dict[BlendMethod, ModeFigures]
     stills: list[Still]
 
 
@@ -94,17 +95,17 @@ def compare(
     Raises:
         FaceNotFoundError: no frame shows a face.
     """
-    figures: dict[str, ModeFigures] = {method: ModeFigures() for method in BLENDS}
+    figures: dict[BlendMethod, ModeFigures] = {method: ModeFigures() for method in BLENDS}
     stills: list[Still] = []
     n_frames, every = 0, 1
     for batch, (outputs, frames, heads) in enumerate(_tracked(video, len(mel), detector, max_seconds)):
         faces = crop_faces(frames, heads.boxes, tilts=heads.tilts)
         mouths = as_colourful(generator(mel[torch.tensor(outputs, device=mel.device)], faces).float(), faces)
         n_frames += len(outputs)
-        results: dict[str, Tensor] = {}
+        results: dict[BlendMethod, Tensor] = {}
         how = {"fits": heads.fits, "tilts": heads.tilts}
         for method, figure in figures.items():
-            config = replace(settings, method=_method(method))
+            config = replace(settings, method=method)
             if not figure.seconds:  # masks and filters are made once, at the first batch
                 paste_faces(frames, mouths, heads.boxes, config, **how)
             started = _clock(video.device)
@@ -147,10 +148,6 @@ def _tracked(
             yield [shown[k] for k in part], frames[picks], held.picked(part)
 
 
-def _method(name: str) -> BlendMethod:
-    return name  # type: ignore[return-value]  # a key of BLENDS
-
-
 def _clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -161,9 +158,9 @@ def _still(
     output: int,
     frame: Tensor,
     head: Heads,
-    results: dict[str, Tensor],
+    results: dict[BlendMethod, Tensor],
     index: int,
-    figures: dict[str, ModeFigures],
+    figures: dict[BlendMethod, ModeFigures],
     settings: BlendConfig,
 ) -> Still:
     """Cut the face out of one frame, whose head is given, in every mode, and measure it there; upright if tilted."""
@@ -175,16 +172,16 @@ def _still(
     if not tilt:
         left, top, right, bottom = max(0, left), max(0, top), min(frame.shape[2], right), min(frame.shape[1], bottom)
     inner = (x1 - left, right - x2, y1 - top, bottom - y2)
-    shown = Aslant((left, top, right, bottom), (x1, y1, x2, y2), tilt)
+    shown = Aslant(Rect(left, top, right, bottom), Rect(x1, y1, x2, y2), tilt)
     source = upright_view(frame, shown)
     modes = {name: upright_view(frames[index], shown) for name, frames in results.items()}
     beside = (place.left, place.width - place.right, place.top, place.height - place.bottom)
     mask = pad(place.stencil.mask, [a + b for a, b in zip(inner, beside, strict=True)])
     outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
     for name, picture in modes.items():
-        edge = mask_edge(mask) if BLENDS[_method(name)].masked else outline
+        edge = mask_edge(mask) if BLENDS[name].masked else outline
         figures[name].seam.append(seam(source[None], picture[None], edge))
         figures[name].detail.append(detail(source[None], picture[None], mask > 0.5))
     # Copies on a CPU too, where a view would hold its whole batch.
-    kept = {name: picture.to("cpu", copy=True) for name, picture in modes.items()}
+    kept: dict[str, Tensor] = {name: picture.to("cpu", copy=True) for name, picture in modes.items()}
     return Still(frame=output, source=source.to("cpu", copy=True), modes=kept)

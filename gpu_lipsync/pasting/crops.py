@@ -8,6 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from gpu_lipsync.ops import device_constant, interleaved, on_host, upload
+from gpu_lipsync.ops.boxes import Rect
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def numbered(labels: Iterable[Hashable]) -> tuple[int, ...]:
 
 @device_constant
 def grouped(
-    boxes: tuple[tuple[int, int, int, int], ...],
+    boxes: tuple[Rect, ...],
     numbers: tuple[int, ...],
     height: int,
     width: int,
@@ -52,7 +53,7 @@ def grouped(
     for i, number in enumerate(numbers):
         groups.setdefault(number, []).append(i)
     order = [i for members in groups.values() for i in members]
-    starts = [i * height * width + boxes[i][1] * width + boxes[i][0] for i in order]
+    starts = [i * height * width + boxes[i].y1 * width + boxes[i].x1 for i in order]
     inverse = sorted(range(len(order)), key=order.__getitem__)
     frames, begins, back = upload(torch.tensor([order, starts, inverse]), device).unbind()
     lengths = [len(members) for members in groups.values()]

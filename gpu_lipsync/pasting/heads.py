@@ -82,9 +82,7 @@ class Heads:
 
     def surroundings(self, size: tuple[int, int]) -> Tensor:
         """What of frames of a `size` (height, width) the boxes cover, as they lie: (n, 4) int64 like them."""
-        boxes = self.boxes.tolist()
-        around = windows_of_boxes(boxes, size)
-        return torch.tensor([around[i] if tilt else boxes[i] for i, tilt in enumerate(self.tilts.tolist())])
+        return torch.tensor(windows_of_boxes(self.boxes.tolist(), self.tilts.tolist(), size))
 
     def in_pass(self, number: int) -> Heads:
         """The same where the clip is shown for the time `number`: where it begins anew, so does a scene."""

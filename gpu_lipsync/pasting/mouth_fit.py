@@ -20,8 +20,8 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BlendConfig, Placement, place_blend
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN
-from gpu_lipsync.face_config import Rect
 from gpu_lipsync.models.wav2lip import FACE_SIZE
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.tilted import rotated
 
 AT_MOST = 0.25  # of the box's width: a mouth seen farther aside is a mistake, and half of one that is wider

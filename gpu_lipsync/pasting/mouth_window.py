@@ -5,16 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
-from gpu_lipsync.models.wav2lip import FACE_SIZE, Window
+from gpu_lipsync.models.wav2lip import FACE_SIZE
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from gpu_lipsync.pasting.tilted import masks_aslant, windows_around
 
-# They enhance or show the whole patch.
-WHOLE_PATCH = ("hd", "original")
-NOWHERE: Window = (FACE_SIZE, 0, FACE_SIZE, 0)  # covers nothing, and adds nothing to a window around it
+NOWHERE = Window(FACE_SIZE, 0, FACE_SIZE, 0)  # covers nothing, and adds nothing to a window around it
 BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a result falls
 
 
@@ -32,15 +31,15 @@ def mouth_window(
     Returns:
         One window for all of them; None: everything.
     """
-    if config.method in WHOLE_PATCH:
+    if BLENDS[config.method].whole_mouth:
         return None
     reach = SHARPEN_REACH if config.sharpen_mouth else 0
     windows: list[Window] = []
     for place in set(fitted_masks(boxes, fits, config, device)):
         rows = _seen(place.top - reach, place.bottom + reach, place.height)
-        windows.append((*rows, *_seen(place.left - reach, place.right + reach, place.width)))
+        windows.append(Window(*rows, *_seen(place.left - reach, place.right + reach, place.width)))
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
-    return min(tops), max(bottoms), min(lefts), max(rights)
+    return Window(min(tops), max(bottoms), min(lefts), max(rights))
 
 
 def blended_boxes(heads: Heads, config: BlendConfig, device: torch.device, size: tuple[int, int]) -> Tensor:
@@ -64,7 +63,8 @@ def around(window: Window | None, other: Window | None) -> Window | None:
     """The smallest window that covers both."""
     if window is None or other is None:
         return None
-    return min(window[0], other[0]), max(window[1], other[1]), min(window[2], other[2]), max(window[3], other[3])
+    tops, bottoms, lefts, rights = zip(window, other, strict=True)
+    return Window(min(tops), max(bottoms), min(lefts), max(rights))
 
 
 def _seen(start: int, stop: int, length: int) -> tuple[int, int]:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from gpu_lipsync.face_config import Rect
 from gpu_lipsync.ops import interleaved, to_float, to_uint8, upload
+from gpu_lipsync.ops.boxes import Rect
 
 if TYPE_CHECKING:
     from gpu_lipsync.blend_kernels import Placement
@@ -74,21 +74,25 @@ def windows_around(rects: Sequence[Aslant], size: tuple[int, int]) -> Floats:
     return np.concatenate((low, high), axis=1).clip(0, [size[1], size[0]] * 2)
 
 
-def windows_of_boxes(boxes: Sequence[Rect], size: tuple[int, int]) -> list[Rect]:
-    """The windows of frames of a `size` (height, width) that hold boxes however they are turned, and what they reach.
+def windows_of_boxes(boxes: Sequence[Rect], tilts: Sequence[float], size: tuple[int, int]) -> tuple[Rect, ...]:
+    """The part of a frame of `size` (height, width) that each box is read from.
 
-    The size of a window depends on its box's alone, not on the tilt or the place: faces that are reduced before they
-    are turned are reduced alike in every frame.
+    The box itself where it is not tilted; else an upright window that holds it however it is turned, and what sampling
+    reaches. That window's size depends on the box's alone, not on the tilt or the place: faces that are reduced before
+    they are turned are reduced alike in every frame.
     """
     windows = []
-    for x1, y1, x2, y2 in boxes:
+    for (x1, y1, x2, y2), tilt in zip(boxes, tilts, strict=True):
+        if not tilt:
+            windows.append(Rect(x1, y1, x2, y2))
+            continue
         # One more, since a middle may lie between two pixels.
         length = math.ceil(math.hypot(x2 - x1, y2 - y1)) + 2 * REACH + 1
         height, width = (min(length, side) for side in size)
         left = min(max((x1 + x2 - length) // 2, 0), size[1] - width)
         top = min(max((y1 + y2 - length) // 2, 0), size[0] - height)
-        windows.append((left, top, left + width, top + height))
-    return windows
+        windows.append(Rect(left, top, left + width, top + height))
+    return tuple(windows)
 
 
 def masks_aslant(places: Sequence[Placement], boxes: Sequence[Rect], tilts: Sequence[float]) -> list[Aslant]:
@@ -96,7 +100,7 @@ def masks_aslant(places: Sequence[Placement], boxes: Sequence[Rect], tilts: Sequ
     rects = []
     for place, (x1, y1, x2, y2), tilt in zip(places, boxes, tilts, strict=True):
         outline = place.outline(x1, y1) if tilt else None
-        rects.append(Aslant(place.within(x1, y1), (x1, y1, x2, y2), tilt, outline))
+        rects.append(Aslant(place.within(x1, y1), Rect(x1, y1, x2, y2), tilt, outline))
     return rects
 
 
@@ -104,7 +108,7 @@ def of_one_size(windows: Floats, size: tuple[int, int]) -> list[Rect]:
     """Windows (n, 4) of frames of a `size` (height, width), each made as large as the largest, and still inside."""
     lengths = (windows[:, 2:] - windows[:, :2]).max(axis=0).clip(1)
     corners = np.minimum(windows[:, :2], [size[1], size[0]] - lengths)
-    return [(int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in np.hstack((corners, corners + lengths))]
+    return [Rect(*map(int, corner)) for corner in np.hstack((corners, corners + lengths))]
 
 
 class Turn:

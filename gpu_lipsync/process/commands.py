@@ -16,15 +16,12 @@ from gpu_lipsync.progress import TolerantStream, one_line
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that reports errors in one line, as everything here does, and names itself as it was called."""
 
-    def __init__(
-        self, *, description: str | None, formatter_class: type[argparse.HelpFormatter], allow_abbrev: bool = True
-    ) -> None:
+    def __init__(self, *, description: str | None, formatter_class: type[argparse.HelpFormatter]) -> None:
         module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
         super().__init__(
             prog=f"python -m {module}" if module.startswith("gpu_lipsync.") else None,  # else the file's own name
             description=description,
             formatter_class=formatter_class,
-            allow_abbrev=allow_abbrev,
         )
 
     def error(self, message: str) -> NoReturn:

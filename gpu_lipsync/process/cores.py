@@ -31,6 +31,16 @@ def use_one_core() -> None:
     torch.set_num_threads(1)
 
 
+class _Team(threading.local):
+    """The OpenMP threads that work for the calling thread. A fork copies that one alone: it would wait for ever."""
+
+    used = False  # whether operations of this thread have been split over OpenMP's threads
+    lost = False  # whether those were left behind in the process that this one was forked from
+
+
+_team = _Team()
+
+
 _borrowers: list[int] = []
 _borrowing = threading.Lock()
 
@@ -49,7 +59,8 @@ def cores_given_back() -> Iterator[None]:
         if torch.get_num_threads() != n_threads:
             torch.set_num_threads(n_threads)
         _borrowers.append(n_threads)
-    if team_is_lost():
+    _team.used = True
+    if _team.lost:  # it would wait for ever for threads that a fork has left behind
         torch.set_num_threads(1)
     try:
         yield
@@ -140,24 +151,6 @@ def _cores(n_threads: int) -> _Cores:
 def _made(n_threads: int) -> _Cores:
     with cores_given_back():
         return _Cores(n_threads)
-
-
-class _Team(threading.local):
-    used = False  # whether operations of this thread have been split over OpenMP's threads
-    lost = False  # whether those were left behind in the process that this one was forked from
-
-
-_team = _Team()
-
-
-def team_is_lost() -> bool:
-    """Whether the calling thread would wait for threads for ever that its process does not have.
-
-    OpenMP keeps the threads that work for a thread, and a fork copies that one alone. Told to work alone it does not
-    ask for them.
-    """
-    _team.used = True
-    return _team.lost
 
 
 def _forget_threads() -> None:

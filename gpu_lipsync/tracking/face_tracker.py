@@ -14,9 +14,10 @@ from torch import Tensor
 
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
-from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig, Rect
+from gpu_lipsync.face_config import MIN_BOX_PX, FaceConfig
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.heads import Heads, Pose
 from gpu_lipsync.pasting.mouth_fit import NO_FIT, Fit, MouthFits, is_cut_off
 from gpu_lipsync.tracking.association import FaceFollower
@@ -34,7 +35,7 @@ MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that 
 SIZE_WINDOW_S = 0.5
 
 Array = NDArray[np.float32]
-NO_FACE: Rect = (0, 0, 0, 0)
+NO_FACE = Rect(0, 0, 0, 0)
 
 
 class _Track(NamedTuple):
@@ -220,7 +221,7 @@ class FaceTracker:
 
     def _given_box(self) -> Rect:
         top, bottom, left, right = self._config.box
-        box = self._clip((left, top, right, bottom))
+        box = self._clip(Rect(left, top, right, bottom))
         if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
             height, width = self._frame_size
             where = f"has only {box[2] - box[0]}x{box[3] - box[1]} px in" if box != NO_FACE else "lies outside"
@@ -233,4 +234,4 @@ class FaceTracker:
         """To the frame; NO_FACE if nothing is left."""
         height, width = self._frame_size
         x1, y1, x2, y2 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
-        return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else NO_FACE
+        return Rect(x1, y1, x2, y2) if x2 > x1 and y2 > y1 else NO_FACE

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpu_lipsync.face_config import Rect
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.tilted import rotated
 from gpu_lipsync.tracking.face_paths import Box, Floats
 from gpu_lipsync.tracking.head_tilt import TURNED_FULLY_DEG, tilts_of, upright_sizes
@@ -56,14 +56,14 @@ class Placed(NamedTuple):
         """The same with more at the head's own top, bottom, left and right."""
         top, bottom, left, right = pads
         x1, y1, x2, y2 = self.corners
-        corners, mouth = (x1 - left, y1 - top, x2 + right, y2 + bottom), self.mouth
+        corners, mouth = Rect(x1 - left, y1 - top, x2 + right, y2 + bottom), self.mouth
         if not self.tilt or (top == bottom and left == right):
             return self._replace(corners=corners)
         # Turned round another middle, it belongs elsewhere.
         aside = np.array([right - left, bottom - top]) / 2
         move = (rotated(aside, self.tilt) - aside).round().astype(int).tolist()
         x1, y1, x2, y2 = (at + by for at, by in zip(corners, move * 2, strict=True))
-        return Placed((x1, y1, x2, y2), (mouth[0] + move[0], mouth[1] + move[1]), self.tilt)
+        return Placed(Rect(x1, y1, x2, y2), (mouth[0] + move[0], mouth[1] + move[1]), self.tilt)
 
     def trimmed(self, frame_size: tuple[int, int]) -> "Placed":
         """The same without what lies beyond the edges of a frame (height, width). The more a head is tilted the less is
@@ -138,7 +138,7 @@ class BoxSmoother:
         (left, top), (width, height) = self._corner, self._size
         middle = self._corner + self._size / 2
         x, y = middle + rotated(mouth - middle, -tilt) if tilt else mouth
-        return Placed((int(left), int(top), int(left + width), int(top + height)), (float(x), float(y)), tilt)
+        return Placed(Rect(int(left), int(top), int(left + width), int(top + height)), (float(x), float(y)), tilt)
 
     def _reach(self, segments: Sequence[int], frame: int, window: int) -> tuple[int, int]:
         """First and last frame of the segment within so many frames."""
