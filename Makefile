@@ -45,7 +45,10 @@ gpu-check:
 	GPU_LIPSYNC_REQUIRE_CUDA=1 $(GPU_PYTHON) -m pytest tests/test_residency.py
 	$(GPU_PYTHON) -m bench.gpu_check
 
+# An older Python is told before it leaves a .venv behind, which `PYTHON=` alone would not repair.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 14) or sys.exit("error: this is Python " + \
+		sys.version.split()[0] + "; use 3.11 to 3.14, as in: make demo PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(EDITABLE) .
 	touch $@

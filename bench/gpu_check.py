@@ -25,7 +25,7 @@ from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
-from gpu_lipsync.process.device import arrived, staged
+from gpu_lipsync.process.device import staged, taken_over
 from gpu_lipsync.report import installed_versions
 from gpu_lipsync.tracking.tracked_frames import track_faces
 from gpu_lipsync.video import Video, open_video
@@ -131,7 +131,8 @@ def _decode(device: torch.device) -> Iterator[Row]:
                 got: list[Tensor] = []
 
                 def decode(video: Video = video, got: list[Tensor] = got) -> None:
-                    got[:] = [f for _, f in arrived(staged(video.batches(range(video.n_frames), BATCH), video.device))]
+                    made = staged(video.batches(range(video.n_frames), BATCH), video.device)
+                    got[:] = [frames for _, frames in taken_over(made)]
 
                 spent = _events(decode, n_frames=video.n_frames, rounds=3)
                 apart = float((torch.cat(got).cpu().float() - expected.float()).abs().mean())

@@ -95,7 +95,7 @@ def place_mask(
 
 
 def semi_axes(height: int, width: int, region: float, half_mouth: int = 0) -> tuple[int, int]:
-    """Of the ellipse that is stated, along x and y, pixels; along x as long as a wide mouth needs."""
+    """Along x and y, pixels: as stated, but longer along x where a wide mouth needs it."""
     stated = int(width * region / 2)
     wide = min(round(COVER * half_mouth), int(WIDER_AT_MOST * stated))
     return max(1, stated, wide), max(1, int(height * 0.35 * region))

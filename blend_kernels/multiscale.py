@@ -58,7 +58,7 @@ def _masks(stencil: Stencil) -> tuple[list[Tensor], Tensor]:
 
 @lru_cache(maxsize=SIZES_OF_A_BATCH)
 def n_octaves(stencil: Stencil) -> int:
-    """As many as there are, or none, and as leave the mask opaque: beyond, the old mouth's colour shows through."""
+    """The most octaves that leave the mask opaque in its middle, or 0: with more the old mouth would show through."""
     opaque = (n for n in range(most_octaves(stencil), 0, -1) if stencil.opacity(partial(_coarsest, n)) >= SOFT_PEAK)
     return next(opaque, 0)
 

@@ -4,6 +4,11 @@ Importing this package costs nothing: the names below are loaded on first use, s
 missing file are answered before torch is imported.
 """
 
+import time
+
+PROGRAM_START = time.perf_counter()  # from which the command counts: its caller waits for all imports too
+
+# ruff: noqa: E402
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

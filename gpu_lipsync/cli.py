@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import get_args
 
-from gpu_lipsync import __version__
+from gpu_lipsync import PROGRAM_START, __version__
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
 from gpu_lipsync.media.containers import require_inputs
@@ -25,7 +25,6 @@ from gpu_lipsync.process.own_process import (
 )
 from gpu_lipsync.process.stopping import Stops
 from gpu_lipsync.progress import Console, Observer, Silent, TolerantStream
-from gpu_lipsync.report import PROGRAM_START
 
 
 def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int:

@@ -65,7 +65,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def shortage(what: str, error: BaseException) -> DeviceMemoryError:
-    """The error for that; `what` could not be done, as a clause."""
+    """The error for a lack of those (`is_shortage`); `what` is a clause such as "x.mp4 cannot be read"."""
     reason = getattr(error, "strerror", None) or str(error)
     return DeviceMemoryError(
         f"{what} for now: the host is short of memory, threads or open files ({reason}); try again with fewer runs at "

@@ -31,8 +31,8 @@ class FaceConfig:
     det_stride: int = 5  # frames from one detection to the next, at 25 a second and more
     smooth: bool = True
     temporal_smooth: bool = False  # over a longer time: experimental, not recommended
-    smooth_window: int = 3  # frames that temporal_smooth widens the window by
-    smooth_mode: SmoothMode = "medium"
+    smooth_window: int = 3  # temporal_smooth adds half of it, rounded down, before and after
+    smooth_mode: SmoothMode = "light"
 
     def __post_init__(self) -> None:
         """Refuse only what can never work."""

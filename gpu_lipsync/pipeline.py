@@ -83,7 +83,7 @@ def _run(config: LipSyncConfig, observer: Observer, started: float) -> Report:
         report = _open_report(config, device, video, started)
         clip = _prepared(config, video, generator, report)
         encode = config.encode
-        while again := _rendered(config, encode, clip, report, observer):
+        while again := _try_to_render(config, encode, clip, report, observer):
             encode = again
             gc.collect()  # an error that came out of a thread holds that thread's tensors in a circle
             if device.type == "cuda":
@@ -136,15 +136,15 @@ def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], re
     return _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, mesh=mesh, generator=generator)
 
 
-def _rendered(
+def _try_to_render(
     config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Report, observer: Observer
 ) -> EncodeConfig | None:
     """Render the whole clip; how to encode the next time if that is to be tried again: the device ran out of memory,
     and smaller batches are left, or NVENC failed, and libx264 is.
 
-    Generator and blend go on in smaller batches by themselves (generate.py). What lacks it here is decoding, detection,
-    the conversion for the encoder, or the generator for a single frame beside all those that wait: batches of all of
-    these are as large as those of decoding, or follow them.
+    Generator and blend go on in smaller batches by themselves (generate.py). Memory that runs out here was wanted by
+    decoding, by detection, by the conversion for the encoder, or by the generator for a single frame beside all those
+    that wait; batches of all of these are as large as decoding's, or follow from them.
     """
     size = report.batch_size
     try:

@@ -20,7 +20,6 @@ from gpu_lipsync.errors import EncodeError
 from gpu_lipsync.progress import Observer, one_line
 
 _PACKAGES = ("torch", "torchaudio", "decord", "av", "torchcodec", "numpy")
-PROGRAM_START = time.perf_counter()  # from which the command counts, since its caller waits for the imports too
 
 
 @dataclass(kw_only=True)

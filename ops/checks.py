@@ -31,6 +31,14 @@ def check_bytes(image: Tensor, *, name: str = "image") -> None:
         raise ValueError(f"{name} must be (B, C, H, W) and not empty, got {tuple(image.shape) = }")
 
 
+def check_planes(planes: Tensor, *, name: str) -> None:
+    """Raise TypeError unless `planes` is uint8, ValueError unless it is 4:2:0, (B, H * 3 // 2, W), with even sides."""
+    if not isinstance(planes, Tensor) or planes.dtype != torch.uint8:
+        raise TypeError(f"{name} must be uint8, got {getattr(planes, 'dtype', type(planes).__name__)}")
+    if planes.ndim != 3 or planes.shape[1] % 3 or planes.shape[2] % 2 or planes.numel() == 0:
+        raise ValueError(f"{name} must be (B, H * 3 // 2, W) of an even H and W, got {tuple(planes.shape) = }")
+
+
 def check_same_device(first: Tensor, second: Tensor, *, names: str) -> None:
     """Raise ValueError unless both tensors are on one device."""
     if first.device != second.device:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_lipsync.ops.checks import check_bytes
+from gpu_lipsync.ops.checks import check_bytes, check_planes
 from gpu_lipsync.ops.constants import device_constant, upload
 from gpu_lipsync.ops.yuv_matrix import (
     CHROMA_GREY,
@@ -94,10 +94,7 @@ def nv12_to_rgb(planes: Tensor, *, matrix: YuvMatrix, full_range: bool = False) 
     Reference: swscale's conversion of the picture with each chroma sample given to its four pixels (yuv444p), with
         accurate_rnd and full_chroma_int; within 1 level.
     """
-    if not isinstance(planes, Tensor) or planes.dtype != torch.uint8:
-        raise TypeError(f"planes must be uint8, got {getattr(planes, 'dtype', type(planes).__name__)}")
-    if planes.ndim != 3 or planes.shape[1] % 3 or planes.shape[2] % 2 or planes.numel() == 0:
-        raise ValueError(f"planes must be (B, H * 3 // 2, W) of an even H and W, got {tuple(planes.shape) = }")
+    check_planes(planes, name="planes")
     n, rows, width = planes.shape
     height = rows * 2 // 3
     chroma = planes[:, height:].reshape(n, -1, 2).mT.float().sub_(CHROMA_GREY)

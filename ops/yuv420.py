@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gpu_lipsync.ops.boxes import Window
-from gpu_lipsync.ops.checks import check_bytes, check_window
+from gpu_lipsync.ops.checks import check_bytes, check_planes, check_window
 from gpu_lipsync.ops.constants import device_constant, on_host, upload
 from gpu_lipsync.ops.convert import to_bytes
 from gpu_lipsync.ops.resize import reduce_bytes
@@ -36,10 +36,7 @@ def picture_size(pictures: Tensor) -> tuple[int, int]:
         TypeError: `pictures` is not uint8.
         ValueError: not (B, H * 3 // 2, W) with even sides, or not contiguous.
     """
-    if not isinstance(pictures, Tensor) or pictures.dtype != torch.uint8:
-        raise TypeError(f"pictures must be uint8, got {getattr(pictures, 'dtype', type(pictures).__name__)}")
-    if pictures.ndim != 3 or pictures.shape[1] % 3 or pictures.shape[2] % 2 or pictures.numel() == 0:
-        raise ValueError(f"pictures must be (B, H * 3 // 2, W) of an even H and W, got {tuple(pictures.shape) = }")
+    check_planes(pictures, name="pictures")
     if not pictures[0].is_contiguous():
         raise ValueError(f"the rows of a picture must lie one after the other, got {pictures.stride() = }")
     return pictures.shape[1] * 2 // 3, pictures.shape[2]

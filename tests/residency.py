@@ -36,6 +36,8 @@ class Residency(TorchDispatchMode):
             if any(t.device.type == "cpu" for t in _tensors((args, kwargs))):
                 self.of_the_host.append(name)
             offence = _offence(name, _tensors((args, kwargs)), _tensors(result), self._upload_limit)
+            if not offence and name in UPLOADS and _waits(args, kwargs or {}, _tensors(result)):
+                offence = "copies from the host, which waits for it; ops.upload does not"
             if offence:
                 self.offences.append(f"{func}: {offence}")
         return result
@@ -53,6 +55,13 @@ def _offence(name: str, given: list[Tensor], made: list[Tensor], upload_limit: i
     if made_on_host and name not in HOST_VALUES and any(t.ndim for t in made_on_host):
         return "makes a tensor on the host"
     return None
+
+
+def _waits(args: tuple[Any, ...], kwargs: dict[str, Any], made: list[Tensor]) -> bool:
+    """Whether a copy is one from the host's memory to the device without `non_blocking`."""
+    from_host = any(t.device.type == "cpu" for t in _tensors(args)) and any(t.device.type != "cpu" for t in made)
+    at_once = kwargs.get("non_blocking", False) or (len(args) > 2 and args[2] is True)  # copy_(self, src, non_blocking)
+    return from_host and not at_once
 
 
 def _tensors(values: Any) -> list[Tensor]:

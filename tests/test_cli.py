@@ -37,7 +37,7 @@ PREDECESSOR = {
     "sharpen_amount": 0.5,
     "temporal_smooth": False,
     "smooth_window": 3,
-    "smooth_mode": "medium",
+    "smooth_mode": "light",
     "fp16": False,
     "silence_gating": False,
     "silence_threshold": 0.01,

@@ -10,7 +10,7 @@ from gpu_lipsync.config import FaceConfig, FrameConfig
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
-from gpu_lipsync.process.device import _require_kernels, arrived, network_dtype, resolve_device, staged
+from gpu_lipsync.process.device import _require_kernels, network_dtype, resolve_device, staged, taken_over
 from gpu_lipsync.tracking.tracked_frames import track_faces
 from gpu_lipsync.video import open_video
 
@@ -78,6 +78,6 @@ def test_half_precision_mouths_are_within_a_level(device: str, dtype: torch.dtyp
 
 def test_staged_batches_arrive_in_order_and_unchanged() -> None:
     batches = [(range(i, i + 2), torch.full((2, 3, 4, 4), i)) for i in range(0, 6, 2)]
-    got = list(arrived(staged(batches, torch.device("cpu"))))
+    got = list(taken_over(staged(batches, torch.device("cpu"))))
     assert [frames for frames, _ in got] == [frames for frames, _ in batches]
     assert all(torch.equal(one, other) for (_, one), (_, other) in zip(got, batches, strict=True))

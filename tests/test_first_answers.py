@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -39,6 +40,29 @@ def test_an_old_python_is_told_which_one_can(
         f"error: Python {number} ({sys.executable}) cannot run this, which needs 3.11 or newer; use .venv/bin/python, "
         "which `make demo` makes\n",
     )
+
+
+def test_an_old_python_makes_no_environment(tmp_path: Path) -> None:
+    """Which another one would not repair: `venv` leaves an interpreter that is there."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    old = tmp_path / "python3.10"
+    pretend = "import sys; sys.version_info, sys.version = (3, 10, 13), '3.10.13 (main)'; exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}" "$2"\n')
+    old.chmod(0o755)
+    made = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert made.returncode != 0
+    assert "error: this is Python 3.10.13; use 3.11 to 3.14, as in: make demo PYTHON=python3.12" in made.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_command_counts_from_before_its_imports() -> None:
+    """Its caller waits for them, too."""
+    script = (
+        "import gpu_lipsync, sys; print(gpu_lipsync.PROGRAM_START, *{'argparse', 'dataclasses'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(said.stdout) > 0  # and nothing behind it
 
 
 def test_the_command_s_file_is_one_that_any_python_reads() -> None:

@@ -12,10 +12,10 @@ from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.tilted import rotated
-from gpu_lipsync.tracking.face_paths import Box
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.head_tilt import USUAL_ASPECT, across, tilts_of, upright_sizes
 from gpu_lipsync.tracking.mouth_landmarks import find_landmarks
+from gpu_lipsync.tracking.tracked_box import Box
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, scripted_frames
 from tests.test_tracking_real import read_clip
 

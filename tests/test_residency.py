@@ -78,6 +78,14 @@ def range_on_the_host_in_arithmetic(image: Tensor) -> Tensor:
     return image * torch.arange(image.shape[3])
 
 
+def list_as_index(image: Tensor) -> Tensor:
+    return image[[1, 0]]
+
+
+def list_to_the_device(image: Tensor) -> Tensor:
+    return image * torch.as_tensor([1.0, 2.0, 3.0], device=image.device).view(1, 3, 1, 1)
+
+
 def loop_over_frames(image: Tensor) -> Tensor:
     return torch.stack([frame * 0.5 for frame in image])
 
@@ -97,6 +105,8 @@ def mask_on_the_host(image: Tensor) -> Tensor:
         (range_on_the_host, "mixes a tensor on the host|makes a tensor on the host"),
         (loop_over_frames, f"operations for {FEW} frames"),
         (mask_on_the_host, "picture on the host"),
+        (list_as_index, "copies from the host"),
+        (list_to_the_device, "copies from the host"),
     ],
 )
 def test_a_planted_fault_is_found(fault: Callable[[Tensor], Tensor], reason: str) -> None:

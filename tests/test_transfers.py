@@ -14,7 +14,7 @@ from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encoding import writer as encode
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.ops import upload
-from gpu_lipsync.process.device import HostCopy, arrived, side_stream, staged
+from gpu_lipsync.process.device import HostCopy, side_stream, staged, taken_over
 from gpu_lipsync.tracking import detection
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from tests.encoding import shape_of
@@ -101,7 +101,7 @@ def test_decoded_batches_wait_for_the_weights_and_are_waited_for_by_the_network(
             log.append(f"batch {i} decoded")
             yield range(i, i + 1), Frames(log)
 
-    for frames, _ in arrived(staged(decode(), CUDA)):
+    for frames, _ in taken_over(staged(decode(), CUDA)):
         log.append(f"batch {frames.start} used")
     assert log == [
         "side waits for all of default",
@@ -193,7 +193,7 @@ def test_detections_come_back_through_pinned_memory_and_are_waited_for_when_aske
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: "the current stream")
     monkeypatch.setattr(detection.torch, "empty", empty)
     copy = HostCopy(Candidates())  # type: ignore[arg-type]
-    assert not copy.arrived()
+    assert not copy.is_there()
     assert calls == ["pin_memory=True", "copied non_blocking=True", "recorded on the current stream"]
     assert isinstance(copy.wait(), OnHost) and calls[3:] == ["waited"]
 

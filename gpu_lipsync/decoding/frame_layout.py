@@ -74,7 +74,7 @@ class RgbFrames:
         return frames[:, :, :: max(1, height // n), :: max(1, width // n)]
 
     def reduced(self, frames: Tensor, size: tuple[int, int]) -> Tensor:
-        return frames  # who wants them smaller does it best himself
+        return frames  # the detector reduces RGB itself
 
     def part(self, frames: Tensor, boxes: Tensor) -> Part:
         return WholeFrames(frames)

@@ -17,8 +17,8 @@ from gpu_lipsync.ops.yuv import rgb_to_nv12
 from gpu_lipsync.process.device import current_context
 
 _PITCH = 256  # bytes, as FFmpeg lays out its own frames for it
-# Pictures: that NVENC holds at once, which is four for each one between two that others refer to, and that are made at
-# a time. FFmpeg registers 64 places with the driver.
+# Pictures that NVENC may hold at once (four for each of those that lie between two which others refer to), and that are
+# converted in one go: together fewer than the 64 places that FFmpeg registers with the driver.
 SURFACES, AT_A_TIME = 20, 8
 
 

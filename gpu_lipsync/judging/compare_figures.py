@@ -11,13 +11,13 @@ from gpu_lipsync.ops import grey, to_float
 EDGE_PX = 2  # to both sides of the box that the naive paste leaves
 
 
-def box_edge(height: int, width: int, around: tuple[int, int, int, int], device: torch.device) -> Tensor:
-    """Where the naive paste ends: (1, 1, H, W) bool."""
+def box_edge(height: int, width: int, left_right_top_bottom: tuple[int, int, int, int], device: torch.device) -> Tensor:
+    """Where the naive paste ends: (1, 1, H, W) bool, of a box of that size with so many pixels around it."""
     inside = torch.zeros((1, 1, height - 2 * EDGE_PX, width - 2 * EDGE_PX), dtype=torch.float32, device=device)
     ring = pad(inside, (EDGE_PX,) * 4, value=1.0)
-    reach = tuple(min(EDGE_PX, side) for side in around)
+    reach = tuple(min(EDGE_PX, side) for side in left_right_top_bottom)
     ring = pad(ring, reach, value=1.0)
-    return pad(ring, tuple(side - near for side, near in zip(around, reach, strict=True))) > 0
+    return pad(ring, tuple(side - near for side, near in zip(left_right_top_bottom, reach, strict=True))) > 0
 
 
 def mask_edge(mask: Tensor) -> Tensor:

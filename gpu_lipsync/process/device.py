@@ -77,9 +77,8 @@ def network_dtype(device: torch.device, *, fp16: bool) -> torch.dtype:
     """Precision of generator and detector: float16 on CUDA where asked for; bfloat16 on CPUs that are faster in it.
 
     AMX, and AMD's cores with AVX512_BF16, take half the time of float32 or less, for mouths that differ by 0.2 to 0.3
-    levels and boxes by a thousandth of the face's height.
-    Intel's cores have the instruction too but take longer for it than for float32 (95 against 61 ms a frame), and
-    others emulate it.
+    levels and boxes by a thousandth of the face's height. Intel's cores have the instruction too but take longer for it
+    than for float32 (95 against 61 ms a frame), and others emulate it.
     """
     if device.type == "cuda":
         return torch.float16 if fp16 else torch.float32
@@ -132,7 +131,8 @@ Staged = tuple[Key, Tensor, torch.cuda.Event | None]
 
 
 def staged(batches: Iterable[tuple[Key, Tensor]], device: torch.device) -> Iterator[Staged[Key]]:
-    """Make batches on a CUDA stream of their own, beside the network's work; for the thread that decodes.
+    """Make batches on a CUDA stream of their own, beside the network's work (NVDEC's pictures wait for it); for the
+    thread that decodes.
 
     Yields:
         Each batch with the event after which it may be used. On a CPU there is none.
@@ -153,7 +153,7 @@ def staged(batches: Iterable[tuple[Key, Tensor]], device: torch.device) -> Itera
             yield *item, made
 
 
-def arrived(items: Iterable[Staged[Key]]) -> Iterator[tuple[Key, Tensor]]:
+def taken_over(items: Iterable[Staged[Key]]) -> Iterator[tuple[Key, Tensor]]:
     """Take batches made by `staged` over to the current stream; the host does not wait."""
     for frames, batch, made in items:
         if made is not None:
@@ -175,7 +175,7 @@ class HostCopy:
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(values.device))
 
-    def arrived(self) -> bool:
+    def is_there(self) -> bool:
         """Whether `wait` would return at once."""
         return self._event is None or self._event.query()
 

@@ -55,9 +55,7 @@ def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[No
 
 
 def is_lack_of_memory(error: Exception) -> bool:
-    """Whether an error is about that. PyTorch's CUDA allocator has one of its own; others, and CUDA's libraries, use
-    words.
-    """
+    """Whether an error says that memory ran out: by its type (PyTorch's CUDA allocator, Python), else by its words."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in str(error) for words in LACK_OF_MEMORY
     )

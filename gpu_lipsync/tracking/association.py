@@ -9,8 +9,6 @@ from gpu_lipsync.tracking.face_paths import (
     SAME_FACE_ZOOM,
     SAME_SCENE_SHIFT,
     TOLD_APART,
-    Array,
-    Box,
     FacePath,
     centred,
     claims_of,
@@ -23,6 +21,7 @@ from gpu_lipsync.tracking.face_paths import (
     zoom,
 )
 from gpu_lipsync.tracking.head_tilt import tilts_of
+from gpu_lipsync.tracking.tracked_box import SIZE, Box, Boxes, Detections
 
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
 STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
@@ -55,7 +54,7 @@ class _Missed(NamedTuple):
     """
 
     frame: int
-    faces: Array
+    faces: Detections
     hidden: bool
     elsewhere: bool
 
@@ -95,7 +94,7 @@ class FaceFollower:
             return None
         return self._n_segments, self._last[1]
 
-    def agrees(self, frame: int, faces: Array) -> bool:
+    def agrees(self, frame: int, faces: Detections) -> bool:
         """Whether `faces`, (n, 15), go on from the last ones so that no frame between needs a look."""
         if self._last is None:
             return not likely(faces).any()
@@ -110,7 +109,7 @@ class FaceFollower:
             max(shift(last, best)[0] / STEADY_SHIFT, zoom(last, best)[0] / STEADY_ZOOM, turn / STEADY_TURN_DEG) < 1
         )
 
-    def feed(self, frame: int, faces: Array, *, cut: bool = False) -> None:
+    def feed(self, frame: int, faces: Detections, *, cut: bool = False) -> None:
         """Take the faces of a frame after the last one fed; `cut` when a new scene begins with it."""
         if cut:
             self.n_cuts += 1
@@ -124,7 +123,7 @@ class FaceFollower:
         self._end_track()
         self._pass_until(n_frames)
 
-    def _observe(self, frame: int, faces: Array) -> None:
+    def _observe(self, frame: int, faces: Detections) -> None:
         self._beside = [path for path in self._beside if frame - path.last[0] <= self._memory]
         seen = centred(faces[likely(faces)])
         if self._last is None:
@@ -155,7 +154,7 @@ class FaceFollower:
         others = pair_up(self._beside, frame, seen)
         return not hidden and any(i not in others for i in np.flatnonzero(may_be_same(box, seen, 1)))
 
-    def _choose(self, frame: int, candidates: Box) -> Box | None:
+    def _choose(self, frame: int, candidates: Boxes) -> Box | None:
         """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
         if self._lost is not None and frame - self._lost[0] > self._memory:
             self._lost = None
@@ -173,10 +172,10 @@ class FaceFollower:
         away = shift(last, candidates)
         here = (away <= SAME_SCENE_SHIFT[2]) & (zoom(last, candidates) <= SAME_FACE_ZOOM)
         if self._new_scene:
-            here &= candidates[:, 2:4].prod(axis=1) >= LIKE_THE_LARGEST * largest[2:4].prod()
+            here &= candidates[:, SIZE].prod(axis=1) >= LIKE_THE_LARGEST * largest[SIZE].prod()
         return candidates[np.argmin(np.where(here, away, np.inf))] if here.any() else largest
 
-    def _others(self, frame: int, candidates: Box) -> NDArray[np.bool_]:
+    def _others(self, frame: int, candidates: Boxes) -> NDArray[np.bool_]:
         """Which of the faces (n, 8) are those of people who were beside the one that is lost; (n,)."""
         others = np.zeros(len(candidates), dtype=bool)
         if not self._new_scene:
@@ -188,7 +187,7 @@ class FaceFollower:
             others |= (shift(there, candidates) <= STEADY_SHIFT) & (zoom(there, candidates) <= STEADY_ZOOM)
         return others
 
-    def _see_others(self, frame: int, seen: Box, *, own: Box | None = None) -> None:
+    def _see_others(self, frame: int, seen: Boxes, *, own: Box | None = None) -> None:
         """Take note of where those beside it are; of who is new there, too, where it is known who is not."""
         faces = seen if own is None else seen[(seen != own).any(axis=1)]
         pairs = pair_up(self._beside, frame, faces, may_stay=own is None)
@@ -238,7 +237,7 @@ class FaceFollower:
         self.boxes += [NOBODY] * missing
         self.segments += [0] * missing
 
-    def _match(self, frame: int, faces: Array) -> _Match:
+    def _match(self, frame: int, faces: Detections) -> _Match:
         assert self._last is not None and self._own is not None
         last_frame, last = self._last
         seen = centred(faces)

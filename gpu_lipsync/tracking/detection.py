@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout, box_scale
@@ -19,14 +18,15 @@ from gpu_lipsync.models.face_detector import network_size
 from gpu_lipsync.process.device import HostCopy
 from gpu_lipsync.tracking.face_paths import likely
 from gpu_lipsync.tracking.scene_cuts import LEAST_LOOK_AHEAD, SAMPLES, SceneChanges
+from gpu_lipsync.tracking.tracked_box import Detections
 
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
 SMALL = 0.1  # of the frame's longer side: a face of this height is seen without, too (from a fifteenth on)
-HELD_BYTES = 256 << 20  # of frames: on CUDA, anywhere from one that is looked at to the next, and of a clip shown again
-_USUAL_STRIDE = 5  # however large frames are, the work of a shorter one is not asked of a machine
+# Of frames at once: those of a clip that is shown again; those from one that is looked at to the next; on CUDA those of
+# the batches under way.
+HELD_BYTES = 256 << 20
+_USUAL_STRIDE = 5  # however large frames are, memory never makes the stride shorter than this
 CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
-
-Array = NDArray[np.float32]
 
 
 class Detector(Protocol):
@@ -110,10 +110,10 @@ class DetectionStream:
         if last % self._stride:
             self._submit(range(last, last + 1))
 
-    def results(self, *, all_of_them: bool = False) -> list[tuple[int, Array]]:
+    def results(self, *, all_of_them: bool = False) -> list[tuple[int, Detections]]:
         """Frame numbers and faces, (n, 15), that have come in since the last call; waits for all but one batch."""
-        found: list[tuple[int, Array]] = []
-        while self._under_way and (all_of_them or len(self._under_way) > 1 or self._under_way[0].copy.arrived()):
+        found: list[tuple[int, Detections]] = []
+        while self._under_way and (all_of_them or len(self._under_way) > 1 or self._under_way[0].copy.is_there()):
             batch = self._under_way.popleft()
             values = batch.copy.wait()
             n_values = int(np.prod(batch.candidates_shape))
@@ -122,9 +122,9 @@ class DetectionStream:
             found += zip(batch.frames, self._look_closer(batch.frames, faces, fine=batch.fine), strict=True)
         return found
 
-    def look(self, frames: range) -> list[Array]:
+    def look(self, frames: range) -> list[Detections]:
         """Faces of the given frames, now, in batches; each must still be held."""
-        seen: list[Array] = []
+        seen: list[Detections] = []
         for start in range(frames.start, frames.stop, self._at_once):
             part = range(start, min(start + self._at_once, frames.stop))
             fine = self._fine
@@ -168,7 +168,7 @@ class DetectionStream:
                 parts.append(held[start : stop : frames.step])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _look_closer(self, frames: range, faces: list[Array], *, fine: bool) -> list[Array]:
+    def _look_closer(self, frames: range, faces: list[Detections], *, fine: bool) -> list[Detections]:
         """Look again at full resolution where a fast look found nothing, and keep to it while that finds a small face.
 
         `fine` is how these frames were looked at: by now others may be due to be looked at in another way.
@@ -185,10 +185,10 @@ class DetectionStream:
                 self._fine = self._fine or self._small(one[likely(one)])
         return faces
 
-    def _small(self, faces: Array) -> bool:
+    def _small(self, faces: Detections) -> bool:
         """Whether there are faces (n, 15), the largest so small that a fast look is likely to miss it."""
         return bool(len(faces)) and float((faces[:, 3] - faces[:, 1]).max()) < SMALL * max(self._size)
 
 
-def _vote(candidates: Tensor) -> list[Array]:
+def _vote(candidates: Tensor) -> list[Detections]:
     return [faces.numpy() for faces in vote(candidates, min_score=CANDIDATE_SCORE)]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gpu_lipsync.models.box_voting import FACE_SCORE
 from gpu_lipsync.tracking.head_tilt import across
+from gpu_lipsync.tracking.tracked_box import CENTRE, SIZE, Box, Boxes, Detections, Floats
 
 SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
 WALKING_SHIFT = 0.25, 0.15, 1.0  # likewise, of one that is beside the followed, whose pace is not known
@@ -17,19 +18,14 @@ SAME_FACE_ZOOM = 1.6
 # Detections are within 0.02, an extrapolation over five frames within 0.05.
 TOLD_APART = 0.1
 
-EYES, MOUTH = slice(5, 9), slice(11, 15)  # of a detection: x y, x y of both eyes, of the mouth's corners
-
-Array = NDArray[np.float32]
-Floats = NDArray[np.float64]
-# Centre x, centre y, width, height, x and y of the mouth's middle, in pixels; x and y of the way across the face, from
-# its right eye to its left: (1, 0) times some length where it is upright.
-Box = Floats
+# Of a detection: x y, x y of both eyes, of the mouth's corners.
+DETECTED_EYES, DETECTED_MOUTH = slice(5, 9), slice(11, 15)
 
 
-def centred(faces: Array) -> Box:
-    """Boxes (n, 8) of detections (n, 15)."""
+def centred(faces: Detections) -> Boxes:
+    """The boxes of detections."""
     corners = faces[:, :4].astype(np.float64)
-    eyes, mouth = (faces[:, part].astype(np.float64).reshape(-1, 2, 2) for part in (EYES, MOUTH))
+    eyes, mouth = (faces[:, part].astype(np.float64).reshape(-1, 2, 2) for part in (DETECTED_EYES, DETECTED_MOUTH))
     centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
     return np.concatenate((centre, size, mouth.mean(axis=1), across(eyes, mouth)), axis=1)
 
@@ -73,12 +69,12 @@ class FacePath:
         if not self.has_pace:
             return last
         pace = (last - first) / (last_frame - first_frame)
-        pace[2:4] = 0
+        pace[SIZE] = 0
         moved: Box = last + (frame - last_frame) * pace
         return moved
 
-    def costs(self, frame: int, boxes: Box, *, stays: bool = False) -> Floats:
-        """How much each of boxes (n, 8) of a frame is unlike the one that it should have, or the last one if it
+    def costs(self, frame: int, boxes: Boxes, *, stays: bool = False) -> Floats:
+        """How much each of the boxes of a frame is unlike the one that it should have, or the last one if it
         `stays`; infinity: another face's.
         """
         box, gap = self.last[1] if stays else self.at(frame), abs(frame - self._seen[-1][0])
@@ -86,8 +82,8 @@ class FacePath:
         return np.where(may_be_same(box, boxes, gap, limits), unlikeness(box, boxes), np.inf)
 
 
-def pair_up(paths: Sequence[FacePath], frame: int, boxes: Box, *, may_stay: bool = False) -> dict[int, int]:
-    """Whose each of boxes (n, 8) is, the most alike first and none twice: paths' numbers by boxes' numbers.
+def pair_up(paths: Sequence[FacePath], frame: int, boxes: Boxes, *, may_stay: bool = False) -> dict[int, int]:
+    """Whose each of the boxes is, the most alike first and none twice: paths' numbers by boxes' numbers.
 
     Those that are left over may be of people who did not go on as they moved, but came back: they sway.
     """
@@ -104,46 +100,45 @@ def pair_up(paths: Sequence[FacePath], frame: int, boxes: Box, *, may_stay: bool
     return pairs
 
 
-def likely(faces: Array) -> NDArray[np.bool_]:
-    """Which of faces (n, 15) a track may start on; it continues on any candidate."""
+def likely(faces: Detections) -> NDArray[np.bool_]:
+    """Which faces a track may start on; it continues on any candidate."""
     return faces[:, 4] > FACE_SCORE
 
 
-def largest_of(faces: Box) -> Box | None:
-    """Of faces (n, 8)."""
-    return faces[np.argmax(faces[:, 2:4].prod(axis=1))] if len(faces) else None
+def largest_of(faces: Boxes) -> Box | None:
+    return faces[np.argmax(faces[:, SIZE].prod(axis=1))] if len(faces) else None
 
 
-def shift(box: Box, others: Box) -> Floats:
-    """How far it is from a box (8,) to others (n, 8), as part of its size; (n,)."""
-    way: Floats = np.hypot(*(others[:, :2] - box[:2]).T) / np.sqrt(box[2] * box[3])
+def shift(box: Box, others: Boxes) -> Floats:
+    """How far it is from a box to others, as part of its size: (n,)."""
+    way: Floats = np.hypot(*(others[:, CENTRE] - box[CENTRE]).T) / np.sqrt(box[SIZE].prod())
     return way
 
 
-def zoom(box: Box, others: Box) -> Floats:
-    """How many times as large or small others (n, 8) are as a box (8,), by the side that differs more; (n,)."""
-    times: Floats = np.exp(np.abs(np.log(others[:, 2:4] / box[2:4])).max(axis=1))
+def zoom(box: Box, others: Boxes) -> Floats:
+    """How many times as large or small others are as a box, by the side that differs more: (n,)."""
+    times: Floats = np.exp(np.abs(np.log(others[:, SIZE] / box[SIZE])).max(axis=1))
     return times
 
 
 def may_be_same(
-    box: Box, others: Box, gap: int, limits: tuple[float, float, float] = SAME_SCENE_SHIFT
+    box: Box, others: Boxes, gap: int, limits: tuple[float, float, float] = SAME_SCENE_SHIFT
 ) -> NDArray[np.bool_]:
-    """Which of others (n, 8), seen `gap` frames from a box (8,) of the same scene, may be the same face; (n,)."""
+    """Which of others, seen `gap` frames from a box of the same scene, may be the same face: (n,)."""
     at_once, per_frame, at_most = limits
     near = shift(box, others) <= min(at_once + per_frame * gap, at_most)
     alike: NDArray[np.bool_] = near & (zoom(box, others) <= SAME_FACE_ZOOM)
     return alike
 
 
-def unlikeness(box: Box, others: Box) -> Floats:
-    """Of others (n, 8) and a box (8,), by place and size; (n,)."""
+def unlikeness(box: Box, others: Boxes) -> Floats:
+    """Of others and a box, by place and size: (n,)."""
     unlike: Floats = np.hypot(shift(box, others), np.log(zoom(box, others)))
     return unlike
 
 
-def claims_of(paths: Sequence[FacePath], frame: int, faces: Box) -> Floats:
-    """How little unlike each of faces (n, 8) is to the one that somebody's path leads to, if none is less so; (n,)."""
+def claims_of(paths: Sequence[FacePath], frame: int, faces: Boxes) -> Floats:
+    """How little unlike each face is to the one that somebody's path leads to, if none is less so: (n,)."""
     claims = np.full(len(faces), np.inf)
     for path in paths:
         if len(faces):

@@ -7,9 +7,7 @@ change them.
 from collections import deque
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
@@ -27,6 +25,7 @@ from gpu_lipsync.tracking.head_tilt import HeadTilts
 from gpu_lipsync.tracking.mouth_finder import MouthFinder
 from gpu_lipsync.tracking.scene_cuts import is_cut, look_ahead
 from gpu_lipsync.tracking.smoothing import BoxSmoother
+from gpu_lipsync.tracking.tracked_box import Detections
 
 __all__ = ["FaceConfig", "FaceTracker"]
 
@@ -34,7 +33,6 @@ MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the s
 MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that was beside it
 SIZE_WINDOW_S = 0.5
 
-Array = NDArray[np.float32]
 NO_FACE = Rect(0, 0, 0, 0)
 
 
@@ -56,8 +54,8 @@ class FaceTracker:
     Frames are held, by reference, from the last decided detection on: at most one push and `look_ahead(fps)` +
     `det_stride` × (`det_batch_size` + 1). On a CPU `det_batch_size` is 4 at most. On CUDA two batches are under way at
     once, and hold no more frames together than fit 256 MiB. A `det_stride` above 5 is cut to what fits 256 MiB; below
-    25 frames a second it is shorter. `n_ready` trails by 0.5 s or a stronger smoothing's half window, and by 0.25 s
-    more while a face is missed.
+    25 frames a second it is shorter. `n_ready` trails by 0.5 s or a stronger smoothing's half window (not at all
+    where nothing is smoothed), and by 0.25 s more while a face is missed.
 
     Attributes:
         frames_without_face: ready frames that have none.
@@ -96,10 +94,16 @@ class FaceTracker:
         self._changed = 0.0  # the picture, up to the last frame that is ready
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
-            how = {"stride": config.stride(fps), "batch_size": config.det_batch_size, "look_ahead": self._look_ahead}
-            self._detections = DetectionStream(detector, **how, layout=layout)
-        self._samples: deque[tuple[int, Array]] = deque()  # detected, not yet fed to the follower
-        self._last_sample, self._cut_off = -1, 0  # that is the segment of a last face with its mouth beyond the edge
+            self._detections = DetectionStream(
+                detector,
+                stride=config.stride(fps),
+                batch_size=config.det_batch_size,
+                look_ahead=self._look_ahead,
+                layout=layout,
+            )
+        self._samples: deque[tuple[int, Detections]] = deque()  # detected, not yet fed to the follower
+        self._last_sample = -1
+        self._cut_off = 0  # the last frame's segment, if its face's mouth is beyond the frame's edge
         self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps), memory=round(MEMORY_S * fps))
         self._smoother = BoxSmoother(half_window=config.half_window(fps), size_window=round(SIZE_WINDOW_S * fps))
 
@@ -180,7 +184,7 @@ class FaceTracker:
             self._changed += detections.changes[frame]
             self._tracks.append(self._place(frame))
 
-    def _feed(self, sample: int, faces: Array, detections: DetectionStream) -> None:
+    def _feed(self, sample: int, faces: Detections, detections: DetectionStream) -> None:
         between = range(self._last_sample + 1, sample)
         may_cut = any(is_cut(detections.changes, i, self._look_ahead, flash=True) for i in (*between, sample))
         if between and (may_cut or not self._follower.agrees(sample, faces)):
@@ -189,7 +193,7 @@ class FaceTracker:
         self._follow(sample, faces, detections)
         self._last_sample = sample
 
-    def _follow(self, frame: int, faces: Array, detections: DetectionStream) -> None:
+    def _follow(self, frame: int, faces: Detections, detections: DetectionStream) -> None:
         no_face = not likely(faces).any()
         self._follower.feed(frame, faces, cut=is_cut(detections.changes, frame, self._look_ahead, flash=no_face))
         followed = self._follower.followed(frame)

@@ -7,15 +7,11 @@ mouth told the angle within 2 to 5 degrees; on faces on their side they are some
 that sometimes on a face that is not there.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from gpu_lipsync.tracking.face_paths import Box, Floats
+from gpu_lipsync.tracking.tracked_box import ACROSS, CENTRE, MOUTH, SIZE, Box, Boxes, Floats
 
 # Degrees. What a generator was trained on is tilted by some ten either way, and so are the heads of most clips (23 of
 # 25), which are shown to it as they are. From 25 on its mouths opened less and were smeared. Between the two the turn
@@ -39,27 +35,28 @@ def across(eyes: Floats, mouth: Floats) -> Floats:
     return eyes[:, 1] - eyes[:, 0] + square
 
 
-def tilts_of(boxes: Floats) -> Floats:
-    """By how many degrees clockwise (as seen) the heads of boxes (n, 8) are to be turned back: (n,)."""
-    degrees = np.degrees(np.arctan2(boxes[:, 7], boxes[:, 6]))
+def tilts_of(boxes: Boxes) -> Floats:
+    """By how many degrees clockwise (as seen) the heads are to be turned back: (n,)."""
+    x, y = boxes[:, ACROSS].T
+    degrees = np.degrees(np.arctan2(y, x))
     beyond = (np.abs(degrees) - LEFT_ALONE_DEG).clip(0) / (TURNED_FULLY_DEG - LEFT_ALONE_DEG)
     left: Floats = np.sign(degrees) * np.minimum(np.abs(degrees), beyond * TURNED_FULLY_DEG)
     return left
 
 
-def upright_sizes(boxes: Floats, degrees: Floats) -> Floats:
-    """What sizes (n, 2) of boxes (n, 8) would be if the heads, turned by so many degrees (n,), were upright.
+def upright_sizes(boxes: Boxes, degrees: Floats) -> Floats:
+    """What the boxes' sizes (n, 2) would be if the heads, turned by so many degrees (n,), were upright.
 
     Of the ellipse inside a box that is turned by t, with semi-axes a and b, the box's half sides are those of which
     w^2 = a^2 cos^2 t + b^2 sin^2 t and h^2 = a^2 sin^2 t + b^2 cos^2 t. Their sum does not change. Their difference is
     all of b^2 - a^2 at 0 degrees and none of it at 45, so there the usual face's counts, the more the less it tells.
     """
-    width, height = boxes[:, 2] ** 2, boxes[:, 3] ** 2
+    width, height = boxes[:, SIZE].T ** 2
     usual = (USUAL_ASPECT**2 - 1) / (USUAL_ASPECT**2 + 1) * (width + height)
     tells = np.cos(np.radians(2 * degrees))
     taller = (height - width) * tells + usual * (1 - tells**2)
     sizes = np.stack((width + height - taller, width + height + taller), axis=1) / 2
-    return np.where(degrees[:, None] == 0, boxes[:, 2:4], np.sqrt(sizes.clip(0)))
+    return np.where(degrees[:, None] == 0, boxes[:, SIZE], np.sqrt(sizes.clip(0)))
 
 
 class HeadTilts:
@@ -70,7 +67,7 @@ class HeadTilts:
 
     def see(self, box: Box) -> None:
         """Take note of a face: the mouth is below an upright one's middle."""
-        beside, below = ((box[4:6] - box[:2]) / box[2:4]).tolist()
+        beside, below = ((box[MOUTH] - box[CENTRE]) / box[SIZE]).tolist()
         degrees = math.degrees(math.atan2(beside, below))
         upright = abs(degrees) < UPRIGHT_WITHIN_DEG
         self._n_seen[0 if upright else round(degrees / 90) % 4] += 1

@@ -20,10 +20,10 @@ from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.pasting.tilted import rotated
 from gpu_lipsync.process.device import HostCopy
-from gpu_lipsync.tracking.face_paths import Box
 from gpu_lipsync.tracking.head_tilt import tilts_of, upright_sizes
 from gpu_lipsync.tracking.mouth_landmarks import LOWER_EDGE, MOUTH_CORNERS, UPPER_EDGE, find_landmarks
 from gpu_lipsync.tracking.smoothing import Point
+from gpu_lipsync.tracking.tracked_box import CENTRE, MOUTH, SIZE, Box
 
 # Per segment: looks that find something, of as many at all. Smoothing waits half a second, by which time a sample every
 # fifth frame has shown three; a face may be turned away, or still be coming into the picture.
@@ -56,7 +56,7 @@ class MouthFinder:
 
     def look(self, frame: Tensor, segment: int, box: Box) -> None:
         """Find the mouth of the face at `box` in a frame (1, ...) uint8 in the layout given, unless enough is known."""
-        (cx, cy), (width, height) = box[:2], box[2:4]
+        (cx, cy), (width, height) = box[CENTRE], box[SIZE]
         frame_height, frame_width = self._layout.size(frame)
         beyond = (width / 2 - min(cx, frame_width - cx)) / width, (height / 2 - min(cy, frame_height - cy)) / height
         whole, seen = max(beyond) <= CUT_OFF, self._seen.get(segment, [])
@@ -72,14 +72,15 @@ class MouthFinder:
         left, top, right, bottom = part.within(window)[0].tolist()
         tilts = tilts_of(box[None])
         ((tilt,), (size,)) = tilts, upright_sizes(box[None], tilts)
-        corner = box[:2] - size / 2 - (x1, y1)
+        corner = box[CENTRE] - size / 2 - (x1, y1)
         face = torch.tensor(np.concatenate((corner, corner + size))[None], dtype=torch.float32)
         seen_part = part.rgb[:, :, top:bottom, left:right]
         points = find_landmarks(seen_part, face, self._mesh, tilts=torch.from_numpy(tilts))[0]
-        corners, edges = points[MOUTH_CORNERS, 0], points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1]
-        twice = torch.stack((corners[0] + corners[1], edges, corners[1] - corners[0]))
+        # One by one: a tuple as index is uploaded, which the host waits for.
+        first, second = (points[corner, 0] for corner in MOUTH_CORNERS)
+        twice = torch.stack((first + second, points[UPPER_EDGE, 1] + points[LOWER_EDGE, 1], second - first))
         x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
-        off = np.array((x, y)) - 0.5 - rotated(box[4:6] - box[:2], -tilt) / size
+        off = np.array((x, y)) - 0.5 - rotated(box[MOUTH] - box[CENTRE], -tilt) / size
         if np.abs(off).max() <= AT_MOST:
             sight = _Sight(float(off[0]), float(off[1]), float(half), whole)
             self._seen.setdefault(segment, []).append(sight)

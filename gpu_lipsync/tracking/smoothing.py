@@ -8,8 +8,8 @@ import numpy as np
 
 from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.tilted import rotated
-from gpu_lipsync.tracking.face_paths import Box, Floats
 from gpu_lipsync.tracking.head_tilt import TURNED_FULLY_DEG, tilts_of, upright_sizes
+from gpu_lipsync.tracking.tracked_box import CENTRE, MOUTH, Box, Floats
 
 Point = tuple[float, float]  # x y
 # The size is kept while the face's is within the first factor of it; then it follows up to the second. A mouth that is
@@ -122,17 +122,17 @@ class BoxSmoother:
             box = boxes[frame][None]
             tilts = tilts_of(box)
             (size,) = upright_sizes(box, tilts)
-            self._size, self._corner = np.maximum(size.round(), 1), (box[0, :2] - size / 2).round()
-            return self._placed(box[0, 4:6], float(tilts[0]))
+            self._size, self._corner = np.maximum(size.round(), 1), (box[0, CENTRE] - size / 2).round()
+            return self._placed(box[0, MOUTH], float(tilts[0]))
         around = np.asarray(boxes[first : last + 1])
         smooth = local_fit(frame - first, last - frame, self._half_window) @ around
         new_segment = segments[frame] != self._segment
         self._segment = segments[frame]
         new_size = self._hold_size(boxes, segments, frame, renew=new_segment)
-        corner = smooth[:2] - self._size / 2
+        corner = smooth[CENTRE] - self._size / 2
         moved = np.abs(corner - self._corner) > POSITION_HOLD_PX
         self._corner = np.where(moved | new_segment | new_size, corner.round(), self._corner)
-        return self._placed(smooth[4:6], float(tilts_of(smooth[None])[0]))
+        return self._placed(smooth[MOUTH], float(tilts_of(smooth[None])[0]))
 
     def _placed(self, mouth: Floats, tilt: float) -> Placed:
         (left, top), (width, height) = self._corner, self._size

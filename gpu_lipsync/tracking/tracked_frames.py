@@ -15,7 +15,7 @@ from gpu_lipsync.models import FaceMesh
 from gpu_lipsync.ops import upload
 from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.process.cores import use_one_core
-from gpu_lipsync.process.device import arrived, staged
+from gpu_lipsync.process.device import staged, taken_over
 from gpu_lipsync.process.threads import prefetch
 from gpu_lipsync.report import Report
 from gpu_lipsync.timeline import Timeline
@@ -45,7 +45,7 @@ def tracked_frames(
     held = HeldFrames(hold_bytes if len(passes) > 1 else 0)
     decoded = _decoded(video, timeline, passes, size, tracker, report, held)
     with closing(prefetch(staged(decoded, video.device), depth=_READY_AHEAD, initializer=use_one_core)) as coming:
-        for (i, batch), frames in arrived(_timed(coming, "waiting for frames", report)):
+        for (i, batch), frames in taken_over(_timed(coming, "waiting for frames", report)):
             report.n_source_frames = max(report.n_source_frames, batch.stop - first)
             heads = tracker.heads(batch.start - first, batch.stop - first).in_pass(i)
             shown = timeline.showing(passes[i], batch)
