@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench import gpu_check
+from bench import gpu_check, gpu_check_sample
 from gpu_lipsync.blend_kernels import BLENDS
 
 STAGES = (
@@ -24,6 +25,7 @@ STAGES = (
     "encode from the device, h264_nvenc",
     "encode from the device, libx264",
     "the whole sample",
+    "the whole sample in half precision, hd, pauses gated",
     "the whole sample in little memory",
 )
 
@@ -63,6 +65,8 @@ def test_a_stage_that_fails_is_a_line_and_the_others_still_run(monkeypatch: pyte
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nand more")
 
     monkeypatch.setattr(gpu_check, "load_face_detector", broken)
+    report = SimpleNamespace(total_seconds=1.0, n_frames=2, precision="float32", decoder="PyAV", encoder="libx264")
+    monkeypatch.setattr(gpu_check_sample, "_sample", lambda *_, **__: (report, torch.zeros(2, 3, 8, 8)))
     rows = list(gpu_check.every_stage(torch.device("cpu")))
     failed = [
         name for name, _, note in rows if note.startswith(f"{gpu_check.FAILED}RuntimeError: CUDA error: an illegal")

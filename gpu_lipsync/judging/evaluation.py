@@ -145,17 +145,20 @@ def _bars(speech: dict[str, float], silence: dict[str, float]) -> dict[str, Bar]
     follows, moved = speech["opening_with_envelope"], speech["opening_with_envelope_moved"]
     rest = silence["motion"] / max(silence["motion_in_speech"], 1e-9)
     bars = {
-        "opening_with_envelope": Bar(value=follows, bar=">= 0.4", met=follows >= 0.4),
-        "lead_over_moved_envelope": Bar(value=follows - moved, bar=">= 0.2", met=follows - moved >= 0.2),
-        "silence_to_speech_motion": Bar(value=rest, bar="<= 0.333", met=rest <= 1 / 3),
+        "opening_with_envelope": _at_least(0.4, follows),
+        "lead_over_moved_envelope": _at_least(0.2, follows - moved),
+        "silence_to_speech_motion": Bar(value=rest, bar=f"<= {1 / 3:.3f}", met=rest <= 1 / 3),
     }
     if "opening_with_true_opening" in speech:
-        true, clear = speech["opening_with_true_opening"], speech["lower_half_psnr_db"]
         bars |= {
-            "lower_half_psnr_db": Bar(value=clear, bar=">= 22", met=clear >= 22),
-            "opening_with_true_opening": Bar(value=true, bar=">= 0.25", met=true >= 0.25),
+            "lower_half_psnr_db": _at_least(22, speech["lower_half_psnr_db"]),
+            "opening_with_true_opening": _at_least(0.25, speech["opening_with_true_opening"]),
         }
     return bars
+
+
+def _at_least(limit: float, value: float) -> Bar:
+    return Bar(value=value, bar=f">= {limit:g}", met=value >= limit)
 
 
 def _rounded(value: Any) -> Any:
