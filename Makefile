@@ -42,7 +42,7 @@ bench-quick: $(VENV)/.dev
 
 # With the Python of the environment that is active, since environment.yml has torchcodec beside what .venv has.
 gpu-check:
-	GPU_LIPSYNC_REQUIRE_CUDA=1 $(GPU_PYTHON) -m pytest tests/test_residency.py
+	GPU_LIPSYNC_REQUIRE_CUDA=1 $(GPU_PYTHON) -m pytest tests/process/test_residency.py
 	$(GPU_PYTHON) -m bench.gpu_check
 
 # An older Python is told before it leaves a .venv behind, which `PYTHON=` alone would not repair.

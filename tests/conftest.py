@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.places import ROOT
+
 # As the command does: threads that spin at barriers slow tenfold where anything else wants their cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-ROOT = Path(__file__).parent.parent
 MEDIA = ROOT.parent / "shared" / "data"
 # Crops of the benchmark's sizes, one that no tile or window divides, the smallest, and the largest.
 PICTURE_SIZES = [(200, 160), (360, 300), (181, 240), (16, 16), (17, 23), (620, 512), (1080, 1080)]

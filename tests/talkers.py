@@ -1,7 +1,6 @@
 """A real face whose mouth does as told, for tests of what judges mouths."""
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import av
@@ -15,14 +14,14 @@ from gpu_lipsync.tools.looks import ROUNDNESS, Looks
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, pixel_grid, shut
 from gpu_lipsync.tools.talks import COLUMNS_PER_S, TRACK_HZ
 from gpu_lipsync.tracking.mouth_landmarks import Contexts, find_contexts, find_landmarks
+from tests.places import FACE
 
-SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"
 BOX = torch.tensor([[176, 106, 343, 344]])  # of the face in the first frame, as the product would cut it out
 
 
 def sample_frame() -> Tensor:
     """(1, 3, 512, 512) uint8."""
-    with av.open(str(SAMPLE)) as container:
+    with av.open(str(FACE)) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
     return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 

@@ -1,0 +1,1 @@
+"""The command as a whole: flags, answers, exit codes, what a caller sees."""

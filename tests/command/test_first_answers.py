@@ -1,0 +1,140 @@
+"""What the commands answer before any work: help, version, and that this Python cannot run them."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gpu_lipsync.cli import build_parser, main
+from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.process.commands import exit_code_of
+from tests.places import ROOT
+
+COMMAND = ROOT / "inference_fast.py"
+
+
+def without_packages(*flags: object) -> subprocess.CompletedProcess[str]:
+    """The command by a Python that has nothing installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [sys.executable, "-S", str(COMMAND), *map(str, flags)]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18, "final", 0), (3, 6, 15, "final", 0), (3, 10, 13, "final", 0)])
+def test_an_old_python_is_told_which_one_can(
+    version: tuple[object, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = compile(COMMAND.read_text(), str(COMMAND), "exec")
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stopped:
+        patched.setattr(sys, "version_info", version)
+        exec(program, {"__name__": "__main__"})
+    assert stopped.value.code == ConfigError.exit_code
+    number = ".".join(map(str, version[:3]))
+    assert capsys.readouterr() == (
+        "",
+        f"error: Python {number} ({sys.executable}) cannot run this, which needs 3.11 or newer; use .venv/bin/python, "
+        "which `make demo` makes\n",
+    )
+
+
+def test_an_old_python_makes_no_environment(tmp_path: Path) -> None:
+    """Which another one would not repair: `venv` leaves an interpreter that is there."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    old = tmp_path / "python3.10"
+    pretend = "import sys; sys.version_info, sys.version = (3, 10, 13), '3.10.13 (main)'; exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}" "$2"\n')
+    old.chmod(0o755)
+    made = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert made.returncode != 0
+    assert "error: this is Python 3.10.13; use 3.11 to 3.14, as in: make demo PYTHON=python3.12" in made.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_command_counts_from_before_its_imports() -> None:
+    """Its caller waits for them, too."""
+    script = (
+        "import gpu_lipsync, sys; print(gpu_lipsync.PROGRAM_START, *{'argparse', 'dataclasses'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(said.stdout) > 0  # and nothing behind it
+
+
+def test_the_command_s_file_is_one_that_any_python_reads() -> None:
+    """Or it would answer with a SyntaxError: the grammar of Python 2.7 has no f-strings, annotations or keyword-only
+    arguments, and its files are ASCII.
+    """
+    tree = ast.parse(COMMAND.read_bytes().decode("ascii"))
+    kinds = {type(node) for node in ast.walk(tree)}
+    statements = {ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.If, ast.Assign, ast.Store, ast.Expr}
+    operations = {ast.Call, ast.Attribute, ast.Subscript, ast.Slice, ast.Compare, ast.Eq, ast.Lt, ast.BinOp, ast.Add}
+    assert kinds <= statements | operations | {ast.Name, ast.Load, ast.Constant, ast.Tuple}
+
+
+def test_a_package_that_is_missing_is_told_in_one_line(tmp_path: Path) -> None:
+    for name in ("c.pth", "f.mp4", "a.wav"):
+        (tmp_path / name).write_text("not read")
+    files = ["--checkpoint_path", tmp_path / "c.pth", "--face", tmp_path / "f.mp4", "--audio", tmp_path / "a.wav"]
+    done = without_packages(*files, "--outfile", tmp_path / "out.mp4")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: the package torch is not installed for {sys.executable}; use .venv/bin/python, which `make demo` "
+        "makes\n"
+    )
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_needs_no_package(flag: str) -> None:
+    done = without_packages(flag)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: inference_fast.py" if flag == "--help" else "gpu-lipsync ")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("numpy", True), ("av", True), ("gpu_lipsync.nowhere", False), ("torch._meta_registrations", False)],
+)
+def test_a_module_of_ours_or_a_part_of_a_package_that_is_missing_is_a_bug(
+    name: str, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    if told:
+        assert exit_code_of(work) == 2
+        assert capsys.readouterr().err.startswith(f"error: the package {name} is not installed for {sys.executable};")
+    else:
+        with pytest.raises(ModuleNotFoundError):
+            exit_code_of(work)
+
+
+def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr() == (f"gpu-lipsync {version}\n", "")
+
+
+def test_help_shows_defaults_as_they_have_to_be_typed() -> None:
+    text = " ".join(build_parser().format_help().split())
+    for flag, shown in (("--crop", "0 -1 0 -1"), ("--pads", "0 10 0 0"), ("--box", "-1 -1 -1 -1")):
+        described = text.rpartition(f"{flag} TOP BOTTOM LEFT RIGHT")[2]
+        assert described.partition("(default: ")[2].partition(")")[0] == shown
+        needed = ["--checkpoint_path", "c", "--face", "f", "--audio", "a"]
+        typed, default = (build_parser().parse_args([*needed, *given]) for given in ([flag, *shown.split()], []))
+        assert typed == default
+    assert "(default: 25.0)" in text
+
+
+@pytest.mark.parametrize("name", ["compare", "evaluate"])
+def test_usage_names_the_command_as_it_is_typed(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"gpu_lipsync.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.startswith(f"usage: python -m gpu_lipsync.{name} [-h]")

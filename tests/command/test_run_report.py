@@ -1,0 +1,135 @@
+"""What `run` tells a Python caller: its own time, and mouths that came to nothing."""
+
+import errno
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gpu_lipsync import LipSyncConfig, __version__, run
+from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.media.sound_file import read_sound
+from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.progress import Silent
+from gpu_lipsync.report import Report
+from gpu_lipsync.video import open_video
+from tests.clips import tone, write_clip, write_sound
+from tests.places import FACE, SPEECH
+from tests.residency import fake_cuda, watched
+
+FACTS = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
+FACE, SPEECH = FACE, SPEECH
+
+
+def config_of(folder: Path, *, spoiled: bool = False) -> LipSyncConfig:
+    state = Wav2Lip(0.125).state_dict()
+    if spoiled:
+        state = {name: value * float("nan") if value.is_floating_point() else value for name, value in state.items()}
+    torch.save({"state_dict": state}, folder / "weights.pth")
+    sound = write_sound(folder / "a.wav", tone(0.3))
+    return LipSyncConfig(
+        checkpoint_path=folder / "weights.pth",
+        face=FACE,
+        audio=sound,
+        outfile=folder / "out.mp4",
+        box=(50, 250, 50, 250),
+    )
+
+
+def test_a_second_run_counts_its_own_time(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    for _ in range(2):
+        began = time.perf_counter()
+        report = run(config)
+        waited = time.perf_counter() - began
+        assert 0 < report.seconds["start-up"] < report.total_seconds <= waited
+
+
+def test_a_caller_may_have_waited_before(tmp_path: Path) -> None:
+    report = run(config_of(tmp_path), started=time.perf_counter() - 1000)
+    assert report.total_seconds > report.seconds["start-up"] > 1000
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_mouths_that_are_not_numbers_are_counted_and_told(tmp_path: Path, spoiled: bool) -> None:
+    report = run(config_of(tmp_path, spoiled=spoiled))
+    assert (report.n_frames, report.as_dict()["n_spoiled"]) == (5, 5 if spoiled else 0)
+    assert any(note.startswith("5 mouths came out as NaN") for note in report.notes) is spoiled
+
+
+def test_batches_are_bounded_by_what_is_decoded_not_by_what_is_left_of_it(tmp_path: Path) -> None:
+    """Asked for when memory is short, --resize_factor made batches larger and the frames in them as large as before."""
+    clip = write_clip(tmp_path / "large.mp4", n_frames=2, size=(1080, 1920))
+    given: dict[str, Any] = {"checkpoint_path": "c", "face": clip, "audio": "a", "outfile": tmp_path / "o.mp4"}
+    for config in (LipSyncConfig(**given), LipSyncConfig(**given, resize_factor=4)):
+        with open_video(clip, config.frames) as video:
+            assert video.batch_size(config.wav2lip_batch_size) == 8  # 16 Mi pixels
+
+
+def test_mouths_spared_are_those_of_faces() -> None:
+    report = Report(**FACTS, width=32, height=32, n_frames=10)  # type: ignore[arg-type]
+    report.n_frames_without_face, report.n_frames_in_silence, report.n_generated = 3, 2, 5
+    assert report.n_skipped == 2
+
+
+def test_counting_them_does_not_make_the_host_wait() -> None:
+    boxes, speaking = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)]), [0.0] * 4
+    here, there = Heads.held_still(boxes), Heads.held_still(boxes + 30)
+    with fake_cuda():
+        with torch.device("cuda"):
+            generator, mel = Wav2Lip(0.125).eval(), torch.zeros(4, 1, 80, 16)
+            frames = torch.zeros(4, 240, 320, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+        report = Report(**FACTS, width=320, height=240, batch_size=4)  # type: ignore[arg-type]
+        renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
+        renderer._render(frames, mel, here, speaking)  # masks and the like are made once
+        seen = watched(lambda: renderer._render(frames, mel, there, speaking))
+    assert seen.offences == []
+    assert isinstance(renderer._n_spoiled, torch.Tensor) and renderer._n_spoiled.device.type == "cuda"
+
+
+def test_which_version_made_the_file_is_told() -> None:
+    versions = Report(**FACTS, width=32, height=32).as_dict()["versions"]  # type: ignore[arg-type]
+    assert versions["gpu_lipsync"] == __version__ and versions["python"] == platform.python_version()
+
+
+def test_a_name_with_control_characters_makes_no_line_of_its_own() -> None:
+    facts = FACTS | {"outfile": "two\nlines\x1b[2J.mp4"}
+    first, *_ = Report(**facts, width=32, height=32).summary().split("\n")  # type: ignore[arg-type]
+    assert first == "two\\nlines\\x1b[2J.mp4: 0 frames, 32x32, 25 fps"
+
+
+def test_silence_gating_says_what_it_skipped(checkpoint: Path, tmp_path: Path) -> None:
+    """The sample's speech with pauses of a second, two fifths of it, through the whole pipeline."""
+    sound = read_sound(SPEECH)
+    rate, speech = sound.sample_rate_hz, sound.samples[:1]
+    loud = int(np.abs(speech[0]).argmax())
+    phrase = speech[:, max(0, loud - rate // 2) :][:, :rate]
+    pause = np.zeros((1, rate), np.float32)
+    spoken = write_sound(tmp_path / "a.wav", np.concatenate([phrase, pause, phrase, pause, phrase], axis=1), rate=rate)
+    config = LipSyncConfig(checkpoint_path=checkpoint, face=FACE, audio=spoken, outfile=tmp_path / "out.mp4")
+    plain, gated = run(config), run(replace(config, silence_gating=True))
+    assert (plain.n_skipped, plain.n_frames_in_silence) == (0, 0) and "in silence" not in plain.summary()
+    n_skipped = gated.n_frames - gated.n_generated
+    assert gated.n_skipped == gated.as_dict()["n_skipped"] == n_skipped > 0.3 * gated.n_frames
+    assert f"{gated.n_generated} mouths generated, {n_skipped} skipped" in gated.summary()
+
+
+def test_where_the_report_alone_fails_the_output_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full by then."""
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    config = replace(config_of(tmp_path), report=tmp_path / "r.json")
+    with pytest.raises(EncodeError, match="No space left on device.*out.mp4 is complete"):
+        run(config)
+    assert (tmp_path / "out.mp4").stat().st_size > 0 and EncodeError.exit_code == 6

@@ -1,0 +1,1 @@
+"""Encoders, and the file that they write."""

@@ -1,0 +1,77 @@
+"""What ends up in the output file: all of the new one and nothing of the old, as asked for, ready to be streamed."""
+
+import errno
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from gpu_lipsync.errors import EncodeError
+from tests.writing import encode, pictures, shape_of
+
+
+def mounted(folder: Path, monkeypatch: pytest.MonkeyPatch, *, size: int = 7, number: int = errno.EBUSY) -> Path:
+    """A file that cannot be replaced, as one that is mounted by itself into a container."""
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.replace", refused)
+    target = folder / "out.mp4"
+    target.write_bytes(b"mounted" * (size // 7))
+    return target
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EPERM, errno.EACCES])
+def test_nothing_is_left_of_a_longer_file_that_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whichever way the system refuses to replace it."""
+    target = mounted(tmp_path, monkeypatch, size=700_000, number=number)
+    encode(target, shape_of(64, 64), pictures(25, 64, 64))
+    assert b"mounted" not in target.read_bytes() and list(tmp_path.iterdir()) == [target]
+
+
+def test_where_there_is_room_for_a_part_only_a_file_stays_as_long_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_part(descriptor: int, _: int, size: int) -> None:
+        os.ftruncate(descriptor, size // 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = mounted(tmp_path, monkeypatch)
+    monkeypatch.setattr("gpu_lipsync.encoding.writer.os.posix_fallocate", in_part)
+    with pytest.raises(EncodeError, match="No space left"):
+        encode(target, shape_of(64, 64), pictures(25, 64, 64))
+    assert target.read_bytes() == b"mounted"
+
+
+@pytest.mark.parametrize(("preset", "crf"), [("ultrafast", 30), ("veryfast", 18)])
+def test_preset_and_crf_are_those_asked_for(tmp_path: Path, preset: str, crf: int) -> None:
+    """x264 writes what it was told into the stream; of these presets the fastest alone does without CABAC."""
+    path = encode(tmp_path / "a.mp4", shape_of(64, 64), pictures(4, 64, 64), preset=preset, crf=crf)
+    told = path.read_bytes()
+    assert (b" cabac=0 " in told) == (preset == "ultrafast") and f" crf={crf}.0 ".encode() in told
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov"])
+def test_the_index_comes_before_the_pictures(tmp_path: Path, suffix: str) -> None:
+    """Or browsers would have to load all of a file before they show any."""
+    content = encode(tmp_path / f"a{suffix}", shape_of(64, 64), pictures(4, 64, 64)).read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
+
+
+def test_sound_lies_beside_its_pictures(tmp_path: Path) -> None:
+    shape = shape_of(32, 32, n_frames=160, fps=Fraction(10))
+    path = encode(tmp_path / "a.mp4", shape, pictures(160, 32, 32), preset="ultrafast")
+    with av.open(str(path)) as container:
+        coded: list[Any] = [packet for packet in container.demux() if packet.size]
+        packets = sorted((p.pos, p.stream.type, float(p.dts * p.time_base)) for p in coded)
+    at, apart = {"video": 0.0, "audio": 0.0}, 0.0
+    for _, kind, moment in packets:
+        at[kind] = moment
+        apart = max(apart, abs(at["video"] - at["audio"]))
+    assert apart < 2  # s: a batch of eight frames is 0.8; sound that is sent at the end lies six away

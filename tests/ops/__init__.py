@@ -1,0 +1,1 @@
+"""Image operations against OpenCV and kornia."""

@@ -1,0 +1,80 @@
+"""Choice of device and precision, and what half precision costs."""
+
+import pytest
+import torch
+
+from gpu_lipsync.audio import load_audio, mel_windows
+from gpu_lipsync.config import FaceConfig, FrameConfig
+from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.faces import crop_faces
+from gpu_lipsync.models import load_face_detector, load_wav2lip
+from gpu_lipsync.process.device import _require_kernels, network_dtype, resolve_device, staged, taken_over
+from gpu_lipsync.tracking.tracked_frames import track_faces
+from gpu_lipsync.video import open_video
+from tests.places import FACE, ROOT, SPEECH
+
+
+def test_auto_is_cuda_where_there_is_one() -> None:
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_device_that_is_not_there_is_no_silent_cpu() -> None:
+    with pytest.raises(ConfigError, match="cuda:97"):
+        resolve_device("cuda:97")
+
+
+def test_a_gpu_that_pytorch_was_not_built_for_is_refused() -> None:
+    wheel = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+    for capability in ((7, 5), (8, 0), (8, 9), (9, 0), (10, 3), (12, 0)):
+        _require_kernels(capability, wheel)
+    for capability in ((7, 0), (6, 1), (11, 0)):
+        with pytest.raises(ConfigError, match="compute capability.*--device cpu"):
+            _require_kernels(capability, wheel)
+    _require_kernels((11, 0), [*wheel, "compute_90"])
+    _require_kernels((9, 0), ["sm_90a"])
+    _require_kernels((7, 0), [])  # not known
+    _require_kernels((9, 0), ["gfx90a", "gfx1100"])  # ROCm's names
+
+
+@pytest.mark.parametrize("name", ["nonsense", "mps", "cuda:x", "meta", ""])
+def test_other_devices_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"auto, cpu, cuda or cuda:N, got '{name}'"):
+        resolve_device(name)
+
+
+def test_half_precision_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert network_dtype(cuda, fp16=True) == torch.float16
+    assert network_dtype(cuda, fp16=False) == torch.float32
+    half, single = torch.bfloat16, torch.float32
+    for matrix_unit, instruction, cpu_name, dtype in (
+        (True, True, "Intel Xeon", half),
+        (False, True, "Intel Xeon", single),  # has it, but is faster in float32
+        (False, True, "AMD EPYC", half),
+        (False, False, "AMD EPYC", single),
+        (False, False, "", single),
+    ):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=matrix_unit: found)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda found=instruction: found)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=cpu_name: {"cpu_name": name}, raising=False)
+        assert network_dtype(cpu, fp16=False) == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_mouths_are_within_a_level(device: str, dtype: torch.dtype) -> None:
+    checkpoint = ROOT / "checkpoints" / "demo.safetensors"
+    with torch.inference_mode(), open_video(FACE, FrameConfig()) as video:
+        _, frames = next(video.batches(range(8), 8))
+        faces = crop_faces(frames, track_faces([frames], load_face_detector(), FaceConfig()).boxes).to(device)
+        mel = mel_windows(load_audio(SPEECH), video.fps)[20:28].to(device)
+        exact, half = (load_wav2lip(checkpoint, device, d)(mel, faces) for d in (torch.float32, dtype))
+    # The bar of the project: a level in the mean. bfloat16 has 8 bits of mantissa; 0.25 levels are seen.
+    assert (255 * (exact - half)).abs().mean() < 1
+    assert not torch.equal(exact, half)
+
+
+def test_staged_batches_arrive_in_order_and_unchanged() -> None:
+    batches = [(range(i, i + 2), torch.full((2, 3, 4, 4), i)) for i in range(0, 6, 2)]
+    got = list(taken_over(staged(batches, torch.device("cpu"))))
+    assert [frames for frames, _ in got] == [frames for frames, _ in batches]
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(got, batches, strict=True))

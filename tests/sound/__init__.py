@@ -1,0 +1,1 @@
+"""Sound: mel, loudness, pauses."""

@@ -1,0 +1,1 @@
+"""Which face, where, when."""

@@ -1,0 +1,29 @@
+"""What following waits for is told in seconds, whatever the clip's rate: faces missed, and who is remembered."""
+
+import pytest
+
+from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, scripted_frames
+from tests.tracking.test_several_faces import OTHER, OWN
+
+
+def frames_without_face(script: list[list[Face]], *, fps: float, det_stride: int) -> int:
+    tracker = FaceTracker(ScriptedDetector(script), FaceConfig(pads=NO_PADS, det_stride=det_stride), fps=fps)
+    tracker.push(scripted_frames(len(script)))
+    tracker.finish()
+    return tracker.frames_without_face
+
+
+@pytest.mark.parametrize(
+    ("fps", "n_missed", "bridged"), [(10.0, 2, True), (10.0, 3, False), (50.0, 12, True), (50.0, 13, False)]
+)
+def test_misses_are_bridged_for_a_quarter_of_a_second(fps: float, n_missed: int, bridged: bool) -> None:
+    script = [[] if 30 <= i < 30 + n_missed else [OWN] for i in range(75)]
+    assert frames_without_face(script, fps=fps, det_stride=1) == (0 if bridged else n_missed)
+
+
+@pytest.mark.parametrize("fps", [12.0, 50.0])
+def test_who_is_lost_is_remembered_for_a_second(fps: float) -> None:
+    """Then the one beside is followed."""
+    script = [[OWN, OTHER]] * 40 + [[OTHER]] * 80
+    assert frames_without_face(script, fps=fps, det_stride=5) == round(fps)
