@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from bench.measure import DEVICES, PRECISIONS, measure
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models.box_voting import vote
 from gpu_lipsync.models.face_detector import load_face_detector
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.scene_cuts import SceneChanges
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "face.mp4"

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int
 
     Args:
         argv: the flags; by default those of this process.
-        own_process: this run is all that the process does: torch may be imported in part (lean_torch.py), and
+        own_process: this run is all that the process does: torch may be imported in part (`lean_torch`), and
             process-wide state such as signal handlers need not be restored.
 
     Returns:

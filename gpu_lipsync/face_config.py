@@ -27,7 +27,7 @@ class FaceConfig:
 
     pads: Sides = (0, 10, 0, 0)  # top bottom left right, added to a detected box, pixels
     box: Sides = NO_BOX  # top bottom left right: the box of every frame, pixels; all -1: detect
-    det_batch_size: int = 16  # an upper bound; tracking.py says when fewer are taken
+    det_batch_size: int = 16  # an upper bound; `FaceTracker` says when fewer are taken
     det_stride: int = 5  # frames from one detection to the next, at 25 a second and more
     smooth: bool = True
     temporal_smooth: bool = False  # over a longer time: experimental, not recommended

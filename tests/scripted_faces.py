@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 
 SIDE = 480  # of the scripted clips
 NO_PADS = (0, 0, 0, 0)

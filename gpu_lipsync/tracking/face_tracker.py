@@ -27,8 +27,6 @@ from gpu_lipsync.tracking.scene_cuts import is_cut, look_ahead
 from gpu_lipsync.tracking.smoothing import BoxSmoother
 from gpu_lipsync.tracking.tracked_box import Detections
 
-__all__ = ["FaceConfig", "FaceTracker"]
-
 MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the same
 MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that was beside it
 SIZE_WINDOW_S = 0.5

@@ -12,10 +12,11 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, elliptical_mask, place_blend
 from gpu_lipsync.blend_kernels.mask import feather_over, semi_axes
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.pasting.mouth_fit import MouthFits, fitted_masks
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.video import open_video
 from tests import pictures
 from tests.places import FACE

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, scripted_frames
 from tests.tracking.test_several_faces import OTHER, OWN
 

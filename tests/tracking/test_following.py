@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.pasting.heads import Heads
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_finder import MouthFinder
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, centres, scripted_frames, sizes, track
 

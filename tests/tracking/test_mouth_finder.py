@@ -9,9 +9,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models import FaceMesh, load_face_detector, load_face_mesh
 from gpu_lipsync.tracking import mouth_finder
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_finder import LOOKS, MouthFinder
 from gpu_lipsync.tracking.mouth_landmarks import MOUTH_CORNERS, find_landmarks
 from gpu_lipsync.video import open_video

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models import load_face_detector
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.video import open_video
 from tests.scripted_faces import Face, centres, track
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.errors import ConfigError, FaceNotFoundError
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.smoothing import local_fit
 from gpu_lipsync.tracking.tracked_frames import track_faces
 from tests.scripted_faces import (

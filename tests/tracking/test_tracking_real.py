@@ -10,8 +10,9 @@ import skimage.data
 import torch
 from torch import Tensor
 
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
-from gpu_lipsync.tracking.face_tracker import FaceConfig, FaceTracker
+from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.tracked_frames import track_faces
 from tests.places import FACE
 from tests.scripted_faces import NO_PADS, Array, batches, best_lag, centres, sizes
