@@ -57,9 +57,9 @@ def choose_decoder(
         except DecoderUnavailableError as error:
             reasons.append(error)
             continue
-        told = [reason for reason in reasons if wanted != "auto" or not isinstance(reason, NoCudaBuildError)]
-        if told:
-            notes.append(f"decoding with {decoder.name}: {_joined(told)}")
+        # All of them or nothing: that a decoder is not built for GPUs is no news, but explains what is.
+        if any(wanted != "auto" or not isinstance(reason, NoCudaBuildError) for reason in reasons):
+            notes.append(f"decoding with {decoder.name}: {_joined(reasons)}")
         return decoder
     if wanted == "auto":
         raise MediaError(f"no decoder can read {info.path} ({_joined(reasons)}); re-encode it as H.264")
