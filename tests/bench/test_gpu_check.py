@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from bench import gpu_check, gpu_check_sample
 from gpu_lipsync.blend_kernels import BLENDS
+from tests.clips import tone, write_sound
 
 STAGES = (
     "detector",
@@ -38,10 +40,11 @@ def _ran(work: Callable[[], object], *, n_frames: int = 1, rounds: int = 1) -> f
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {"BATCH": 2, "HEIGHT": 720, "WIDTH": 1280, "BOX": [400, 100, 600, 350]}.items():
         monkeypatch.setattr(gpu_check, name, value)
     monkeypatch.setattr(gpu_check, "_events", _ran)
+    monkeypatch.setattr(gpu_check_sample, "SPEECH", write_sound(tmp_path / "speech.wav", tone(0.8)))
 
 
 @pytest.mark.usefixtures("small")
