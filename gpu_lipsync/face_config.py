@@ -8,11 +8,8 @@ from gpu_lipsync.errors import ConfigError
 
 HALF_WINDOW_S = 0.25
 SmoothMode = Literal["light", "medium", "strong"]
-MODE_FACTORS: dict[SmoothMode, float] = {
-    "light": 1.5,
-    "medium": 2.0,
-    "strong": 3.0,
-}  # of the window, with temporal_smooth
+# Of the window, with temporal_smooth.
+MODE_FACTORS: dict[SmoothMode, float] = {"light": 1.5, "medium": 2.0, "strong": 3.0}
 NO_BOX = (-1, -1, -1, -1)
 MIN_BOX_PX = 16  # a smaller face has no mouth to speak of
 

@@ -56,8 +56,8 @@ def test_an_old_python_makes_no_environment(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
-def test_the_command_counts_from_before_its_imports() -> None:
-    """Its caller waits for them, too."""
+def test_the_clock_starts_before_the_imports() -> None:
+    """For which the command's caller waits, too."""
     script = (
         "import gpu_lipsync, sys; print(gpu_lipsync.PROGRAM_START, *{'argparse', 'dataclasses'} & set(sys.modules))"
     )

@@ -193,6 +193,16 @@ def test_a_command_in_a_host_s_process_counts_its_own_time(
     assert json.loads(report.read_text())["total_seconds"] < 1e9
 
 
+def test_a_command_in_its_own_process_counts_from_the_program_s_start(config: LipSyncConfig, tmp_path: Path) -> None:
+    arguments = [f"--{name}={getattr(config, name)}" for name in ("face", "audio", "checkpoint_path", "outfile")]
+    arguments += [f"--report={tmp_path / 'report.json'}", "--quiet"]
+    told_by(
+        "import gpu_lipsync; gpu_lipsync.PROGRAM_START -= 1000; from gpu_lipsync.cli import main; "
+        f"assert main({arguments!r}, own_process=True) == 0"
+    )
+    assert json.loads((tmp_path / "report.json").read_text())["total_seconds"] > 1000
+
+
 def test_weights_are_their_own_once_they_are_read(tmp_path: Path) -> None:
     """Where the file stays mapped, whoever copies another one over it changes them, or ends the process."""
     maps = Path("/proc/self/maps")
