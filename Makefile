@@ -10,6 +10,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Strict: type checkers see the folders under their import names only through the links that it makes.
 EDITABLE := --config-settings editable_mode=strict --editable
 DEMO := results/demo.mp4
+# How many processes share the tests, whose own threads sleep much: two take half the time on two cores.
+WORKERS ?= 2
+# glibc keeps freed pictures for the next ones, where it would give them back and have each page zeroed and mapped anew:
+# up to nine tenths of an operation's time on virtual machines. The program itself asks for few enough not to gain by it.
+KEPT := MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000
 
 .PHONY: demo test lint types pytest bench bench-quick gpu-check clean
 
@@ -32,7 +37,7 @@ types: $(VENV)/.dev
 		"$(CURDIR)/$(BIN)/mypy" --config-file "$(CURDIR)/pyproject.toml" -p gpu_lipsync
 
 pytest: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(KEPT) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench

@@ -1,6 +1,7 @@
 """`python -m bench [--quick]`: run the suite, store JSON, print a table and put it into bench/README.md.
 
-`--quick` is CI's profile: each benchmark once after a warm-up, and the file in bench/ is left as it is.
+`--quick` is CI's profile: each benchmark once after a warm-up, on a quarter of the frames, and the file in bench/ is
+left as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MARK = "<!-- table -->"
 def main(argv: list[str] | None = None) -> int:
     """Run and report; the exit code is pytest's."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="once each, for CI")
+    parser.add_argument("--quick", action="store_true", help="once each on fewer frames, for CI")
     parser.add_argument("filter", nargs="?", default="", help="as pytest -k")
     options = parser.parse_args(argv)
     RESULTS.mkdir(exist_ok=True)

@@ -24,6 +24,11 @@ PRECISIONS = [
 ]
 
 
+def batch_size(usual: int) -> int:
+    """Frames a batch: as many as usual, or a quarter in CI's profile, where what is slow is slow as well."""
+    return usual // 4 if quick else usual
+
+
 def measure(
     benchmark: Any,
     run: Callable[[], object],
@@ -56,5 +61,5 @@ def measure(
     benchmark.group = group
     benchmark.extra_info.update(frames=frames, device=device, threads=torch.get_num_threads(), reference=reference)
     if quick:
-        rounds, warm_ups = 1, 1
+        rounds, warm_ups = 1, min(warm_ups, 1)
     benchmark.pedantic(synced, rounds=rounds, warmup_rounds=warm_ups)

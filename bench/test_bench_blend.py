@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import cv2
@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.measure import DEVICES, measure
+from bench.measure import DEVICES, batch_size, measure
 from bench.opencv_loops import paste_one_by_one
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from tests import pictures
 
-BATCH = 16
+BATCH = batch_size(16)
 SIZES = [(200, 160), (360, 300), (620, 512)]  # crops: height, width
 FRAME = (720, 1280)
 
@@ -32,6 +32,7 @@ def same_threads() -> Iterator[None]:
         yield
 
 
+@lru_cache
 def crops_of(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
     """A batch of faces, (height, width, 3)."""
     return [pictures.face_like(*size, seed=i) for i in range(BATCH)]

@@ -29,7 +29,7 @@ def n_frames(path: Path) -> int:
 def test_closed_streams(tmp_path: Path, redirection: str, flags: list[str]) -> None:
     out = tmp_path / "out.mp4"
     shell = ["sh", "-c", f'exec "$@" {redirection}', "sh"]
-    assert subprocess.run([*shell, *command(tmp_path, str(out), *flags)], timeout=120).returncode == 0
+    assert subprocess.run([*shell, *command(tmp_path, str(out), *flags)], timeout=300).returncode == 0
     assert n_frames(out) == 5
 
 
@@ -38,7 +38,7 @@ def test_readers_that_have_left(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = subprocess.run(command(tmp_path, str(out)), stdout=writing, stderr=writing, timeout=120)
+        done = subprocess.run(command(tmp_path, str(out)), stdout=writing, stderr=writing, timeout=300)
     finally:
         os.close(writing)
     assert done.returncode == 0
@@ -48,7 +48,7 @@ def test_readers_that_have_left(tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     out = os.fsencode(tmp_path) + b"/caf\xe9.mp4"
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
-    done = subprocess.run(command(tmp_path, out), capture_output=True, env=environment, timeout=120)
+    done = subprocess.run(command(tmp_path, out), capture_output=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert b"caf\\udce9.mp4: 5 frames" in done.stdout
     assert os.path.getsize(out) > 0
@@ -60,7 +60,7 @@ def test_the_folder_that_it_runs_in_is_gone(tmp_path: Path, name: str, code: int
     out = str(tmp_path / name) if code == 0 else name
     (tmp_path / "release").mkdir()
     shell = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "release")]
-    done = subprocess.run([*shell, *command(tmp_path, out)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*shell, *command(tmp_path, out)], capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
     if code == 0:
         assert n_frames(tmp_path / name) == 5

@@ -22,7 +22,7 @@ def without_packages(*flags: object) -> subprocess.CompletedProcess[str]:
     """The command by a Python that has nothing installed."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     line = [sys.executable, "-S", str(COMMAND), *map(str, flags)]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("version", [(2, 7, 18, "final", 0), (3, 6, 15, "final", 0), (3, 10, 13, "final", 0)])
@@ -50,7 +50,7 @@ def test_an_old_python_makes_no_environment(tmp_path: Path) -> None:
     pretend = "import sys; sys.version_info, sys.version = (3, 10, 13), '3.10.13 (main)'; exec(sys.argv[1])"
     old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}" "$2"\n')
     old.chmod(0o755)
-    made = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    made = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert made.returncode != 0
     assert "error: this is Python 3.10.13; use 3.11 to 3.14, as in: make demo PYTHON=python3.12" in made.stderr
     assert not (tmp_path / ".venv").exists()

@@ -50,7 +50,7 @@ def looked_at(browser: str, file: Path, *how: str) -> str:
     """Open the file; what Chromium prints."""
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += [f"--user-data-dir={file.parent / 'profile'}", f"--window-size={ROOM[0]},{ROOM[1]}", *how, file.as_uri()]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def test_slider_choices_and_zoom_show_what_they_say(browser: str, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_what_interrupts_a_thread_s_start_ends_the_thread(
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(TimeoutError):
         begin()
-    begun[0].join(5)
+    begun[0].join(60)
     assert not begun[0].is_alive()
 
 
@@ -104,13 +104,13 @@ def test_abort_drops_what_is_queued() -> None:
 
     def slow(item: int) -> None:
         started.set()
-        release.wait(5)
+        release.wait(60)
         got.append(item)
 
     sink = Sink(slow, depth=4)
     for i in range(4):
         sink.put(i)
-    started.wait(5)
+    started.wait(60)
     threading.Timer(0.05, release.set).start()
     sink.abort()
     assert got == [0]
@@ -133,7 +133,7 @@ def test_a_wait_that_a_signal_cut_short_can_be_taken_up_again() -> None:
     try:
         sink = Sink(slow, depth=1)
         sink.put(1)
-        working.wait(5)
+        working.wait(60)
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(KeyboardInterrupt):
             sink.close()
@@ -149,11 +149,11 @@ def test_what_is_made_later_is_there_when_asked_for() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def make() -> str:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return "made"
 
     with Later(make, initializer=begun.set) as made:
-        assert begun.wait(10) and "load" in names()
+        assert begun.wait(60) and "load" in names()
         go_on.set()
         assert made.get() == made.get() == "made"
     assert "load" not in names()

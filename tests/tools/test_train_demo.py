@@ -19,7 +19,7 @@ from gpu_lipsync.tools.train_demo import Plan, Trainer
 from tests.talkers import small_material
 
 SAVE_EVERY = 4
-PLAN = {"audio": 3, "faces": 6, "decay": 2, "audio_batch": 8, "batch": 8, "critic_share": 0.5, "critic_alone": 2}
+PLAN = {"audio": 3, "faces": 6, "decay": 2, "audio_batch": 4, "batch": 4, "critic_share": 0.5, "critic_alone": 2}
 
 
 @pytest.fixture
@@ -53,65 +53,52 @@ def train(material: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], d
     return run
 
 
-def test_a_run_broken_off_ends_as_an_unbroken_one(
+def test_wherever_a_run_is_broken_off_it_ends_as_an_unbroken_one(
     train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same file, bit for bit: weights, optimizers and the averages of weights go on, and so does the seed. What
-    came after the last state is done again, and is in the log once.
+    """Before anything is saved, after a state, and as the last file is written: the same file, bit for bit. Weights,
+    optimizers and the averages of weights go on, and so does the seed. What came after the last state is done again,
+    and is in the log once.
     """
     monkeypatch.setattr(train_demo, "LOG_EVERY", 1)
-    unbroken = train(tmp_path / "unbroken")
-    step = train_demo.Trainer.step
-
-    def break_off(trainer: train_demo.Trainer, number: int, seed: int) -> dict[str, Tensor]:
-        if number == SAVE_EVERY + 2:
-            raise BrokenOffError
-        return step(trainer, number, seed)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train_demo.Trainer, "step", break_off)
-        with pytest.raises(BrokenOffError):
-            train(tmp_path / "broken")
-    half = load_file(tmp_path / "broken" / "demo.safetensors")
-    resumed = train(tmp_path / "broken")
-    assert resumed.keys() == unbroken.keys()
-    for name, tensor in resumed.items():
-        assert torch.equal(tensor, unbroken[name]), name
-    assert any(not torch.equal(half[name], tensor) for name, tensor in resumed.items())
-    logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("unbroken", "broken")]
-    first, second = ([json.loads(line) | {"seconds": 0} for line in log] for log in logs)
-    assert first == second and len(first) == PLAN["audio"] + PLAN["faces"]
-
-
-def test_wherever_a_run_is_broken_off_the_next_makes_it_whole(
-    train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before anything is saved, and as the last file is written."""
-    monkeypatch.setattr(train_demo, "LOG_EVERY", 1)
     unbroken, end = train(tmp_path / "unbroken"), PLAN["audio"] + PLAN["faces"]
-    step, written = train_demo.Trainer.step, list[int]()
+    step, written = Trainer.step, list[int]()
 
-    def stop_early(trainer: train_demo.Trainer, number: int, seed: int) -> dict[str, Tensor]:
-        if number == SAVE_EVERY - 1:
-            raise BrokenOffError
-        return step(trainer, number, seed)
+    def stop_at(last: int) -> Callable[[Trainer, int, int], dict[str, Tensor]]:
+        def stopping(trainer: Trainer, number: int, seed: int) -> dict[str, Tensor]:
+            if number == last:
+                raise BrokenOffError
+            return step(trainer, number, seed)
 
-    def stop_late(weights: dict[str, Tensor], path: Path) -> None:
+        return stopping
+
+    def stop_writing(weights: dict[str, Tensor], path: Path) -> None:
         written.append(1)
         if len(written) == -(-end // SAVE_EVERY):
             path.write_bytes(b"half of it")
             raise BrokenOffError
         save_file(weights, path)
 
-    for name, where, stop in (("early", train_demo.Trainer, stop_early), ("late", train_demo, stop_late)):
+    def records(run: str) -> list[dict[str, Any]]:
+        lines = (tmp_path / run / "log.jsonl").read_text().splitlines()
+        return [json.loads(line) | {"seconds": 0} for line in lines]
+
+    ways: dict[str, tuple[object, str, object]] = {
+        "early": (Trainer, "step", stop_at(SAVE_EVERY - 1)),
+        "midway": (Trainer, "step", stop_at(SAVE_EVERY + 2)),
+        "late": (train_demo, "save_file", stop_writing),
+    }
+    for name, (owner, method, stop) in ways.items():
         with monkeypatch.context() as patch:
-            patch.setattr(where, "step" if name == "early" else "save_file", stop)
+            patch.setattr(owner, method, stop)
             with pytest.raises(BrokenOffError):
                 train(tmp_path / name)
+        if name == "midway":
+            half = load_file(tmp_path / name / "demo.safetensors")
+            assert any(not torch.equal(half[key], tensor) for key, tensor in unbroken.items())
         resumed = train(tmp_path / name)
         assert resumed.keys() == unbroken.keys() and all(torch.equal(resumed[key], t) for key, t in unbroken.items())
-        steps = [json.loads(line)["step"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
-        assert steps == list(range(1, end + 1))
+        assert records(name) == records("unbroken") and len(records(name)) == end
 
 
 def test_a_record_that_was_cut_off_is_none(tmp_path: Path) -> None:
