@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,21 @@ class _Mouths:
 
 
 def evaluate(
-    clip: Clip, generator: nn.Module, picture: Path | None = None, *, settle: Callable[[], None] = lambda: None
+    clip: Clip,
+    generator: nn.Module,
+    picture: Path | None = None,
+    *,
+    shifts_s: Sequence[float] = SHIFTS_S,
+    settle: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Every figure, and a picture if a path is given; `settle` is called before that is written.
+    """Every figure, and a picture if a path is given.
+
+    Args:
+        clip: the faces, the sound, and whether they belong together.
+        generator: a Wav2Lip in evaluation mode, on the clip's device.
+        picture: where mouths over time are drawn.
+        shifts_s: by how much the sound is moved for `shifted`, seconds; no bar is about these.
+        settle: called before the picture is written.
 
     Returns:
         What is written as JSON: `own_sound` (`other_sound` where the clip's is not its own), `shifted`, `silence` and
@@ -56,7 +68,7 @@ def evaluate(
     loudness = _envelope(clip, clip.waveform)
     speech = _in_speech(clip, source, said, silent, loudness)
     silence = _in_silence(source, said, silent)
-    shifted = {f"{s:+.1f} s": _shifted(clip, generator, s, opening_of, source.opening) for s in SHIFTS_S}
+    shifted = {f"{s:+.1f} s": _shifted(clip, generator, s, opening_of, source.opening) for s in shifts_s}
     name = "own_sound" if clip.own_sound else "other_sound"
     settle()
     if picture is not None:

@@ -134,7 +134,8 @@ def test_a_talker_meets_every_bar_and_follows_shifted_sound(talk: Clip, tmp_path
 
 
 def test_a_copier_is_found_out(talk: Clip, tmp_path: Path) -> None:
-    report = evaluate(talk, Copier(), tmp_path / "new" / "strips.png")
+    report = evaluate(talk, Copier(), tmp_path / "new" / "strips.png", shifts_s=(-0.5, 0.2))
+    assert list(report["shifted"]) == ["-0.5 s", "+0.2 s"]
     assert (tmp_path / "new" / "strips.png").stat().st_size > 0
     assert report["own_sound"]["lower_half_psnr_db"] == 99.0
     assert not report["bars"]["silence_to_speech_motion"]["met"]
@@ -145,7 +146,7 @@ def test_a_copier_is_found_out(talk: Clip, tmp_path: Path) -> None:
 def test_another_sound_than_the_clips_own_has_no_truth(talk: Clip, tmp_path: Path) -> None:
     """The mouth of the clip says `syllables`, the sound is that backwards: a talker is judged by the sound alone."""
     other = replace(talk, waveform=talk.waveform.flip(0), own_sound=False)
-    report = evaluate(other, Talker(), tmp_path / "strips.png")
+    report = evaluate(other, Talker(), tmp_path / "strips.png", shifts_s=(0.5,))
     assert "own_sound" not in report and report["other_sound"]["opening_with_envelope"] > 0.8
     assert set(report["bars"]) == {"opening_with_envelope", "lead_over_moved_envelope", "silence_to_speech_motion"}
     assert all(bar["met"] for bar in report["bars"].values())
