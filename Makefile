@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Strict: type checkers see the folders under their import names only through the links that it makes.
 EDITABLE := --config-settings editable_mode=strict --editable
 DEMO := results/demo.mp4
-# How many processes share the tests, whose own threads sleep much: two take half the time on two cores.
+# Processes that share the tests, 3 to 5 GB each.
 WORKERS ?= 2
 # glibc keeps freed pictures for the next ones, where it would give them back and have each page zeroed and mapped anew:
 # up to nine tenths of an operation's time on virtual machines. The program itself asks for few enough not to gain by it.

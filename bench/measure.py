@@ -25,7 +25,7 @@ PRECISIONS = [
 
 
 def batch_size(usual: int) -> int:
-    """Frames a batch: as many as usual, or a quarter in CI's profile, where what is slow is slow as well."""
+    """Frames a batch: as many as usual, or a quarter in CI's profile, to spare it the making of pictures."""
     return usual // 4 if quick else usual
 
 
