@@ -135,7 +135,19 @@ def lacking_detail(out: Tensor, batch: Batch) -> Tensor:
 
 
 def _box_blur(image: Tensor, size: int) -> Tensor:
-    return F.avg_pool2d(image, size, 1, size // 2, count_include_pad=False)
+    """Means of size² pixels, fewer at the edges, of (B, C, H, W), as `F.avg_pool2d` counts them without its padding.
+
+    By two products: on a CPU pooling takes a tenth of a training step, and six times that for channels-last pictures.
+    """
+    with torch.autocast(image.device.type, enabled=False):  # half precision would be detail of its own
+        down, across = (_box_means(n, size, image) for n in image.shape[2:])
+        return down @ image @ across.T
+
+
+def _box_means(n: int, size: int, like: Tensor) -> Tensor:
+    """What takes n values to the means of `size` around each, (n, n)."""
+    near = like.new_ones(n, n).triu(-(size // 2)).tril(size // 2)
+    return near / near.sum(dim=1, keepdim=True)
 
 
 def losses(out: Tensor, small: list[Tensor], mouth: Tensor, batch: Batch) -> dict[str, Tensor]:

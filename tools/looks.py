@@ -32,7 +32,7 @@ class Looks:
             lean=torch.zeros(n),
             teeth_light=_between(1.05, 1.2, n, generator),
             inside_light=_between(0.9, 1.4, n, generator),
-            teeth_height=_between(0.3, 0.38, n, generator),
+            teeth_height=_between(0.24, 0.32, n, generator),
             lower_height=torch.zeros(n),
         )
 
@@ -43,8 +43,8 @@ class Looks:
             amplitude=_between(0.25, 1.2, n, generator),
             roundness=_between(0.3, 1.3, n, generator),
             lean=_between(-0.45, 0.45, n, generator),
-            teeth_light=_between(0.9, 1.6, n, generator),
-            inside_light=_between(0.6, 2.2, n, generator),
+            teeth_light=_between(1.0, 2.1, n, generator),
+            inside_light=_between(0.35, 1.4, n, generator),
             teeth_height=_between(0.2, 0.8, n, generator),
             lower_height=_between(-0.3, 0.3, n, generator).clamp(min=0),
         )

