@@ -14,6 +14,7 @@ DEMO := results/demo.mp4
 WORKERS ?= 2
 # glibc keeps freed pictures for the next ones, where it would give them back and have each page zeroed and mapped anew:
 # up to nine tenths of an operation's time on virtual machines. The program itself asks for few enough not to gain by it.
+# (Seen with glibc 2.36; before 2.35 the second may be at most 33554432.)
 KEPT := MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000
 
 .PHONY: demo test lint types pytest bench bench-quick gpu-check clean
@@ -51,16 +52,19 @@ gpu-check:
 	$(GPU_PYTHON) -m bench.gpu_check
 
 # An older Python is told before it leaves a .venv behind, which `PYTHON=` alone would not repair.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 14) or sys.exit("error: this is Python " + \
 		sys.version.split()[0] + "; use 3.11 to 3.14, as in: make demo PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) $(EDITABLE) .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) $(EDITABLE) .[dev]
-	touch $@
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) build $(DEMO) *.egg-info

@@ -1,7 +1,7 @@
 """`python -m bench [--quick]`: run the suite, store JSON, print a table and put it into bench/README.md.
 
-`--quick` is CI's profile: each benchmark once after a warm-up, on a quarter of the frames, and the file in bench/ is
-left as it is.
+`--quick` is CI's profile: each benchmark once, whole commands without a warm-up, blending, operations and encoding on a
+quarter of the frames; the file in bench/ is left as it is.
 """
 
 from __future__ import annotations

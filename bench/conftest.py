@@ -1,4 +1,4 @@
-"""`--quick`: each benchmark once after one warm-up, on fewer frames, for CI."""
+"""`--quick`: each benchmark once, most of them on fewer frames, for CI."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from bench import measure
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="each benchmark once after one warm-up, on fewer frames")
+    parser.addoption("--quick", action="store_true", help="each benchmark once, on fewer frames")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -25,7 +25,7 @@ PRECISIONS = [
 
 
 def batch_size(usual: int) -> int:
-    """Frames a batch: as many as usual, or a quarter in CI's profile, to spare it the making of pictures."""
+    """How many frames: as usual, or a quarter in CI's profile. For test modules, imported once `quick` is set."""
     return usual // 4 if quick else usual
 
 
@@ -39,6 +39,7 @@ def measure(
     reference: bool = False,
     rounds: int = ROUNDS,
     warm_ups: int = WARM_UPS,
+    quick_warm_ups: int = 1,
 ) -> None:
     """Benchmark `run`.
 
@@ -51,6 +52,7 @@ def measure(
         reference: whether this is what the group's others are compared with.
         rounds: timed calls; the table shows their median.
         warm_ups: calls before those.
+        quick_warm_ups: calls before the one of CI's profile.
     """
 
     def synced() -> None:
@@ -61,5 +63,5 @@ def measure(
     benchmark.group = group
     benchmark.extra_info.update(frames=frames, device=device, threads=torch.get_num_threads(), reference=reference)
     if quick:
-        rounds, warm_ups = 1, min(warm_ups, 1)
+        rounds, warm_ups = 1, quick_warm_ups
     benchmark.pedantic(synced, rounds=rounds, warmup_rounds=warm_ups)

@@ -215,8 +215,9 @@ def test_whole_command_on_the_samples(benchmark: Any, tmp_path: Path) -> None:
         lambda: subprocess.run(command, check=True),
         frames=n_frames,
         group="whole command on the samples, start-up included",
-        rounds=3,  # whose median leaves out the first, with a cold disk; CI's profile has that one alone
-        warm_ups=0,
+        rounds=3,
+        warm_ups=1,
+        quick_warm_ups=0,  # a process of its own warms nothing but the disk
     )
 
 
@@ -233,6 +234,7 @@ def test_whole_command_of_ten_seconds(benchmark: Any, tmp_path: Path) -> None:
         lambda: subprocess.run(command, check=True),
         frames=250,
         group="whole command, 10 s of 1280x720, 36.3 M parameters, start-up included",
-        rounds=3,  # whose median leaves out the first, with a cold disk; CI's profile has that one alone
-        warm_ups=0,
+        rounds=3,
+        warm_ups=1,
+        quick_warm_ups=0,  # a process of its own warms nothing but the disk
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -44,7 +45,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {"BATCH": 2, "HEIGHT": 720, "WIDTH": 1280, "BOX": [400, 100, 600, 350]}.items():
         monkeypatch.setattr(gpu_check, name, value)
     monkeypatch.setattr(gpu_check, "_events", _ran)
-    monkeypatch.setattr(gpu_check_sample, "SPEECH", write_sound(tmp_path / "speech.wav", tone(0.8)))
+    speech = np.concatenate([tone(0.4), 0 * tone(0.4)], axis=1)  # two batches, a pause to gate
+    monkeypatch.setattr(gpu_check_sample, "SPEECH", write_sound(tmp_path / "speech.wav", speech))
 
 
 @pytest.mark.usefixtures("small")

@@ -26,7 +26,7 @@ class Slow:
     def find_spec(name, *_):
         if name == "gpu_lipsync.cli":
             print("loading", flush=True)
-            time.sleep(300)
+            time.sleep(900)  # longer than the test waits
 sys.meta_path.insert(0, Slow)
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
@@ -141,7 +141,10 @@ def test_an_interrupt_while_the_program_is_still_being_loaded_is_answered_in_one
     )
     assert process.stdout is not None and process.stdout.readline() == "loading\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=300) == ("", "interrupted: nothing was written\n")
+    try:
+        assert process.communicate(timeout=300) == ("", "interrupted: nothing was written\n")
+    finally:
+        process.kill()
     assert process.returncode == 130
 
 

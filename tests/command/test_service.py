@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,7 +37,7 @@ def collector_off() -> Iterator[None]:
 
 
 def settings(tmp_path: Path, checkpoint: Path, **others: object) -> dict[str, Any]:
-    sound = write_sound(tmp_path / "speech.wav", tone(0.6))
+    sound = write_sound(tmp_path / "speech.wav", tone(0.8))  # 17 frames: a batch of 16, and another
     given = {"face": FACE, "audio": sound, "checkpoint_path": checkpoint, "outfile": tmp_path / "out.mp4"}
     return {key: value if key.endswith("batch_size") else str(value) for key, value in (given | others).items()}
 
@@ -131,7 +132,8 @@ def test_two_runs_at_once_do_as_they_do_alone(checkpoint: Path, tmp_path: Path) 
 
 def test_a_host_program_s_default_dtype_is_its_own_affair(checkpoint: Path, tmp_path: Path) -> None:
     """A model beside us that is loaded in bfloat16: the default is the process's, and constants are kept for good."""
-    sound = write_sound(tmp_path / "speech.wav", tone(0.4, 22050), rate=22050)
+    speech = np.concatenate([tone(0.4, 22050), 0 * tone(0.4, 22050)], axis=1)  # two batches, a pause to gate
+    sound = write_sound(tmp_path / "speech.wav", speech, rate=22050)
     given = {"face": str(FACE), "audio": str(sound), "checkpoint_path": str(checkpoint)}
     ways: list[dict[str, Any]] = [{"blend_method": method} for method in ("ellipse", "multiscale", "guided", "hd")]
     ways.append({"silence_gating": True, "sharpen_mouth": True})

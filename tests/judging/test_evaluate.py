@@ -125,6 +125,7 @@ def test_a_talker_meets_every_bar_and_follows_shifted_sound(talk: Clip, tmp_path
     report = evaluate(talk, Talker(), tmp_path / "strips.png")
     assert all(bar["met"] for bar in report["bars"].values()), report["bars"]
     assert report["own_sound"]["opening_with_true_opening"] > 0.99
+    assert list(report["shifted"]) == ["-1.0 s", "-0.5 s", "-0.2 s", "+0.2 s", "+0.5 s", "+1.0 s"]
     for shifted in report["shifted"].values():
         assert shifted["opening_with_envelope"] > max(0.6, shifted["opening_with_true_opening"] + 0.05)
     from PIL import Image

@@ -74,7 +74,7 @@ PATCHES = np.random.default_rng(0).uniform(0.08, 0.68, (256, 3))  # of BT.709, t
 
 
 @lru_cache  # FFmpeg's scaler takes seconds to make its table
-def coded_patches(curve: HdrCurve, primaries: ColorPrimaries = ColorPrimaries.BT2020) -> Any:
+def coded_patches(curve: HdrCurve, primaries: ColorPrimaries) -> Any:
     """PATCHES as 16x16 squares of an HDR frame, by FFmpeg."""
     square = np.round(PATCHES * 255).astype(np.uint8).reshape(8, -1, 3).repeat(16, axis=0).repeat(16, axis=1)
     scaler = VideoReformatter()
@@ -106,7 +106,7 @@ def test_what_is_not_bright_is_what_ffmpeg_made_hdr_of(curve: HdrCurve, primarie
 @pytest.mark.parametrize("curve", CURVES)
 def test_the_table_is_as_good_as_the_formulas(curve: HdrCurve) -> None:
     """0.5 and 0.6 levels in the mean of random colours."""
-    frame = coded_patches(curve)
+    frame = coded_patches(curve, ColorPrimaries.BT2020)
     shown = SdrConversion(curve)(frame, "rgb24", width=frame.width, height=frame.height).to_ndarray()[8::16, 8::16]
     signal = frame.reformat(format="rgb48le", src_colorspace=Colorspace.BT2020).to_ndarray()[8::16, 8::16] / 65535
     assert np.abs(shown - to_sdr(signal, curve, primaries=9) * 255).mean() < 0.8
@@ -115,14 +115,16 @@ def test_the_table_is_as_good_as_the_formulas(curve: HdrCurve) -> None:
 @pytest.mark.parametrize("full_range", [False, True])
 def test_what_is_not_said_is_what_hdr_is(full_range: bool) -> None:
     """The matrix of BT.2020, and the range as it is tagged; of rounding half a level in the mean is left."""
-    frame = coded_patches("HLG")
+    frame = coded_patches("HLG", ColorPrimaries.BT2020)
     size = {"width": frame.width, "height": frame.height}
     expected = SdrConversion("HLG")(frame, "rgb24", **size).to_ndarray().astype(float)
     if full_range:
         frame = frame.reformat(format="yuv420p10le", dst_color_range=ColorRange.JPEG)
     said, frame.colorspace = frame.colorspace, 2
-    shown = SdrConversion("HLG")(frame, "rgb24", **size).to_ndarray()
-    frame.colorspace = said  # the frame is kept for other tests
+    try:
+        shown = SdrConversion("HLG")(frame, "rgb24", **size).to_ndarray()
+    finally:
+        frame.colorspace = said  # the frame is kept for other tests
     assert np.abs(shown - expected).mean() < 0.5
 
 
