@@ -158,7 +158,7 @@ def window_starts(n_columns: int, fps: float | Fraction) -> list[int]:
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
-    """A frame rate as a fraction; floats near n/1001 become that."""
+    """A frame rate as a fraction; floats become the nearest one with a denominator of at most 1001."""
     rate = fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001)
     if rate <= 0:
         raise MediaError(f"a frame rate of {fps} is not usable; pass --fps for a still, or re-encode the video")

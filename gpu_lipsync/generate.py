@@ -58,7 +58,8 @@ class MouthRenderer:
             Like `frames`.
 
         Raises:
-            torch.OutOfMemoryError: not even one frame fits beside those that wait; smaller batches of these may help.
+            RuntimeError: of lack of memory (`is_lack_of_memory`): not even one frame fits beside those that wait;
+                smaller batches of these may help.
         """
         n_frames, first = len(frames), self._report.n_frames
         self._report.n_frames += n_frames

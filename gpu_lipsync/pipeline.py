@@ -123,7 +123,7 @@ def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], re
     with report.timed("sound"):
         # On the host: a GPU takes a third of a second to load its Fourier transforms, all the sound a tenth here.
         waveform = waveform_of(sound, torch.device("cpu"))
-        mel = mel_windows(waveform, video.fps)  # 460 MB for an hour of speech: a GPU gets each batch's share
+        mel = mel_windows(waveform, video.fps)  # 460 MB for an hour at 25 fps: a GPU gets each batch's share
         pauses = None
         if config.silence_gating:
             loudness = frame_loudness(waveform, len(mel), video.fps).tolist()
@@ -191,6 +191,7 @@ def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Re
                 synced = renderer.render(frames, mel, heads)
                 with report.timed("encode"):
                     out.write(synced)
+                del frames, synced  # the encoder's thread has them; here they would wait for the next batch, too
                 observer.advance(len(outputs))
         advice = tracker.tilts.advice(video.path.name, rotated=config.frames.rotate)
         for note in (*video.notes, *([advice] if advice else [])):  # what came up while decoding, and following

@@ -149,7 +149,7 @@ class RestingMouths:
         """Generate a batch's mouths.
 
         Args:
-            generator: called once, with as many frames as the batch needs.
+            generator: called with as many frames as the batch needs, if it needs any.
             mel: (B, 1, 80, 16).
             faces: (B, 3, 96, 96) float in [0, 1].
             weights: the batch's share of `rest_weights`.

@@ -106,6 +106,10 @@ class Video:
 
         Yields:
             The indices, and their frames on the device: (n, 3, H, W) uint8 RGB, or as `layout` says.
+
+        Raises:
+            MediaError: damage that no decoder goes on behind.
+            RuntimeError: of lack of memory on the device.
         """
         assert self._decoder is not None, "read after it was closed"
         start = frames.start

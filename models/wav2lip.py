@@ -154,7 +154,7 @@ class Wav2Lip(nn.Module):
             its caches.
 
         Raises:
-            ValueError: an argument of another shape.
+            ValueError: `mel` or `faces` of another shape.
         """
         plane = (3, FACE_SIZE, FACE_SIZE)
         if mel.shape[1:] != MEL_SHAPE or faces.shape[1:] != plane or len(faces) not in (1, len(mel)):

@@ -53,5 +53,7 @@ def on_host(tensor: Tensor) -> bool:
 def upload(host: Tensor, device: torch.device | str) -> Tensor:
     """Copy a host tensor to `device` without waiting for it: pinned and asynchronous where that exists."""
     if torch.device(device).type == "cuda" and fake_mode() is None:
-        host = host.pin_memory()
+        # Not by pin_memory, which keeps strides: of windows that overlap it pins what lies between them, nearly all the
+        # sound's, and a copy of what is not dense goes through memory that is not pinned.
+        host = torch.empty_like(host, pin_memory=True).copy_(host)
     return host.to(device, non_blocking=True)

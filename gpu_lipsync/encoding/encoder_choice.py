@@ -11,6 +11,7 @@ from gpu_lipsync.encoding.encoders import PyavBackend, X264Backend, cannot_write
 from gpu_lipsync.encoding.nvenc import NvencBackend
 from gpu_lipsync.encoding.streams import StreamShape
 from gpu_lipsync.errors import EncodeError, first_line
+from gpu_lipsync.process.lack_of_memory import is_lack_of_memory
 
 # ITU-T H.264, table A-1: MaxFS of the levels up to 5.2, the highest that decoders in hardware commonly have.
 _MACROBLOCK_PX, _MACROBLOCKS_OF_LEVEL_5_2 = 16, 36864
@@ -48,6 +49,10 @@ def open_backend(
             if wanted == "h264_nvenc":
                 raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
             notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")
+        except RuntimeError as error:  # PyTorch's, of memory for its pictures: smaller batches would not give any
+            if wanted == "h264_nvenc" or not is_lack_of_memory(error):
+                raise
+            notes.append("encoding with libx264: the device has no memory left for h264_nvenc")
     try:
         return X264Backend(path, shape, config, device)
     except UnknownCodecError as error:

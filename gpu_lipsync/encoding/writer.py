@@ -24,6 +24,7 @@ from gpu_lipsync.process.device import side_stream
 from gpu_lipsync.process.threads import Sink
 
 _QUEUED_BATCHES = 2
+_AT_A_TIME = 8  # frames: to be converted, for 12 bytes a pixel, and to be waited for where a run is broken off
 _STEM_CHARACTERS = 40
 _READ_AND_WRITE = 0o600  # the owner's
 
@@ -61,6 +62,7 @@ class Writer:
 
         Raises:
             EncodeError: an earlier batch could not be written.
+            RuntimeError: of lack of memory, on the device or the host, as the encoder's thread met it.
         """
         rendered = None
         if self._stream is not None:
@@ -114,17 +116,20 @@ class Writer:
     def _encode(self, item: tuple[Tensor, Any]) -> None:
         frames, rendered = item
         if self._stream is None:
-            self._write(even_sided(frames) if frames.ndim == 4 else frames)
+            self._write(frames)
             return
         # A stream of its own: converting and copying wait for this batch, not for the network's next one.
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(rendered)
             frames.record_stream(self._stream)
-            self._write(even_sided(frames))
+            self._write(frames)
 
     def _write(self, frames: Tensor) -> None:
-        with self._failure_named():
-            self._backend.write(frames)
+        for part in frames.split(_AT_A_TIME):
+            if self._sink.aborted:
+                return
+            with self._failure_named():
+                self._backend.write(even_sided(part) if part.ndim == 4 else part)
 
     @contextmanager
     def _failure_named(self) -> Iterator[None]:

@@ -117,7 +117,7 @@ class _Cores:
                 threading.Thread(target=self._run, args=(ready,), name="core", daemon=True).start()
                 started += 1
                 ready.wait()  # it has its number by then
-        except RuntimeError:  # no more threads to be had: those that are there end
+        except BaseException:  # no more threads to be had, or a signal's exception: those that are there end
             for _ in range(started):
                 self._work.put(None)
             raise

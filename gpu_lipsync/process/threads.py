@@ -98,6 +98,11 @@ class Sink(Generic[T]):
         self._thread.wait()
         self._raise()
 
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort` was called, or consuming failed: what is long at work on one item may ask."""
+        return self._stop.is_set()
+
     def abort(self) -> None:
         """Drop what is queued, wait for the thread to end, and forget what it failed with."""
         self._stop.set()
@@ -114,6 +119,7 @@ class Sink(Generic[T]):
                 if isinstance(item, _End):
                     return
                 self._consume(item)
+                del item  # not kept alive while it waits for more
         except BaseException as error:  # noqa: BLE001 - kept for the caller, who raises it
             self._error = error
             self._stop.set()

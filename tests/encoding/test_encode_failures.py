@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import av
@@ -32,6 +33,24 @@ def test_an_interrupt_while_the_encoder_is_waited_for_leaves_nothing(tmp_path: P
         out._sink.abort = interrupted  # type: ignore[method-assign]
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_broken_off_waits_for_a_few_frames_and_not_for_the_batch(tmp_path: Path) -> None:
+    """Whoever stops a service kills it after some seconds: a slow preset takes more for a batch."""
+    begun, written = threading.Event(), list[int]()
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig()) as out:
+        broken_off = out._sink._stop
+
+        def write_slowly(frames: torch.Tensor) -> None:
+            written.append(len(frames))
+            begun.set()
+            broken_off.wait(60)
+
+        out._backend.write = write_slowly  # type: ignore[method-assign]
+        out.write(pictures(24, 64, 64))
+        begun.wait(60)
+        raise KeyboardInterrupt
+    assert written == [8] and list(tmp_path.iterdir()) == []
 
 
 def test_an_encoder_that_does_not_open_names_what_was_asked_for(

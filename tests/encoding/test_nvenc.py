@@ -134,6 +134,22 @@ def test_where_nvenc_does_not_open_libx264_takes_over_and_says_so(
         open_backend(path, shape_of(64, 64), EncodeConfig(encoder="h264_nvenc"), cuda, notes, target=path)
 
 
+def test_where_nvenc_has_no_memory_libx264_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures' places are as large with smaller batches: to begin again with those would fail as often."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 348.00 MiB")
+
+    monkeypatch.setattr(NvencBackend, "__init__", full)
+    cuda, notes, path = torch.device("cuda"), list[str](), tmp_path / "out.mp4"
+    backend = open_backend(path, shape_of(64, 64), EncodeConfig(), cuda, notes, target=path)
+    assert isinstance(backend, X264Backend)
+    assert notes == ["encoding with libx264: the device has no memory left for h264_nvenc"]
+    backend.abandon()
+    with pytest.raises(torch.OutOfMemoryError):
+        open_backend(path, shape_of(64, 64), EncodeConfig(encoder="h264_nvenc"), cuda, notes, target=path)
+
+
 def test_pictures_lie_in_places_that_stay_and_none_that_may_be_read_is_written(tmp_path: Path) -> None:
     """FFmpeg registers each address with the driver once, 64 of them, and NVENC holds as many as it has surfaces."""
     frames = pictures(90, 72, 102)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gpu_lipsync.audio import mel_windows
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encoding import writer as encode
 from gpu_lipsync.face_config import FaceConfig
@@ -44,10 +45,13 @@ class Stream:
 class Frames:
     """Stands for a tensor on the device."""
 
-    is_cuda, device = True, CUDA
+    is_cuda, device, ndim = True, CUDA, 4
 
     def __init__(self, log: Log) -> None:
         self.log = log
+
+    def split(self, _: int) -> list["Frames"]:
+        return [self]
 
     def record_stream(self, stream: Stream) -> None:
         self.log.append(f"kept for {stream.name}")
@@ -76,23 +80,38 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     return seen
 
 
-def test_uploads_are_pinned_and_asynchronous() -> None:
+def test_uploads_are_pinned_and_asynchronous(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
 
-    class Pinned:
+    class Host:
         def to(self, device: object, *, non_blocking: bool) -> str:
             calls.append((torch.device(device).type, non_blocking))  # type: ignore[call-overload]
             return "on the device"
 
-    class Host(Pinned):
-        def pin_memory(self) -> Pinned:
-            calls.append("pinned")
-            return Pinned()
+    class Pinned(Host):
+        def copy_(self, host: object) -> "Pinned":
+            calls.append(("copied from", type(host)))
+            return self
 
+    def empty_like(_: object, *, pin_memory: bool) -> Pinned:
+        calls.append(f"{pin_memory=}")
+        return Pinned()
+
+    monkeypatch.setattr(torch, "empty_like", empty_like)
     assert upload(Host(), "cuda") == "on the device"  # type: ignore[arg-type, comparison-overlap]
-    assert calls == ["pinned", ("cuda", True)]
+    assert calls == ["pin_memory=True", ("copied from", Host), ("cuda", True)]
     assert upload(Host(), "cpu") == "on the device"  # type: ignore[arg-type, comparison-overlap]
-    assert calls[2:] == [("cpu", True)]
+    assert calls[3:] == [("cpu", True)]
+
+
+def test_no_more_is_pinned_than_what_is_uploaded() -> None:
+    """Of a batch's windows of sound, which lie across all of the sound, and of frames, whose layout is to stay."""
+    windows = mel_windows(torch.zeros(16000 * 20), 25)[100:116]
+    frames = torch.zeros(2, 30, 40, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    for host in (windows, frames):
+        pinned = torch.empty_like(host)  # as `upload` makes it, where there is CUDA to pin memory for
+        assert pinned.untyped_storage().nbytes() == host.nbytes
+    assert pinned.stride() == frames.stride() and not windows.is_contiguous()
 
 
 def test_decoded_batches_wait_for_the_weights_and_are_waited_for_by_the_network(log: Log) -> None:
