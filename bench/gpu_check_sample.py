@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpu_lipsync import run
 from gpu_lipsync.config import FrameConfig, LipSyncConfig
-from gpu_lipsync.errors import DeviceMemoryError
+from gpu_lipsync.errors import ResourceError
 from gpu_lipsync.report import Report
 from gpu_lipsync.video import open_video
 
@@ -52,7 +52,7 @@ def whole_sample(device: torch.device) -> Iterator[Row]:
         with _at_most(limit, device):
             try:
                 report, pictures = _sample(str(device))
-            except DeviceMemoryError as error:
+            except ResourceError as error:
                 verdict = "" if limit < ENOUGH_MIB else FAILED
                 yield f"{name}, {limit} MiB", None, f"{verdict}exit code {error.exit_code}: {error}"
                 continue

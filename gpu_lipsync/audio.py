@@ -57,7 +57,7 @@ def load_audio(path: str | Path, device: torch.device | str = "cpu") -> Tensor:
         (n,) float32 in [-1, 1], 16 kHz mono.
 
     Raises:
-        MediaError, DeviceMemoryError: as `read_sound`.
+        MediaError, ResourceError: as `read_sound`.
     """
     return waveform_of(read_sound(path), device)
 

@@ -45,9 +45,9 @@ class NvencLostError(EncodeError):
     """NVENC opened, and failed on the way: with another encoder the run may end well."""
 
 
-class DeviceMemoryError(LipSyncError):
-    """The device has too little memory, and no smaller batch is left to try; or the host has, or too few threads or
-    open files.
+class ResourceError(LipSyncError):
+    """What a run takes is not there: memory of the device, with no smaller batch left to try, or memory, threads or
+    open files of the host.
     """
 
     exit_code = 7
@@ -64,10 +64,10 @@ def is_shortage(error: BaseException) -> bool:
     return getattr(error, "errno", None) in _SHORTAGES or "can't start new thread" in str(error)
 
 
-def shortage(what: str, error: BaseException) -> DeviceMemoryError:
+def shortage(what: str, error: BaseException) -> ResourceError:
     """The error for a lack of those (`is_shortage`); `what` is a clause such as "x.mp4 cannot be read"."""
     reason = getattr(error, "strerror", None) or str(error)
-    return DeviceMemoryError(
+    return ResourceError(
         f"{what} for now: the host is short of memory, threads or open files ({reason}); try again with fewer runs at "
         "once, or raise the process's limits"
     )

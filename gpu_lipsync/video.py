@@ -156,7 +156,7 @@ def open_video(
 
     Raises:
         MediaError: missing, empty, damaged, cut short, no picture in it, one under 32x32, or more than 240 a second.
-        DeviceMemoryError: the host is short of memory, threads or open files.
+        ResourceError: the host is short of memory, threads or open files.
         ConfigError: the crop leaves nothing, or the decoder asked for is not there.
     """
     return Video(require_file(path, "face"), config, torch.device(device), as_decoded=as_decoded)

@@ -196,7 +196,7 @@ def load_face_detector(
 
     Raises:
         CheckpointError: the weights are missing, damaged or another network's.
-        DeviceMemoryError: the host is short of memory, threads or open files.
+        ResourceError: the host is short of memory, threads or open files.
     """
     weights = read_weights(
         Path(str(files("gpu_lipsync.checkpoints") / WEIGHTS_NAME)) if path is None else Path(path),

@@ -91,7 +91,7 @@ def load_face_mesh(device: str | torch.device = "cpu") -> FaceMesh:
 
     Raises:
         CheckpointError: the shipped file cannot be read, or is not the known one.
-        DeviceMemoryError: the host is short of memory or open files.
+        ResourceError: the host is short of memory or open files.
     """
     path, way_out = Path(str(files("gpu_lipsync.checkpoints") / WEIGHTS_NAME)), "reinstall the package"
     weights = read_weights(path, "landmark network", way_out=way_out, sha256=WEIGHTS_SHA256)

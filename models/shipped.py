@@ -19,7 +19,7 @@ def read_weights(path: Path, of: str, *, way_out: str, sha256: str | None) -> di
 
     Raises:
         CheckpointError: the file cannot be read, is another one, or holds no tensors.
-        DeviceMemoryError: the host is short of memory, threads or open files.
+        ResourceError: the host is short of memory, threads or open files.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load

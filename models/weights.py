@@ -33,7 +33,7 @@ def load_wav2lip(
 
     Raises:
         CheckpointError: no such file, damaged, or the weights of another network.
-        DeviceMemoryError: the host is short of memory or open files.
+        ResourceError: the host is short of memory or open files.
     """
     state = fold_batch_norm(read_generator(path))
     with torch.device("meta"):  # no time spent on random numbers that are replaced at once
@@ -54,7 +54,7 @@ def read_generator(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: no such file, damaged, or the weights of another network.
-        DeviceMemoryError: the host is short of memory or open files.
+        ResourceError: the host is short of memory or open files.
     """
     path = Path(path)
     if not path.is_file():

@@ -21,7 +21,7 @@ from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.decoding.pyav_decoder import PyavDecoder, brighten
-from gpu_lipsync.errors import DeviceMemoryError, MediaError, first_line
+from gpu_lipsync.errors import MediaError, ResourceError, first_line
 from gpu_lipsync.media.video_info import VideoInfo
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory
 
@@ -215,7 +215,7 @@ def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
 def _shown(decoder: Decoder, span: range) -> Iterator[Tensor]:
     try:
         yield from decoder.batches(span.start, span.stop, 1)
-    except (MediaError, DeviceMemoryError, torch.OutOfMemoryError) as error:
+    except (MediaError, ResourceError, torch.OutOfMemoryError) as error:
         raise DecoderUnavailableError(f"{decoder.name}: {_said(error.__cause__ or error)}") from error
 
 

@@ -13,7 +13,7 @@ from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.decoding.decoders import DecoderUnavailableError
 from gpu_lipsync.decoding.pyav_decoder import PyavDecoder, as_shown
-from gpu_lipsync.errors import DeviceMemoryError, LipSyncError, MediaError, first_line
+from gpu_lipsync.errors import LipSyncError, MediaError, ResourceError, first_line
 from gpu_lipsync.media.colours import FULL_RANGE, matrix_of
 from gpu_lipsync.media.containers import open_container, require_file
 from gpu_lipsync.media.video_info import VideoInfo
@@ -157,5 +157,5 @@ def _refusals() -> tuple[type[Exception], ...]:
     """How PyAV and PyTorch say that NVDEC will not; a stream without a frame is none for it either."""
     import av
 
-    # DeviceMemoryError: FFmpeg's ENOMEM, be it the device that lacks it.
-    return (MediaError, DeviceMemoryError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration)
+    # ResourceError: FFmpeg's ENOMEM, be it the device that lacks it.
+    return (MediaError, ResourceError, av.FFmpegError, NotImplementedError, RuntimeError, StopIteration)

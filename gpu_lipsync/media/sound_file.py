@@ -44,7 +44,7 @@ def read_sound(path: str | Path) -> Sound:
     Raises:
         MediaError: the file is missing, unreadable, cut short, without an audio stream, without a sample, or of a rate
             below 1000 Hz.
-        DeviceMemoryError: the host is short of memory, threads or open files.
+        ResourceError: the host is short of memory, threads or open files.
     """
     import av
 

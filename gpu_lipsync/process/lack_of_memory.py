@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from gpu_lipsync.errors import DeviceMemoryError, first_line, is_shortage, shortage
+from gpu_lipsync.errors import ResourceError, first_line, is_shortage, shortage
 
 LACK_OF_MEMORY = (
     "out of memory",
@@ -32,7 +32,7 @@ def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[No
         less: the flag that makes it less; by default those of a run.
 
     Raises:
-        DeviceMemoryError: instead of torch's or Python's error, which would look like a bug of this program.
+        ResourceError: instead of torch's or Python's error, which would look like a bug of this program.
     """
     try:
         yield
@@ -43,12 +43,12 @@ def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[No
             raise
         if device.type == "cpu" or "DefaultCPUAllocator" in str(error) or isinstance(error, MemoryError):
             told = f" ({first_line(error)})" if "primitive" in str(error) else ""
-            raise DeviceMemoryError(
+            raise ResourceError(
                 f"out of memory on the host{told}; "
                 f"pass {less or '--resize_factor 2, a smaller --wav2lip_batch_size'} or a shorter sound, or free memory"
             ) from error
         told = "" if str(error).startswith("CUDA out of memory") else f" ({first_line(error)})"
-        raise DeviceMemoryError(
+        raise ResourceError(
             f"out of memory on {device}{told}, and a smaller batch would not help; "
             f"pass {less or '--resize_factor 2'} or --device cpu, or free memory on the device"
         ) from error

@@ -13,7 +13,7 @@ from gpu_lipsync.decoding import decoder_choice
 from gpu_lipsync.decoding.decoders import Decoder, DecoderUnavailableError, require_same_picture
 from gpu_lipsync.decoding.frame_layout import RGB
 from gpu_lipsync.decoding.pyav_decoder import PyavDecoder
-from gpu_lipsync.errors import ConfigError, DeviceMemoryError, LipSyncError, MediaError
+from gpu_lipsync.errors import ConfigError, LipSyncError, MediaError, ResourceError
 from gpu_lipsync.media.video_info import VideoInfo, probe_video
 from tests.clips import write_clip
 from tests.places import FACE
@@ -197,7 +197,7 @@ class Failing(StandIn):
             done += len(frames)
 
 
-@pytest.mark.parametrize("error", [MediaError("a"), DeviceMemoryError("b"), torch.OutOfMemoryError("c")])
+@pytest.mark.parametrize("error", [MediaError("a"), ResourceError("b"), torch.OutOfMemoryError("c")])
 def test_one_that_shows_nothing_is_passed_over(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """What NVDEC refuses decord and torchcodec find out as they decode; a full card says so then."""
 

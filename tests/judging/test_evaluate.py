@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
 from gpu_lipsync import compare
-from gpu_lipsync.errors import CheckpointError, DeviceMemoryError, FaceNotFoundError, MediaError
+from gpu_lipsync.errors import CheckpointError, FaceNotFoundError, MediaError, ResourceError
 from gpu_lipsync.evaluate import main
 from gpu_lipsync.judging import mouth_measures as measures
 from gpu_lipsync.judging.evaluation import evaluate
@@ -290,7 +290,7 @@ def test_a_lack_of_memory_is_told_in_one_line(
         monkeypatch.setattr(place, starved)
     arguments = ["--checkpoint_path", str(DEMO), "--face", str(FACE)]
     arguments += [] if command is main else ["--outfile", str(tmp_path / "page.html")]
-    assert command([*arguments, "--audio", str(SPEECH)]) == DeviceMemoryError.exit_code
+    assert command([*arguments, "--audio", str(SPEECH)]) == ResourceError.exit_code
     stderr = capsys.readouterr().err
     assert "pass a smaller --max_seconds" in stderr and stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ import torch
 
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoding.frame_layout import RGB
-from gpu_lipsync.errors import DeviceMemoryError, MediaError
+from gpu_lipsync.errors import MediaError, ResourceError
 from gpu_lipsync.media.containers import decoded
 from gpu_lipsync.media.sound_file import _without_gaps, read_sound
 from gpu_lipsync.media.video_info import probe_video
@@ -204,7 +204,7 @@ def test_what_the_host_is_short_of_is_no_fault_of_the_file(
         av.error.err_check(-number)
 
     monkeypatch.setattr(av, "open", short)
-    with pytest.raises(DeviceMemoryError, match="short of memory, threads or open files"):
+    with pytest.raises(ResourceError, match="short of memory, threads or open files"):
         probe_video(path)
 
 

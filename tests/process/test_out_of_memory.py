@@ -14,7 +14,7 @@ import torch
 from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoding.decoders import TorchcodecDecoder
-from gpu_lipsync.errors import DeviceMemoryError
+from gpu_lipsync.errors import ResourceError
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.progress import Silent
@@ -184,7 +184,7 @@ def test_memory_that_the_host_lacks_is_no_bug(
     config = config_of(tmp_path, checkpoint)
     with monkeypatch.context() as patched:
         patched.setattr(place, full)
-        with pytest.raises(DeviceMemoryError, match="out of memory on the host") as caught:
+        with pytest.raises(ResourceError, match="out of memory on the host") as caught:
             run(config, listener := Listener())
     assert not listener.lines, "smaller batches do not help"
     assert caught.value.exit_code == 7
@@ -211,7 +211,7 @@ def test_files_that_the_host_has_no_room_to_open_are_no_fault_of_theirs(
 
     with monkeypatch.context() as patched:
         patched.setattr(f"gpu_lipsync.{place}", short)
-        with pytest.raises(DeviceMemoryError, match="short of memory, threads or open files"):
+        with pytest.raises(ResourceError, match="short of memory, threads or open files"):
             run(config)
     assert not (tmp_path / "results").exists()
 
@@ -232,7 +232,7 @@ def test_threads_that_the_host_has_not_are_no_bug(
     before = config.outfile.stat()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", few)
-        with pytest.raises(DeviceMemoryError, match="can't start new thread") as caught:
+        with pytest.raises(ResourceError, match="can't start new thread") as caught:
             run(config)
     assert caught.value.exit_code == 7
     assert config.outfile.stat() == before and len(list(config.outfile.parent.iterdir())) == 1
@@ -250,7 +250,7 @@ def test_threads_that_the_host_has_not_are_no_bug(
 )
 def test_what_cuda_s_libraries_lack_is_named(words: str) -> None:
     told = rf"{re.escape(words)}\), and a smaller batch would not help.*--device cpu"
-    with pytest.raises(DeviceMemoryError, match=told), lack_of_memory_named(torch.device("cuda")):
+    with pytest.raises(ResourceError, match=told), lack_of_memory_named(torch.device("cuda")):
         raise RuntimeError(words)
     with pytest.raises(RuntimeError, match="a bug"), lack_of_memory_named(torch.device("cuda")):
         raise RuntimeError("a bug")
@@ -261,7 +261,7 @@ def test_a_single_frame_too_many_ends_the_run(
 ) -> None:
     too_many(monkeypatch, STAGES["conversion for the encoder"], 0)
     config = config_of(tmp_path, checkpoint)
-    with pytest.raises(DeviceMemoryError, match="--resize_factor 2") as caught:
+    with pytest.raises(ResourceError, match="--resize_factor 2") as caught:
         run(config)
     assert caught.value.exit_code == 7
     assert not (tmp_path / "results").exists()
