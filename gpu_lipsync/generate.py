@@ -43,7 +43,7 @@ class MouthRenderer:
         self._rest_weights = rest_weights
         self._layout = layout
         self._resting = RestingMouths()
-        self._window: Window | None = NOWHERE  # of the mouths, as far as silence gating has kept any
+        self._window: Window | None = NOWHERE  # of the mouths, as far as it only grows
         self._n_spoiled: Tensor | int = 0  # on the device: looking at it makes the host wait
 
     def render(self, frames: Tensor, mel: Tensor, heads: Heads) -> Tensor:
@@ -137,13 +137,14 @@ class MouthRenderer:
         return blended
 
     def _window_of(self, boxes: Tensor, fits: Tensor, device: torch.device) -> tuple[Window | None, RestingMouths]:
-        """The part of the mouths that is needed, and the resting mouths as far as they cover that.
+        """The part of the mouths that is made, and the resting mouths as far as they cover that.
 
         Resting mouths serve later frames too: the window only grows, and what was made in a smaller one is made anew.
+        It only grows on CUDA as well: for each new one cuDNN plans the last layers anew.
         """
         window, resting = mouth_window(boxes, self._blend, device, fits=fits), copy(self._resting)
-        if self._rest_weights is not None:
-            if not covers(self._window, window):
-                resting.forget()
+        if self._rest_weights is not None and not covers(self._window, window):
+            resting.forget()
+        if self._rest_weights is not None or device.type == "cuda":
             window = around(self._window, window)
         return window, resting

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads, Pose
 from gpu_lipsync.progress import Silent
 from tests.reports import fresh_report
@@ -252,6 +253,17 @@ def test_in_pauses_too_only_the_part_that_shows_is_generated() -> None:
     assert len({window for _, window in generator.seen}) == 2, "it has grown"
     sizes = [(w[1] - w[0]) * (w[3] - w[2]) for _, w in generator.seen]  # type: ignore[index]
     assert max(sizes) < 0.6 * 96 * 96 and report.n_generated < 8
+
+
+def test_on_cuda_windows_only_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new size of layers costs cuDNN a plan, and a CPU nothing."""
+    needed = Window(50, 90, 20, 70)
+    monkeypatch.setattr("gpu_lipsync.generate.mouth_window", lambda *_, **__: needed)
+    renderer = MouthRenderer(Windowed(), BlendConfig(), fresh_report(4), Silent())
+    renderer._window = Window(40, 80, 24, 76)
+    boxes, fits = torch.tensor([BOX]), torch.zeros(1, 3, dtype=torch.int64)
+    windows = {kind: renderer._window_of(boxes, fits, torch.device(kind))[0] for kind in ("cuda", "cpu")}
+    assert windows == {"cuda": Window(40, 90, 20, 76), "cpu": needed}
 
 
 def test_a_window_that_has_grown_when_memory_runs_out_grows_again() -> None:
