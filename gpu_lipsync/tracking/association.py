@@ -1,7 +1,5 @@
 """Which of the faces seen in some frames is the one to follow, and where it is in every frame between."""
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,42 +19,15 @@ from gpu_lipsync.tracking.face_paths import (
     zoom,
 )
 from gpu_lipsync.tracking.head_tilt import tilts_of
+from gpu_lipsync.tracking.matches import Match, Missed
 from gpu_lipsync.tracking.tracked_box import SIZE, Box, Boxes, Detections
 
 LIKE_THE_LARGEST = 0.5  # of its area: as large a face where the last scene's was is thought to be the same person's
 STEADY_SHIFT = 0.15  # of the face's size: a straight line between two detections is exact enough
 STEADY_ZOOM = 1.25
 STEADY_TURN_DEG = 8  # of what a tilted head is turned by; landmarks are within 2 to 5 of it
+HIDING = 0.6  # of the face's size: who is so near may hide another
 NOBODY: Box = np.zeros(8)
-
-
-class _Match(NamedTuple):
-    """Which of a frame's faces continues the track, if one does.
-
-    Attributes:
-        box: None if none lies near enough and is of like size, or all that do are others'.
-        contested: it may as well be that of another who was beside it.
-        hidden: where it should be is another.
-    """
-
-    box: Box | None = None
-    contested: bool = False
-    hidden: bool = False
-
-
-class _Missed(NamedTuple):
-    """A frame in which the face was not seen.
-
-    Attributes:
-        faces: that were seen, (n, 15).
-        hidden: another is where it should be.
-        elsewhere: somebody who was not beside it is somewhere else: a short shot, perhaps, of something else.
-    """
-
-    frame: int
-    faces: Detections
-    hidden: bool
-    elsewhere: bool
 
 
 class FaceFollower:
@@ -70,7 +41,7 @@ class FaceFollower:
     of like size the one that is where the last was.
 
     Attributes:
-        boxes: centre, size and mouth for each decided frame, from frame 0 on; zeros where there is no face.
+        boxes: (8,) for each decided frame, from frame 0 on, as `centred` has them; zeros where there is no face.
         segments: for each decided frame the number of its segment, from 1 on; 0 where there is no face.
         n_cuts: scene changes so far.
     """
@@ -85,7 +56,8 @@ class FaceFollower:
         self._last: tuple[int, Box] | None = None
         self._beside: list[FacePath] = []  # of the other likely faces
         self._lost: tuple[int, Box] | None = None  # where the last track ended, and its box there
-        self._missed: list[_Missed] = []
+        self._gone: Box | None = None  # likewise, however long ago
+        self._missed: list[Missed] = []
         self._new_scene = False
 
     def followed(self, frame: int) -> tuple[int, Box] | None:
@@ -131,7 +103,7 @@ class FaceFollower:
             if chosen is None:
                 self._pass_until(frame + 1)
             else:
-                self._start(frame, chosen)
+                self._start(frame, chosen, seen)
                 self._see_others(frame, seen, own=chosen)
             return
         match = self._match(frame, faces)
@@ -143,7 +115,7 @@ class FaceFollower:
             self._extend(frame, match.box, contested=match.contested)
         else:
             elsewhere = len(pair_up(self._beside, frame, seen, may_stay=True)) < len(seen)
-            self._missed.append(_Missed(frame, faces, match.hidden, elsewhere))
+            self._missed.append(Missed(frame, faces, match.hidden, elsewhere))
             if frame - self._last[0] > self._max_gap:
                 self._look_again()
 
@@ -197,13 +169,17 @@ class FaceFollower:
             elif own is not None:
                 self._beside.append(FacePath(frame, box, pace_over=self._max_gap))
 
-    def _start(self, frame: int, box: Box) -> None:
+    def _start(self, frame: int, box: Box, seen: Boxes) -> None:
+        """Follow this one of the faces seen. If he was beside the last one, he is not his own rival from here on, but
+        where he stands before that one's place and may hide him.
+        """
         self._pass_until(frame)
         self._n_segments += 1
         self.boxes.append(box)
         self.segments.append(self._n_segments)
-        if self._new_scene:
-            self._beside = []
+        own = {k for i, k in pair_up(self._beside, frame, seen, may_stay=True).items() if (seen[i] == box).all()}
+        own = set() if self._gone is not None and shift(self._gone, box[None])[0] < HIDING else own
+        self._beside = [path for k, path in enumerate(self._beside) if not self._new_scene and k not in own]
         self._own = FacePath(frame, box, pace_over=self._max_gap)
         self._last, self._new_scene = (frame, box), False
 
@@ -223,6 +199,7 @@ class FaceFollower:
         """The face did not come back: let the track end where it was last seen, and follow what was there since."""
         assert self._last is not None
         missed, self._missed, self._lost, self._last = self._missed, [], self._last, None
+        self._gone = self._lost[1]
         # Who came up where he stands just before is of the next scene, which the last one has dissolved into.
         self._beside = [path for path in self._beside if not path.came_up(self._lost[0])]
         for one in missed:
@@ -237,7 +214,7 @@ class FaceFollower:
         self.boxes += [NOBODY] * missing
         self.segments += [0] * missing
 
-    def _match(self, frame: int, faces: Detections) -> _Match:
+    def _match(self, frame: int, faces: Detections) -> Match:
         assert self._last is not None and self._own is not None
         last_frame, last = self._last
         seen = centred(faces)
@@ -245,5 +222,5 @@ class FaceFollower:
         near = np.flatnonzero(may_be_same(last, seen, frame - last_frame))
         for i in near[np.argsort(costs[near])]:
             if costs[i] - claims[i] <= TOLD_APART:
-                return _Match(seen[i], contested=bool(claims[i] - costs[i] < TOLD_APART))
-        return _Match(hidden=near.size > 0)
+                return Match(seen[i], contested=bool(claims[i] - costs[i] < TOLD_APART))
+        return Match(hidden=near.size > 0)

@@ -33,6 +33,15 @@ def test_who_is_hidden_for_a_moment_comes_back() -> None:
     assert not boxes[40:55].any() and tracker.frames_without_face == 15
 
 
+@pytest.mark.parametrize("pace", [0, 0.5, 1, 2, 4])
+def test_who_takes_over_may_move(pace: float) -> None:
+    """The other had a way of his own while he was beside: to him it is nobody's else."""
+    alone = [[(340.0 - pace * max(0, i - 50), 200.0, 90.0, 110.0)] for i in range(33, 121)]
+    boxes, tracker = track([[OWN, OTHER]] * 33 + alone)
+    assert tracker.frames_without_face == 25 and boxes[58:].any(axis=1).all()
+    assert np.abs(centres(boxes)[64:-6, 0] - [faces[0][0] for faces in alone[31:-6]]).max() < 10
+
+
 def test_where_the_other_walks_meanwhile_it_is_the_other_still() -> None:
     walking = [(340.0 - 4 * i, 200.0, 90.0, 110.0) for i in range(25)]  # to where the followed one is hidden, nearly
     script = [[OWN, OTHER]] * 40 + [[face] for face in walking[:20]] + [[OWN]] * 41
