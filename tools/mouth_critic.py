@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 TOP, LEFT, RIGHT = 40, 12, 84  # the mouth's and the chin's part of the 96 px face
 CHANNELS = (3, 32, 64, 96)
-PATCHES = 7 * 9  # each a picture of 22 px
+PATCHES = 7 * 9  # whose features see 22 px each
 READING_WEIGHT = 10.0  # in the critic's own loss; a mouth parameter is off by some 0.1
 SAYING_WEIGHT = 5.0  # of a mouth that says something else, in the critic's displeasure
 

@@ -1,6 +1,7 @@
-"""Teach a demo generator's ear alone: new voices for a network whose face stays as it is.
+r"""Teach a demo generator's ear alone: new voices for a network whose face stays as it is.
 
-    python -m gpu_lipsync.tools.retrain_hearing --material material.pt --start demo.safetensors --out better.safetensors
+    python -m gpu_lipsync.tools.retrain_hearing --material material.pt --start demo.safetensors --new VOICE ... \
+        --out better.safetensors
 
 What a face can show, the decoder has learnt; which sound asks for which mouth takes other voices, and no pictures:
 minutes on two cores instead of hours. The code that the sound's encoder gives the decoder keeps its meaning. On the
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("--material", type=Path, required=True, help="what demo_material wrote")
     parser.add_argument("--start", type=Path, required=True, help="the generator to go on from")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    parser.add_argument("--new", nargs="*", default=[], help="voices of which the generator knows nothing yet")
+    parser.add_argument("--new", nargs="+", required=True, help="voices of which the generator knows nothing yet")
     parser.add_argument("--steps", type=int, default=4800)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=2e-3)

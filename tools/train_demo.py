@@ -8,14 +8,15 @@ Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors 
 and faces.png (reference, target, result). First the sound's encoder alone learns the mouth parameters, in minutes: a
 generator that starts deaf learns to ignore the sound. Then the whole generator. `average_generators` takes the mean of
 files that a run has left; `retrain_hearing` teaches a finished generator more voices; `gpu_lipsync.evaluate` and
-`judge_closures` say what it can do.
+`judge_closures` say what it can do. The plans that led to what ships are in checkpoints/HISTORY.md; the defaults are
+none of them.
 """
 
 import argparse
 import json
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,10 @@ class Trainer:
         self.critic = MouthCritic(N_PARAMETERS).to(device).to(memory_format=torch.channels_last)
         self._optimizer = self._adam(self.learner, betas=(0.9, 0.99), weight_decay=1e-2)
         self._critic_optimizer = self._adam(self.critic, betas=(0.5, 0.99), weight_decay=1e-3)
-        if arguments.start is not None and arguments.start.suffix == ".pt":
+        if arguments.start is not None:
             self.go_on_from(torch.load(arguments.start, map_location=device, weights_only=True))
-        elif arguments.start is not None:
-            start_from(self.learner.generator, arguments.start)
+        if arguments.weights is not None:
+            start_from(self.learner.generator, arguments.weights)
         self.maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
         # On most CPUs the casts around such thin layers cost more than they save; with AMX or AVX512_BF16 a step takes
         # a fifth to a quarter less.
@@ -172,9 +173,11 @@ def _train(arguments: argparse.Namespace, plan: Plan) -> None:
     now = trainer.learner.generator.state_dict()  # the tensors themselves, which training changes
     average = {name: tensor.clone() for name, tensor in now.items()}
     first, end = 0, plan.audio + plan.faces
-    state_file = arguments.out / "state.pt"
+    state_file, made_by = arguments.out / "state.pt", asdict(plan) | {"seed": arguments.seed}
     if state_file.is_file():
         state = torch.load(state_file, map_location=arguments.device, weights_only=True)
+        if state.get("made_by", made_by) != made_by:
+            raise SystemExit(f"{state_file} was made by {state['made_by']}; give the same, or another --out")
         trainer.go_on_from(state)
         average, first = state["average"], state["step"]
     drop_records(arguments.out, after=first)
@@ -194,7 +197,7 @@ def _train(arguments: argparse.Namespace, plan: Plan) -> None:
         if step % arguments.save_every == arguments.save_every - 1 or step == end - 1:
             average |= {name: tensor.clone() for name, tensor in now.items() if name not in weights}
             modules = {name: module.state_dict() for name, module in trainer.modules().items()}
-            save(arguments.out, modules | {"average": average, "step": step + 1})
+            save(arguments.out, modules | {"average": average, "step": step + 1, "made_by": made_by})
             if step >= plan.audio:
                 draw_faces(arguments.out, average, trainer.maker.batch(10), width=arguments.width)
             draw_losses(arguments.out)
@@ -218,7 +221,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--material", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="another run's state.pt, or demo.safetensors alone; with --audio 0")
+    parser.add_argument("--start", type=Path, help="another run's state.pt; with --audio 0 and another --seed")
+    parser.add_argument(
+        "--weights", type=Path, help="a generator's file, in place of that of --start or alone; likewise"
+    )
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -228,6 +234,8 @@ def main() -> None:
     for name, field in Plan.__dataclass_fields__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(field.default), default=field.default)
     arguments = parser.parse_args()
+    if arguments.audio and (arguments.start or arguments.weights):
+        parser.error("--start and --weights go with --audio 0: their ears are trained")
     train(arguments, Plan(**{name: getattr(arguments, name) for name in Plan.__dataclass_fields__}))
 
 

@@ -141,6 +141,7 @@ def test_an_ear_is_retrained_and_the_face_left_alone(
     monkeypatch.setattr(retrain_hearing, "KNOWN_BATCHES", 1)
     files = [tmp_path / f"{i}.safetensors" for i in range(2)]
     options = ["--material", str(tmp_path / "material.pt"), "--start", str(tmp_path / "start.safetensors"), "--quiet"]
+    options += ["--new", "b"]
     for file in files:
         monkeypatch.setattr(sys, "argv", ["x", *options, "--out", str(file), "--steps", "6", "--batch", "8"])
         retrain_hearing.main()

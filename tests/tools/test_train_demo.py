@@ -101,6 +101,24 @@ def test_wherever_a_run_is_broken_off_it_ends_as_an_unbroken_one(
         assert records(name) == records("unbroken") and len(records(name)) == end
 
 
+def test_a_run_does_not_go_on_by_another_plan(
+    train: Callable[[Path], dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path / "run")
+    monkeypatch.setitem(PLAN, "faces", 8)
+    with pytest.raises(SystemExit, match=r"run/state\.pt was made by .*'faces': 6.*give the same, or another --out"):
+        train(tmp_path / "run")
+
+
+def test_a_generator_that_hears_is_not_taught_to_hear_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(
+            sys, "argv", ["train_demo", "--material", "m.pt", "--out", "run", "--weights", "demo.safetensors"]
+        )
+        train_demo.main()
+    assert "--audio 0" in capsys.readouterr().err
+
+
 def test_a_record_that_was_cut_off_is_none(tmp_path: Path) -> None:
     """Of a run that was killed as it wrote its log: it goes on from the state before."""
     log = tmp_path / "log.jsonl"
@@ -113,7 +131,9 @@ def test_another_run_goes_on_from_a_state(train: Callable[[Path], dict[str, Tens
     """Networks and optimizers are as that run left them, the critic's as well; the plan starts anew."""
     train(tmp_path / "first")
     left = tmp_path / "first" / "state.pt"
-    arguments = argparse.Namespace(device="cpu", width=0.25, start=left, material=tmp_path / "material.pt")
+    arguments = argparse.Namespace(
+        device="cpu", width=0.25, start=left, weights=None, material=tmp_path / "material.pt"
+    )
     trainer = Trainer(arguments, Plan(**(PLAN | {"audio": 0})))
     state = torch.load(left, weights_only=True)
     for name, module in trainer.modules().items():
@@ -160,7 +180,7 @@ def test_a_critic_that_is_heeded_changes_what_is_learnt(material: Path) -> None:
     for alone in (0, 1):
         torch.manual_seed(0)
         plan = Plan(**(PLAN | {"audio": 0, "critic_alone": alone}))
-        arguments = argparse.Namespace(device="cpu", width=0.25, start=None, material=material)
+        arguments = argparse.Namespace(device="cpu", width=0.25, start=None, weights=None, material=material)
         trainer = Trainer(arguments, plan)
         trainer.step(0, 0)
         learnt.append(torch.cat([weight.detach().flatten() for weight in trainer.learner.generator.parameters()]))
@@ -205,7 +225,7 @@ def test_a_recorded_step_is_the_step(device: str) -> None:
 def test_every_part_of_the_plan_trains(material: Path, device: str) -> None:
     """More steps of each than are taken before one is recorded; the critic is heeded in the last."""
     plan = Plan(**(PLAN | {"audio": 5, "faces": 10, "critic_alone": 5}))
-    arguments = argparse.Namespace(device=device, width=0.25, start=None, material=material)
+    arguments = argparse.Namespace(device=device, width=0.25, start=None, weights=None, material=material)
     stream = torch.cuda.Stream() if device == "cuda" else None
     with torch.cuda.stream(stream):
         trainer = Trainer(arguments, plan)
