@@ -1,6 +1,6 @@
 # make demo: install, then lip-sync the sample clip.  make test: ruff, mypy, pytest.  make bench: the benchmark tables.
-# Everything lives in .venv, but for gpu-check, and for build/, whose links the .venv's packages are; README says what has to
-# be there.
+# Everything is installed into .venv (its gpu_lipsync is a tree of links in build/), but gpu-check runs in the environment that is
+# active; README says what has to be there.
 
 PYTHON ?= python3
 GPU_PYTHON ?= python
