@@ -206,4 +206,4 @@ def _truth(text: str) -> bool:
         return True
     if word in ("false", "0", "no"):
         return False
-    raise argparse.ArgumentTypeError(f"expected True, False, 1 or 0, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected True, False, yes, no, 1 or 0, got {text!r}")

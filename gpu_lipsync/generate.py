@@ -94,7 +94,7 @@ class MouthRenderer:
                 synced.append(self._render(frames[at], mel[at], heads.picked(part), weights[at]))
                 done += len(synced[-1])
                 continue
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:  # PyTorch's and NumPy's
                 if not is_lack_of_memory(error):
                     raise
                 self._halve(min(self._report.batch_size, len(frames) - done), error)
@@ -103,7 +103,7 @@ class MouthRenderer:
                 torch.cuda.empty_cache()
         return synced[0] if len(synced) == 1 else torch.cat(synced)
 
-    def _halve(self, size: int, error: RuntimeError) -> None:
+    def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
             raise error
         self._report.batch_size = size // 2

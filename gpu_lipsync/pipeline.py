@@ -155,7 +155,7 @@ def _try_to_render(
         report.begin_again(size)
         report.note(f"{first_line(error).partition(';')[0]}: starting again with libx264", observer)
         return replace(encode, encoder="libx264")
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:  # PyTorch's and NumPy's
         if size == 1 or not is_lack_of_memory(error):
             raise
         report.begin_again(size // 2)

@@ -49,7 +49,9 @@ class Video:
     def __init__(self, path: Path, config: FrameConfig, device: torch.device, *, as_decoded: bool) -> None:
         self.path, self._config, self.device = path, config, device
         self._decoder: Decoder | None = None
-        slow_fps = Fraction(config.fps).limit_denominator(1001)  # of what has no rate of its own, or too low a one
+        slow_fps = Fraction(float(config.fps)).limit_denominator(
+            1001
+        )  # of what has no rate of its own, or too low a one
         self._constant_rate, self.pixel_aspect, self.colours = True, Fraction(1), BT709
         if is_still(path):
             still = read_still(path)
@@ -99,7 +101,7 @@ class Video:
         """Frames in one batch: `most`, or fewer for the sake of memory, a CPU's caches or a GPU's speed."""
         on_cuda = self.device.type == "cuda"
         useful, most_pixels = (_CUDA_BATCH, _CUDA_BATCH_PIXELS) if on_cuda else (_CPU_BATCH, _CPU_BATCH_PIXELS)
-        return max(1, min(most, useful, most_pixels // self.decoded_pixels))
+        return max(1, min(int(most), useful, most_pixels // self.decoded_pixels))
 
     def batches(self, frames: range, size: int) -> Iterator[tuple[range, Tensor]]:
         """Decode consecutive source frames, at most `size` at a time.

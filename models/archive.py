@@ -102,16 +102,17 @@ def _open_zip(path: Path) -> Archive:
             raise ValueError("its tensors are compressed, as PyTorch does not write them; load and save it with torch")
         if entries[pickled].file_size > MOST_HEADER_BYTES:
             raise ValueError(f"a list of tensors of {entries[pickled].file_size} bytes")
-        tree = RecordUnpickler(io.BytesIO(file.read(pickled))).load()
 
-    def find_storage(file: BinaryIO, key: str) -> int:
+    def begin(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
         # Read past zipfile: its CRC pass doubles the time, and PyTorch can write archives without CRCs.
-        start = entries[f"{folder}data/{key}"].header_offset
-        file.seek(start)
+        file.seek(entry.header_offset)
         header = file.read(30)
-        return start + 30 + sum(struct.unpack("<HH", header[26:30]))
+        return entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
 
-    archive = _archive(path, tree, find_storage)
+    with path.open("rb") as plain:
+        plain.seek(begin(plain, entries[pickled]))
+        tree = RecordUnpickler(io.BytesIO(plain.read(entries[pickled].file_size))).load()
+    archive = _archive(path, tree, lambda file, key: begin(file, entries[f"{folder}data/{key}"]))
     if not archive.shapes and any(name.startswith(f"{folder}constants/") for name in entries):
         raise ValueError(
             "it is a frozen TorchScript, whose weights are nameless constants of its code; save the module before "
@@ -147,7 +148,7 @@ def _archive(path: Path, tree: Any, find_storage: Callable[[BinaryIO, str], int]
             start = find_storage(file, key) + offset * dtype.itemsize
             if start + n_bytes > path.stat().st_size:  # before the memory for what is not there is asked for
                 raise EOFError(f"the file ends inside tensor {name}")
-            flat = torch.empty(extent, dtype=dtype)
+            flat = torch.empty(extent, dtype=dtype, device="cpu")  # whatever a host program's default is
             file.seek(start)
             if file.readinto(flat.view(torch.uint8).numpy().data) != n_bytes:
                 raise EOFError(f"the file ends inside tensor {name}")

@@ -109,7 +109,9 @@ def _published_names(archive: Archive, path: Path) -> dict[str, str]:
     A file that calls its layers otherwise but holds the published shapes in the published order is taken as well:
     scripted modules may be wrapped and renamed.
     """
-    first = next((name for name in archive.shapes if f".{name}".endswith(f".{FIRST_WEIGHT}")), None)
+    firsts = [name for name in archive.shapes if f".{name}".endswith(f".{FIRST_WEIGHT}")]
+    # A discriminator's, which may come first, is called the same, but sees one picture and not two.
+    first = next((name for name in firsts if archive.shapes[name][1:2] == (6,)), firsts[0] if firsts else None)
     if first is None:
         return _names_by_shape(archive, path)
     prefix = first.removesuffix(FIRST_WEIGHT)

@@ -53,7 +53,7 @@ def transforms(tile: int) -> Transforms:
             [0, 0, 1],
         ]
         back = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-    return Transforms(*(torch.tensor(rows, dtype=torch.float64) for rows in (pixels, filters, back)))
+    return Transforms(*(torch.tensor(rows, dtype=torch.float64, device="cpu") for rows in (pixels, filters, back)))
 
 
 class WinogradBlock(nn.Module):

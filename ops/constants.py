@@ -23,7 +23,7 @@ def remembered(entries: int) -> Callable[[Callable[[*Key], T]], Callable[[*Key],
     def decorate(build: Callable[[*Key], T]) -> Callable[[*Key], T]:
         @lru_cache(maxsize=entries)
         def built(_mode: object, key: Any) -> T:
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), torch.device("cpu"):  # the default, whatever a host program's is
                 return build(*key)
 
         @wraps(build)
@@ -52,7 +52,7 @@ def on_host(tensor: Tensor) -> bool:
 
 def upload(host: Tensor, device: torch.device | str) -> Tensor:
     """Copy a host tensor to `device` without waiting for it: pinned and asynchronous where that exists."""
-    if torch.device(device).type == "cuda" and fake_mode() is None:
+    if torch.device(device).type == "cuda" and host.device.type == "cpu" and fake_mode() is None:
         # Not by pin_memory, which keeps strides: of windows that overlap it pins what lies between them, nearly all the
         # sound's, and a copy of what is not dense goes through memory that is not pinned.
         host = torch.empty_like(host, pin_memory=True).copy_(host)

@@ -37,6 +37,7 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, *, eps: float) -> T
     image = image.expand_as(guide)
     means = box_blur(torch.cat([guide, image, guide * guide, guide * image], 1), window)
     mean_guide, mean_image, mean_square, mean_product = means.split(1, dim=1)
-    slope = (mean_product - mean_guide * mean_image) / (mean_square - mean_guide * mean_guide + eps)
+    variance = (mean_square - mean_guide * mean_guide).clamp_min_(0)  # rounding makes it less where all is even
+    slope = (mean_product - mean_guide * mean_image) / (variance + eps)
     slope, offset = box_blur(torch.cat([slope, mean_image - slope * mean_guide], 1), window).split(1, dim=1)
     return slope * guide + offset

@@ -165,7 +165,7 @@ def _levels(image: Tensor, weights: tuple[float, ...], offset: int) -> Tensor:
         pixels = image.permute(0, 2, 3, 1).numpy().astype(np.float32)
         levels = torch.from_numpy(pixels @ np.array(weights, np.float32))
     else:
-        levels = image[:, 0] * weights[0]
+        levels = image[:, 0].float() * weights[0]
         for channel in (1, 2):
             levels.add_(image[:, channel], alpha=weights[channel])
     return to_bytes(levels.add_(offset + 0.5))

@@ -87,7 +87,8 @@ def chosen_stream(path: Path, container: Any, kind: str) -> Any:
     streams = [s for s in streams if s not in parts] or streams
     known = [s for s in streams if s.codec_context is not None]
     if streams and not known:
-        raise MediaError(f"{path} has {kind} of a kind that FFmpeg has no decoder for; re-encode it as H.264 with AAC")
+        way_out = "re-encode it as H.264, or save a picture as PNG" if kind == "video" else "convert it to WAV"
+        raise MediaError(f"{path} has {kind} of a kind that FFmpeg has no decoder for; {way_out}")
     streams = known
     if not streams:
         kinds = {"a cover picture" if is_cover_art(s) else s.type for s in container.streams}
@@ -185,7 +186,8 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
         )
     if not _STATES_DURATION & set(container.format.name.split(",")):
         return
-    if is_riff and not is_wav and stream.type == "audio":  # in AVI sound that starts late has a length of its own
+    # In AVI sound that starts late has a length of its own, and pictures that stay as they are have no packets.
+    if is_riff and not is_wav:
         return
     if stream.duration:
         announced = float(stream.duration * stream.time_base) + float((stream.start_time or 0) * stream.time_base)

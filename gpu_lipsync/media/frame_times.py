@@ -65,7 +65,11 @@ def _measured(step_s: float) -> Fraction:
 
 
 def stated_rate(stream: Any) -> Fraction | None:
-    """The rate of a clip of one frame, unless it is but the tick of its clock (100 in a GIF, 1000 in WebM)."""
+    """The rate of a clip of one frame, unless it is but the tick of its clock (100 in a GIF, 1000 in WebM), or what
+    FFmpeg makes up for a picture.
+    """
+    if stream.container.format.name == "image2" or stream.container.format.name.endswith("_pipe"):
+        return None
     rate = stream.average_rate
     stated = rate and rate == stream.guessed_rate and _LEAST_FPS_OF_ONE_FRAME <= rate <= MAX_FPS
     return Fraction(rate) if stated else None

@@ -86,7 +86,7 @@ class VideoInfo:
 
 
 def probe_video(path: Path, *, fps_of_still: Fraction = Fraction(25)) -> VideoInfo:
-    """Read the timing of every frame from the packets; decodes one frame, for the rotation.
+    """Read the timing of every frame from the packets; decodes one frame, for what only a picture tells.
 
     Args:
         path: the file.

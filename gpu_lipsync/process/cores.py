@@ -82,7 +82,7 @@ def _in_new_thread(function: Callable[[], R]) -> R:
 
 
 def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Apply `function` to each item, each on one CPU core, in the caller's inference mode; results in order.
+    """Apply `function` to each item, each on one CPU core, in the caller's modes of gradients; results in order.
 
     Splitting every operation over the cores instead makes all of them wait for the slowest at each: a generator of
     sixty layers is a third slower that way where an encoder runs beside it. Where one fails, the others have ended too
@@ -91,10 +91,10 @@ def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     parts, n_threads = list(items), torch.get_num_threads()
     if n_threads == 1 or len(parts) == 1:
         return [function(part) for part in parts]
-    inference = torch.is_inference_mode_enabled()
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def alone(part: T) -> R:
-        with torch.inference_mode(inference):  # modes are each thread's own
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):  # modes are each thread's own
             return function(part)
 
     at_work = [_cores(n_threads).submit(partial(alone, part)) for part in parts]

@@ -1,6 +1,7 @@
 """What `run` tells a Python caller: its own time, and mouths that came to nothing."""
 
 import errno
+import json
 import platform
 import time
 from dataclasses import replace
@@ -42,6 +43,12 @@ def config_of(folder: Path, *, spoiled: bool = False) -> LipSyncConfig:
         outfile=folder / "out.mp4",
         box=(50, 250, 50, 250),
     )
+
+
+def test_settings_may_be_numpy_s_numbers(tmp_path: Path) -> None:
+    given = {"fps": np.float32(25), "wav2lip_batch_size": np.int64(4), "report": tmp_path / "report.json"}
+    run(replace(config_of(tmp_path), **given))  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "report.json").read_text())["batch_size"] == 4
 
 
 def test_a_second_run_counts_its_own_time(tmp_path: Path) -> None:

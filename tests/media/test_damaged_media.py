@@ -57,6 +57,17 @@ def test_the_last_picture_may_be_held(tmp_path: Path, suffix: str) -> None:
     assert probe_video(held).n_frames == 20
 
 
+def test_an_avi_whose_last_pictures_stay_as_they_are_is_whole(tmp_path: Path) -> None:
+    """Capture programs write empty chunks for those, which its header counts and FFmpeg makes no packets of."""
+    path = write_clip(tmp_path / "a.avi", codec="mjpeg", pix_fmt="yuvj420p")
+    data = bytearray(path.read_bytes())
+    n_frames = data.index(b"strh") + 8 + 32  # past the chunk's name and size, and what a stream's header has before it
+    assert int.from_bytes(data[n_frames : n_frames + 4], "little") == 20
+    data[n_frames : n_frames + 4] = (60).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert probe_video(path).n_frames == 20
+
+
 def test_matroska_cut_short_is_refused_whichever_stream_is_the_longer(tmp_path: Path) -> None:
     for name, seconds in (("a", 8.0), ("b", 3.0)):
         whole = write_clip(tmp_path / f"{name}.mkv", n_frames=125, picture=noise, sound=tone(seconds))

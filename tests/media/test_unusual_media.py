@@ -168,7 +168,10 @@ def test_the_rate_of_a_single_frame_is_asked_for_unless_it_says(tmp_path: Path) 
     for name, settings in (("a.gif", {}), ("b.gif", {"duration": 100})):  # clocks of 1/100 s
         Image.fromarray(gradient(0, 96, 128)).save(tmp_path / name, **settings)
     write_clip(tmp_path / "a.mkv", n_frames=1, pts=[0], fps=Fraction(1000))
-    for name in ("a.gif", "b.gif", "a.mkv"):
+    pictures = ("a.ppm", "a.tif")  # which FFmpeg reads, as it says at 25 frames a second
+    for name in pictures:
+        Image.fromarray(gradient(0, 96, 128)).save(tmp_path / name)
+    for name in ("a.gif", "b.gif", "a.mkv", *pictures):
         with open_video(tmp_path / name, FrameConfig(fps=30.0)) as video:
             assert (video.n_frames, video.fps) == (1, 30)
     with open_video(write_clip(tmp_path / "a.mp4", n_frames=1, fps=Fraction(50)), FrameConfig(fps=30.0)) as video:

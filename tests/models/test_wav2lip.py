@@ -121,6 +121,18 @@ def test_one_face_says_all_of_the_sound(window: Window | None, device: str, tmp_
     torch.testing.assert_close(out, expected, atol=1e-5 if device == "cpu" else 2e-3, rtol=0)
 
 
+def test_a_host_program_s_default_device_is_its_own_affair(tmp_path: Path) -> None:
+    generator = trained_like()
+    save_file(generator.state_dict(), tmp_path / "a.safetensors")
+    mel, faces = speech_and_faces(2)
+    torch.set_default_device("meta")  # as "cuda" would be, elsewhere than the host
+    try:
+        loaded = load_wav2lip(tmp_path / "a.safetensors")
+    finally:
+        torch.set_default_device(None)
+    torch.testing.assert_close(loaded(mel, faces), generator(mel, faces), atol=1e-4, rtol=0)  # folded
+
+
 def test_the_forward_pass_is_the_published_one() -> None:
     generator = trained_like()
     mel, faces = speech_and_faces(3)

@@ -37,6 +37,12 @@ def test_parts_on_cores_leave_the_process_its_number(three_threads: int) -> None
     assert of_new_thread() == torch.get_num_threads() == three_threads
 
 
+def test_parts_on_cores_make_gradients_where_their_caller_does(three_threads: int) -> None:
+    for makes in (False, True):
+        with torch.set_grad_enabled(makes):
+            assert map_on_cores(lambda _: torch.is_grad_enabled(), range(6)) == [makes] * 6
+
+
 def test_where_a_part_fails_the_others_have_ended(three_threads: int) -> None:
     """Some write into what the caller may begin again from."""
     ended = []

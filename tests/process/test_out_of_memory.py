@@ -58,7 +58,12 @@ def config_of(folder: Path, checkpoint: Path) -> LipSyncConfig:
     )
 
 
-def too_many(monkeypatch: pytest.MonkeyPatch, target: str, limit: int) -> None:
+PYTORCH_S = torch.OutOfMemoryError("CUDA out of memory")
+
+
+def too_many(
+    monkeypatch: pytest.MonkeyPatch, target: str, limit: int, error: RuntimeError | MemoryError = PYTORCH_S
+) -> None:
     """Let a stage run out of memory above so many frames."""
     holder, name = target.rsplit(".", 1)
     module, _, owner = holder.rpartition(".")
@@ -69,7 +74,7 @@ def too_many(monkeypatch: pytest.MonkeyPatch, target: str, limit: int) -> None:
     def limited(*args: Any, **kwargs: Any) -> Any:
         frames = next(a for a in args if isinstance(a, torch.Tensor))
         if len(frames) > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error.with_traceback(None)
         return plain(*args, **kwargs)
 
     monkeypatch.setattr(found, name, limited)
@@ -87,16 +92,19 @@ def whole(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[R
     return run(config), pictures(config.outfile)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "error"), [*((stage, PYTORCH_S) for stage in STAGES), (next(iter(STAGES)), MemoryError())], ids=str
+)
 def test_the_run_begins_again_with_half_the_batch_once_per_level(
     stage: str,
+    error: RuntimeError | MemoryError,
     whole: tuple[Report, torch.Tensor],
     checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, listener = config_of(tmp_path, checkpoint), Listener()
-    too_many(monkeypatch, STAGES[stage], 3)
+    too_many(monkeypatch, STAGES[stage], 3, error)
     report = run(config, listener)
     said = [line for line in listener.lines if "memory" in line]
     assert said == [f"out of memory: starting again with batches of {size}" for size in (8, 4, 2)]

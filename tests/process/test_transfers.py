@@ -84,6 +84,8 @@ def test_uploads_are_pinned_and_asynchronous(monkeypatch: pytest.MonkeyPatch) ->
     calls: list[object] = []
 
     class Host:
+        device = torch.device("cpu")
+
         def to(self, device: object, *, non_blocking: bool) -> str:
             calls.append((torch.device(device).type, non_blocking))  # type: ignore[call-overload]
             return "on the device"
