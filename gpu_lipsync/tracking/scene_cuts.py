@@ -10,6 +10,8 @@ THUMBNAIL_SIZE = 16
 SAMPLES = 96  # per side: enough pixels for the mean over a thumbnail's cell, a fraction of what a frame has
 # A cut stands out from both sides; frames that are shown several times (15 fps at 30 or 60) must not hide that.
 LEAST_LOOK_AHEAD, LOOK_AHEAD_S = 3, 0.1
+REPEATED = 0.3  # levels: less is the same picture, coded anew
+LOOK_BACK = 3  # times as far as ahead, past repeated pictures: those of calls and screens are shown four times and more
 # Levels of 255 by which the thumbnails of a cut differ, and how many times more than those around it. On real clips
 # heads and hands reach 9 levels and 2.6 times, jump cuts of one shot 6 to 16 levels and 10 times, others 100 levels.
 CUT_RULES = ((4.0, 5.0), (25.0, 2.0))
@@ -48,6 +50,9 @@ def is_cut(changes: Sequence[float], frame: int, reach: int, *, flash: bool = Fa
     A flash, or an insert of a frame or two, has two edges as high as each other, and neither is one by itself. With
     `flash` either is: where no face is seen in it, it lies between two scenes as a rule.
     """
-    around = sorted([*changes[max(0, frame - reach) : frame], *changes[frame + 1 : frame + 1 + reach]])
+    first = max(0, frame - reach)
+    while first > max(0, frame - LOOK_BACK * reach) and max(changes[first:frame]) < REPEATED:
+        first -= 1
+    around = sorted([*changes[first:frame], *changes[frame + 1 : frame + 1 + reach]])
     highest = max(around[:-1] if flash else around, default=0.0)
     return any(changes[frame] > levels and changes[frame] > times * highest for levels, times in CUT_RULES)
