@@ -37,8 +37,9 @@ class FaceFollower:
     that cross, one is hidden for a moment. Frames in which the face is missed are bridged when it comes back within
     `max_gap` frames, all but those in which another is in its place, or a stranger elsewhere; otherwise the segment
     ends before them, and they are looked at afresh. For `memory` frames from then on the faces that were beside it are
-    not taken for it: who is hidden for a moment comes back. In a new scene the largest face counts again, but of faces
-    of like size the one that is where the last was.
+    not taken for it: who is hidden for a moment comes back. Who is hidden for longer has the words again once he has
+    been back at his place for as long. In a new scene the largest face counts again, but of faces of like size the one
+    that is where the last was.
 
     Attributes:
         boxes: (8,) for each decided frame, from frame 0 on, as `centred` has them; zeros where there is no face.
@@ -57,6 +58,7 @@ class FaceFollower:
         self._beside: list[FacePath] = []  # of the other likely faces
         self._lost: tuple[int, Box] | None = None  # where the last track ended, and its box there
         self._gone: Box | None = None  # likewise, however long ago
+        self._home: Box | None = None  # of whoever had the words, if another has them meanwhile
         self._missed: list[Missed] = []
         self._new_scene = False
 
@@ -113,6 +115,7 @@ class FaceFollower:
             self._observe(frame, faces)
         elif match.box is not None:
             self._extend(frame, match.box, contested=match.contested)
+            self._give_back(frame, match.box)
         else:
             elsewhere = len(pair_up(self._beside, frame, seen, may_stay=True)) < len(seen)
             self._missed.append(Missed(frame, faces, match.hidden, elsewhere))
@@ -129,6 +132,7 @@ class FaceFollower:
     def _choose(self, frame: int, candidates: Boxes) -> Box | None:
         """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
         if self._lost is not None and frame - self._lost[0] > self._memory:
+            self._home = self._lost[1] if self._home is None else self._home
             self._lost = None
         if self._lost is None or not len(candidates):
             return largest_of(candidates)
@@ -180,6 +184,8 @@ class FaceFollower:
         own = {k for i, k in pair_up(self._beside, frame, seen, may_stay=True).items() if (seen[i] == box).all()}
         own = set() if self._gone is not None and shift(self._gone, box[None])[0] < HIDING else own
         self._beside = [path for k, path in enumerate(self._beside) if not self._new_scene and k not in own]
+        if self._new_scene or (self._home is not None and may_be_same(self._home, box[None], self._memory)[0]):
+            self._home = None
         self._own = FacePath(frame, box, pace_over=self._max_gap)
         self._last, self._new_scene = (frame, box), False
 
@@ -194,6 +200,13 @@ class FaceFollower:
         self._last, self._missed = (frame, box), []
         if not contested:
             self._own.see(frame, box)
+
+    def _give_back(self, frame: int, box: Box) -> None:
+        """Let whoever had the words before the one in this box follow from the next frame on, if he is back."""
+        for k, path in enumerate(self._beside):
+            if self._home is not None and path.last[0] == frame and path.has_stayed(self._home, self._memory):
+                self._beside[k] = FacePath(frame, box, pace_over=self._max_gap)
+                self._lost, self._last, self._home = path.last, None, None
 
     def _look_again(self) -> None:
         """The face did not come back: let the track end where it was last seen, and follow what was there since."""

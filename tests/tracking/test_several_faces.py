@@ -33,6 +33,22 @@ def test_who_is_hidden_for_a_moment_comes_back() -> None:
     assert not boxes[40:55].any() and tracker.frames_without_face == 15
 
 
+def test_who_was_hidden_for_long_has_the_words_again_once_he_has_been_back() -> None:
+    """Looking down at notes, or behind a hand: after a second the other speaks, and a second after he is back, he."""
+    boxes, _ = track([[OWN, OTHER]] * 40 + [[OTHER]] * 40 + [[OWN, OTHER]] * 70)
+    own = (boxes == PLACE).all(axis=1)
+    assert own[:40].all() and own[110:].all() and not own[40:100].any()
+    assert boxes[:40].any(axis=1).all() and boxes[66:].any(axis=1).all()
+
+
+@pytest.mark.parametrize("pace", [4, 8, 12])
+def test_who_only_passes_where_one_was_does_not_get_his_words(pace: float) -> None:
+    passing = [(pace * (i - 80), 220.0, 100.0, 130.0) for i in range(80, 150)]
+    script = [[OWN, OTHER]] * 40 + [[OTHER]] * 40 + [[face, OTHER] if face[0] < 270 else [OTHER] for face in passing]
+    boxes, _ = track(script)
+    assert np.abs(centres(boxes)[66:, 0] - 340).max() < 3
+
+
 @pytest.mark.parametrize("pace", [0, 0.5, 1, 2, 4])
 def test_who_takes_over_may_move(pace: float) -> None:
     """The other had a way of his own while he was beside: to him it is nobody's else."""
