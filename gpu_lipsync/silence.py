@@ -20,8 +20,9 @@ from gpu_lipsync.ops import upload
 from gpu_lipsync.pasting.heads import Pose
 
 ENTER_AFTER_S = Fraction(1, 5)  # shorter gaps are stops between syllables
+FADE_S = Fraction(3, 25)  # windows of 0.2 s that begin so shortly before a pause hold mostly silence
 REFRESH_FRAMES = 5
-FADE_FRAMES = 3
+DISSOLVE_FRAMES = 3  # from one resting mouth to the next
 MOVED_PX = 0.6  # of 96: a resting mouth so far beside the one that it is put on would show as a second one
 CHANGED_LEVELS = 2.0  # likewise: boxes follow a fast head evenly, and the mouth hardly moves in them
 SILENT_MEL = -4.0  # the floor of the normalised spectrogram
@@ -36,13 +37,14 @@ def rest_weights(loudness: Sequence[float], *, fps: Fraction, threshold: float) 
         threshold: a pause is at least 0.2 s below it; it ends with the first frame that is not, which is generated.
     """
     weights = [0.0] * len(loudness)
+    n_fading = max(1, round(FADE_S * fps))
     start = 0
     for quiet, run in groupby(loudness, key=lambda level: level < threshold):
         stop = start + len(list(run))
         if quiet and (stop - start) / fps >= ENTER_AFTER_S:
             weights[start:stop] = [1.0] * (stop - start)
-            for step in range(1, FADE_FRAMES + 1):
-                share = 1 - step / (FADE_FRAMES + 1)
+            for step in range(1, n_fading + 1):
+                share = 1 - step / (n_fading + 1)
                 for at in (start - step, stop + step - 1):
                     if 0 <= at < len(loudness):
                         weights[at] = max(weights[at], share)
@@ -134,7 +136,7 @@ class RestingMouths:
                 since += 1
             plan.newer.append(last)
             plan.older.append(last - 1 if dissolves else last)
-            plan.mix.append(min(1.0, (since + 1) / FADE_FRAMES))
+            plan.mix.append(min(1.0, (since + 1) / DISSOLVE_FRAMES))
         return plan, PauseState(since, n_keys, scene, pose, dissolves)
 
     def mouths(

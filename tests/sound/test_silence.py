@@ -79,6 +79,17 @@ def test_fades_at_both_ends_and_leaving_at_once() -> None:
     assert weights[25:] == (0.0,) * 7
 
 
+@pytest.mark.parametrize(("fps", "fading"), [(10, (0.5,)), (30, (0.2, 0.4, 0.6, 0.8)), (60, 7)])
+def test_a_fade_takes_as_long_at_any_rate(fps: int, fading: tuple[float, ...] | int) -> None:
+    """A window that begins 0.2 s before a pause is speech; a fade by frames would mix that in at 10 frames a second."""
+    weights = rest_weights(levels((0.1, 60), (0.0, 60)), fps=Fraction(fps), threshold=0.01)
+    n_fading = fading if isinstance(fading, int) else len(fading)
+    assert not any(weights[: 60 - n_fading]) and set(weights[60:]) == {1.0}
+    assert all(0 < weight < 1 for weight in weights[60 - n_fading : 60])
+    if not isinstance(fading, int):
+        assert weights[60 - n_fading : 60] == pytest.approx(fading)
+
+
 def test_a_word_between_two_pauses_is_faded_from_both_sides() -> None:
     weights = rest_weights(levels((0.0, 8), (0.1, 4), (0.0, 8)), fps=FPS, threshold=0.01)
     assert weights == (1.0,) * 8 + (0.75, 0.5, 0.5, 0.75) + (1.0,) * 8
