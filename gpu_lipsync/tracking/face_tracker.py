@@ -28,6 +28,7 @@ from gpu_lipsync.tracking.smoothing import BoxSmoother
 from gpu_lipsync.tracking.tracked_box import Detections
 
 MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the same
+LOOKS_APART_S = 0.12  # at a mouth: three in a row would all see the one sound that a shot begins with
 MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that was beside it
 SIZE_WINDOW_S = 0.5
 
@@ -88,7 +89,8 @@ class FaceTracker:
         self._frame_size, self._finished = (0, 0), False
         self._tracks: list[_Track] = []
         self._mouths, self._mouth_fits = MouthFinder(mesh, layout), MouthFits()
-        self._look_ahead = look_ahead(fps)
+        self._look_ahead, self._looks_apart = look_ahead(fps), round(LOOKS_APART_S * fps)
+        self._last_look = 0, 0  # its segment and frame
         self._changed = 0.0  # the picture, up to the last frame that is ready
         self._detections: DetectionStream | None = None
         if detector is not None and not config.has_box:
@@ -197,7 +199,10 @@ class FaceTracker:
         followed = self._follower.followed(frame)
         if followed is not None:
             self.tilts.see(followed[1])
-            self._mouths.look(detections.held(frame), *followed)
+            segment, last = self._last_look
+            if followed[0] != segment or frame - last >= self._looks_apart:
+                self._last_look = followed[0], frame
+                self._mouths.look(detections.held(frame), *followed)
 
     def _place(self, frame: int) -> _Track:
         segment = self._follower.segments[frame]

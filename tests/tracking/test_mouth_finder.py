@@ -17,6 +17,7 @@ from gpu_lipsync.tracking.mouth_finder import LOOKS, MouthFinder
 from gpu_lipsync.tracking.mouth_landmarks import MOUTH_CORNERS, find_landmarks
 from gpu_lipsync.video import open_video
 from tests.places import FACE
+from tests.scripted_faces import track
 
 # Pixels: the middle between the corners, and between the upper lip's upper edge and the lower lip's lower one.
 SEEN = {
@@ -127,3 +128,17 @@ def test_landmarks_are_found_on_the_device_without_a_look_at_them() -> None:
             mesh, frames = FaceMesh(), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
         points = find_landmarks(frames, torch.tensor([[50.0, 100, 150, 300]]), mesh)
         assert points.shape == (1, 468, 3) and points.device.type == "cuda"
+
+
+def test_looks_at_a_mouth_lie_apart_where_every_frame_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a cut: the first three frames of a shot say one sound, and a mouth that is shut for it is narrow."""
+    looks: list[tuple[int, int]] = []
+
+    def look(_: MouthFinder, frame: Tensor, segment: int, box: np.ndarray) -> None:
+        looks.append((segment, int(frame[0, 0, 0, 0])))  # scripted frames are numbered there
+
+    monkeypatch.setattr(MouthFinder, "look", look)
+    track([[(200.0, 220.0, 100.0, 130.0)]] * 61, cuts=[31])
+    for segment in (1, 2):
+        at = np.array([frame for in_segment, frame in looks if in_segment == segment])
+        assert len(at) >= LOOKS and np.diff(at).min() >= 3  # 0.12 s of 25 frames a second
