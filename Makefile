@@ -17,6 +17,8 @@ WORKERS ?= 2
 # (Seen with glibc 2.36; before 2.35 the second may be at most 33554432.)
 KEPT := MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000
 
+# What a goal makes others remove or use: one .venv, one build/.
+.NOTPARALLEL:
 .PHONY: demo test lint types pytest bench bench-quick gpu-check clean
 
 demo: $(VENV)/.installed

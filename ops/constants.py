@@ -53,7 +53,7 @@ def on_host(tensor: Tensor) -> bool:
 def upload(host: Tensor, device: torch.device | str) -> Tensor:
     """Copy a host tensor to `device` without waiting for it: pinned and asynchronous where that exists."""
     if torch.device(device).type == "cuda" and host.device.type == "cpu" and fake_mode() is None:
-        # Not by pin_memory, which keeps strides: of windows that overlap it pins what lies between them, nearly all the
-        # sound's, and a copy of what is not dense goes through memory that is not pinned.
+        # Not by pin_memory, which keeps strides: a batch's windows of sound lie spread over all of them, and it would
+        # pin what lies between; and a copy of what is not dense goes through memory that is not pinned.
         host = torch.empty_like(host, pin_memory=True).copy_(host)
     return host.to(device, non_blocking=True)

@@ -234,6 +234,8 @@ def main() -> None:
     for name, field in Plan.__dataclass_fields__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(field.default), default=field.default)
     arguments = parser.parse_args()
+    if arguments.start and arguments.start.suffix == ".safetensors":
+        parser.error("--start takes a state.pt; a generator's file goes with --weights")
     if arguments.audio and (arguments.start or arguments.weights):
         parser.error("--start and --weights go with --audio 0: their ears are trained")
     train(arguments, Plan(**{name: getattr(arguments, name) for name in Plan.__dataclass_fields__}))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gpu_lipsync.errors import CheckpointError, LipSyncError, MediaError, is_shortage, shortage
 
@@ -174,13 +174,10 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
         MediaError: bytes are missing, or more than 2 % (at least 0.5 s) of the time.
     """
     with path.open("rb") as file:
-        head = file.read(12)
-    announced_bytes = int.from_bytes(head[4:8], "little") + 8
-    # RIFF (WAV, AVI) says how long it is; 0, -1 and other huge numbers are what a writer leaves that could not go back.
-    is_riff, is_wav = head.startswith(b"RIFF"), head[8:] == b"WAVE"
+        is_riff, is_wav, announced_bytes = _riff(file)
     if is_riff and is_wav and announced_bytes > max(_STREAMED_BYTES, 2 * container.size):
         return
-    if is_riff and container.size + _WAV_HEADER_BYTES < announced_bytes < 0xFFFFFFFF:
+    if is_riff and container.size + _WAV_HEADER_BYTES < announced_bytes:
         raise MediaError(
             f"{role} {path} is cut short: it holds {container.size} of {announced_bytes} bytes; copy it again"
         )
@@ -203,6 +200,22 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
         raise MediaError(
             f"{role} {path} is cut short: it announces {announced:.1f} s and holds {held:.1f} s; copy it again"
         )
+
+
+def _riff(file: BinaryIO) -> tuple[bool, bool, int]:
+    """Whether a file is a RIFF (WAV, AVI), whether that is a WAV, and how many bytes it says that it has, in all of its
+    parts, of which an AVI has one for each gigabyte; 0 if it does not say.
+    """
+    head, end = file.read(12), 0
+    is_riff, is_wav = head.startswith(b"RIFF"), head[8:] == b"WAVE"
+    while head.startswith(b"RIFF"):
+        size = int.from_bytes(head[4:8], "little")
+        if size + 8 >= 0xFFFFFFFF or size == 0:  # what a writer leaves that could not go back
+            return is_riff, is_wav, 0
+        end += 8 + size
+        file.seek(end + end % 2)
+        head = file.read(12)
+    return is_riff, is_wav, end
 
 
 def _last_moment(path: Path, role: str, stream_index: int | None) -> float:

@@ -57,8 +57,8 @@ class FaceFollower:
         self._last: tuple[int, Box] | None = None
         self._beside: list[FacePath] = []  # of the other likely faces
         self._lost: tuple[int, Box] | None = None  # where the last track ended, and its box there
-        self._gone: Box | None = None  # likewise, however long ago
-        self._home: Box | None = None  # of whoever had the words, if another has them meanwhile
+        self._gone: tuple[int, Box] | None = None  # likewise, however long ago
+        self._home: tuple[int, Box] | None = None  # likewise, if one who was beside has the words since
         self._missed: list[Missed] = []
         self._new_scene = False
 
@@ -132,7 +132,6 @@ class FaceFollower:
     def _choose(self, frame: int, candidates: Boxes) -> Box | None:
         """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
         if self._lost is not None and frame - self._lost[0] > self._memory:
-            self._home = self._lost[1] if self._home is None else self._home
             self._lost = None
         if self._lost is None or not len(candidates):
             return largest_of(candidates)
@@ -182,9 +181,11 @@ class FaceFollower:
         self.boxes.append(box)
         self.segments.append(self._n_segments)
         own = {k for i, k in pair_up(self._beside, frame, seen, may_stay=True).items() if (seen[i] == box).all()}
-        own = set() if self._gone is not None and shift(self._gone, box[None])[0] < HIDING else own
+        if own and self._lost is None and self._home is None:
+            self._home = self._gone
+        own = set() if self._gone is not None and shift(self._gone[1], box[None])[0] < HIDING else own
         self._beside = [path for k, path in enumerate(self._beside) if not self._new_scene and k not in own]
-        if self._new_scene or (self._home is not None and may_be_same(self._home, box[None], self._memory)[0]):
+        if self._new_scene or (self._home is not None and may_be_same(self._home[1], box[None], self._memory)[0]):
             self._home = None
         self._own = FacePath(frame, box, pace_over=self._max_gap)
         self._last, self._new_scene = (frame, box), False
@@ -204,7 +205,7 @@ class FaceFollower:
     def _give_back(self, frame: int, box: Box) -> None:
         """Let whoever had the words before the one in this box follow from the next frame on, if he is back."""
         for k, path in enumerate(self._beside):
-            if self._home is not None and path.last[0] == frame and path.has_stayed(self._home, self._memory):
+            if self._home is not None and path.last[0] == frame and path.has_come_back(*self._home, self._memory):
                 self._beside[k] = FacePath(frame, box, pace_over=self._max_gap)
                 self._lost, self._last, self._home = path.last, None, None
 
@@ -212,7 +213,7 @@ class FaceFollower:
         """The face did not come back: let the track end where it was last seen, and follow what was there since."""
         assert self._last is not None
         missed, self._missed, self._lost, self._last = self._missed, [], self._last, None
-        self._gone = self._lost[1]
+        self._gone = self._lost
         # Who came up where he stands just before is of the next scene, which the last one has dissolved into.
         self._beside = [path for path in self._beside if not path.came_up(self._lost[0])]
         for one in missed:

@@ -55,12 +55,12 @@ class FacePath:
         first, box = self._first
         return frame - first < self._pace_over and bool(shift(box, self.last[1][None])[0] <= SAME_SCENE_SHIFT[0])
 
-    def has_stayed(self, place: Box, n_frames: int) -> bool:
-        """Whether it was first seen at a place, so many frames ago or more, and is there."""
+    def has_come_back(self, left: int, place: Box, n_frames: int) -> bool:
+        """Whether it was first seen after the frame `left`, at a place, so many frames ago or more, and is there."""
         first_frame, first = self._first
         boxes = np.stack((first, self.last[1]))
         there = (shift(place, boxes) <= SAME_SCENE_SHIFT[2]) & (zoom(place, boxes) <= SAME_FACE_ZOOM)
-        return self.last[0] - first_frame >= n_frames and bool(there.all())
+        return first_frame > left and self.last[0] - first_frame >= n_frames and bool(there.all())
 
     def see(self, frame: int, box: Box) -> None:
         """Take note of where it is; what is known of the frame, or of later ones, is left as it is."""

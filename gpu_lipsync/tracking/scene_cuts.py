@@ -15,6 +15,7 @@ LOOK_BACK = 3  # times as far as ahead, past repeated pictures: those of calls a
 # Levels of 255 by which the thumbnails of a cut differ, and how many times more than those around it. On real clips
 # heads and hands reach 9 levels and 2.6 times, jump cuts of one shot 6 to 16 levels and 10 times, others 100 levels.
 CUT_RULES = ((4.0, 5.0), (25.0, 2.0))
+MOST_OF_A_MOVE = 9.0
 
 
 class SceneChanges:
@@ -53,6 +54,8 @@ def is_cut(changes: Sequence[float], frame: int, reach: int, *, flash: bool = Fa
     first = max(0, frame - reach)
     while first > max(0, frame - LOOK_BACK * reach) and max(changes[first:frame]) < REPEATED:
         first -= 1
-    around = sorted([*changes[first:frame], *changes[frame + 1 : frame + 1 + reach]])
+    # Of pictures that hold still between, a cut before this one is to hide it no more than a move would.
+    moves = (min(change, MOST_OF_A_MOVE) for change in changes[first : max(0, frame - reach)])
+    around = sorted([*moves, *changes[max(0, frame - reach) : frame], *changes[frame + 1 : frame + 1 + reach]])
     highest = max(around[:-1] if flash else around, default=0.0)
     return any(changes[frame] > levels and changes[frame] > times * highest for levels, times in CUT_RULES)

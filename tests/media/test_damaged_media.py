@@ -68,6 +68,21 @@ def test_an_avi_whose_last_pictures_stay_as_they_are_is_whole(tmp_path: Path) ->
     assert probe_video(path).n_frames == 20
 
 
+def test_an_avi_that_is_cut_short_in_its_second_part_is_refused(tmp_path: Path) -> None:
+    """Each gigabyte of one is a RIFF of its own."""
+    path = write_clip(tmp_path / "a.avi", codec="mjpeg", pix_fmt="yuvj420p")
+    whole = path.read_bytes()
+    for announced, fits in ((1000, True), (1_000_000, False)):
+        path.write_bytes(
+            whole + b"RIFF" + announced.to_bytes(4, "little") + b"AVIX" + b"JUNK" + bytes(announced % 4096)
+        )
+        if fits:
+            assert probe_video(path).n_frames == 20
+        else:
+            with pytest.raises(MediaError, match="is cut short: it holds .* bytes; copy it again"):
+                probe_video(path)
+
+
 def test_matroska_cut_short_is_refused_whichever_stream_is_the_longer(tmp_path: Path) -> None:
     for name, seconds in (("a", 8.0), ("b", 3.0)):
         whole = write_clip(tmp_path / f"{name}.mkv", n_frames=125, picture=noise, sound=tone(seconds))

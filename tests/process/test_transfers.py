@@ -106,13 +106,16 @@ def test_uploads_are_pinned_and_asynchronous(monkeypatch: pytest.MonkeyPatch) ->
     assert calls[3:] == [("cpu", True)]
 
 
-def test_no_more_is_pinned_than_what_is_uploaded() -> None:
+def test_no_more_is_pinned_than_what_is_uploaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch's windows of sound, which lie across all of the sound, and of frames, whose layout is to stay."""
-    windows = mel_windows(torch.zeros(16000 * 20), 25)[100:116]
-    frames = torch.zeros(2, 30, 40, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    windows = mel_windows(torch.randn(16000 * 20, generator=torch.Generator().manual_seed(0)), 25)[100:116]
+    frames = torch.arange(2 * 30 * 40 * 3).to(torch.uint8).view(2, 30, 40, 3).permute(0, 3, 1, 2)
+    empty_like = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda host, *, pin_memory: empty_like(host))
+    monkeypatch.setattr(torch.Tensor, "to", lambda pinned, *_, **__: pinned)
     for host in (windows, frames):
-        pinned = torch.empty_like(host)  # as `upload` makes it, where there is CUDA to pin memory for
-        assert pinned.untyped_storage().nbytes() == host.nbytes
+        pinned = upload(host, "cuda")
+        assert pinned.untyped_storage().nbytes() == host.nbytes and torch.equal(pinned, host)
     assert pinned.stride() == frames.stride() and not windows.is_contiguous()
 
 

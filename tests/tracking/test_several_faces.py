@@ -41,6 +41,22 @@ def test_who_was_hidden_for_long_has_the_words_again_once_he_has_been_back() -> 
     assert boxes[:40].any(axis=1).all() and boxes[66:].any(axis=1).all()
 
 
+def test_a_place_that_nobody_took_the_words_from_is_nobody_s() -> None:
+    """One fades to black, another fades in elsewhere, with a smaller face where the first was."""
+    smaller: Face = (205.0, 215.0, 80.0, 100.0)
+    new: Face = (360.0, 220.0, 100.0, 130.0)
+    boxes, _ = track([[OWN]] * 40 + [[]] * 40 + [[new, smaller]] * 70)
+    assert np.abs(centres(boxes)[80:, 0] - 360).max() < 3
+
+
+def test_who_was_close_beside_all_along_has_not_come_back() -> None:
+    """Cheek to cheek with the one who bends down; the third, larger, has the words till then."""
+    cheek: Face = (245.0, 225.0, 80.0, 104.0)
+    third: Face = (380.0, 220.0, 96.0, 125.0)
+    boxes, _ = track([[OWN, third, cheek]] * 40 + [[third, cheek]] * 70)
+    assert np.abs(centres(boxes)[70:, 0] - 380).max() < 3
+
+
 @pytest.mark.parametrize("pace", [4, 8, 12])
 def test_who_only_passes_where_one_was_does_not_get_his_words(pace: float) -> None:
     passing = [(pace * (i - 80), 220.0, 100.0, 130.0) for i in range(80, 150)]

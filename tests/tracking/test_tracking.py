@@ -190,6 +190,14 @@ def test_cuts_are_cut_even_among_repeated_frames(fps: float, times: int) -> None
     assert tracker.n_cuts == 1 + (times > look_ahead(fps))
 
 
+@pytest.mark.parametrize("times", [4, 6, 9])
+def test_pictures_that_hold_still_are_cut_from_each_other(times: int) -> None:
+    """A montage of photographs: what is looked back for is a move, not the cut before."""
+    cuts = range(20, 60, times)
+    boxes, tracker = track([[FACE]] * 61, cuts=cuts)
+    assert tracker.n_cuts == len(cuts)
+
+
 def test_the_size_holds_still() -> None:
     breathing = [1 + 0.06 * np.sin(i / 3) for i in range(151)]
     boxes, _ = track([[(200.0, 220.0, 100 * k, 130 * k)] for k in breathing])
