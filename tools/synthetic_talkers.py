@@ -30,7 +30,7 @@ LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
 CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
 TEETH_RGB = (0.98, 0.90, 0.89)  # in half of the skin's colour: between what GRID's and talkers' have there
 INSIDE_RGB = (0.44, 0.26, 0.25)
-TONGUE_RGB = (0.76, 0.49, 0.47)
+TONGUE_RGB = (0.86, 0.58, 0.56)
 IN_SHADE, LIT_FROM = 0.62, 0.3  # what teeth keep of their light as lips meet, and the gap that lets all of it in
 CHEEKS_AND_CHIN = ((-24.0, 4.0), (24.0, 4.0), (0.0, 22.0))  # pixels from the mouth's centre
 
@@ -216,13 +216,13 @@ def _inside(
     upper_row = row - 0.035 * between - edge
     lower_row = looks.lower_height.view(-1, 1, 1) * teeth - 0.035 * between - (edges[1] - v)
     tooth = (torch.maximum(upper_row, lower_row) / 0.06).clamp(0, 1) * (1.1 - 0.65 * u**2).clamp(0, 1)
-    tongue = ((edge / tall - 0.5) / 0.3).clamp(0, 1) * ((tall - 0.15) / 0.25).clamp(0, 1)
+    tongue = ((edge / tall - 0.4) / 0.35).clamp(0, 1) * ((tall - 0.1) / 0.25).clamp(0, 1)
 
     def lit(rgb: tuple[float, float, float], factor: Tensor, light: Tensor = light) -> Tensor:
         return constant(rgb, v.device).view(1, 3, 1, 1) * light * factor.view(-1, 1, 1, 1)
 
     inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
-    inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.75 * tongue[:, None])
+    inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.8 * tongue[:, None])
     shade = (0.8 + 0.2 * (edge / 0.15).clamp(0, 1)) * (1 - 0.16 * between)  # the upper lip's shadow
     shade = shade * (IN_SHADE + (1 - IN_SHADE) * (tall / LIT_FROM).clamp(0, 1))
     return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light, bright) * shade[:, None], tooth[:, None])
