@@ -52,7 +52,7 @@ def speaking(openings: Tensor, roundness: float = ROUNDNESS, lean: float = 0.0) 
         roundness=torch.full((n,), roundness),
         lean=torch.full((n,), lean),
         teeth_light=torch.full((n,), 1.2),
-        inside_light=torch.full((n,), 1.0),
+        inside_light=torch.full((n,), 0.5),  # the landmarks, which judge, take some of a light tongue for lip
         teeth_height=torch.full((n,), 0.3),
         lower_height=torch.zeros(n),
     )
