@@ -49,9 +49,8 @@ class Video:
     def __init__(self, path: Path, config: FrameConfig, device: torch.device, *, as_decoded: bool) -> None:
         self.path, self._config, self.device = path, config, device
         self._decoder: Decoder | None = None
-        slow_fps = Fraction(float(config.fps)).limit_denominator(
-            1001
-        )  # of what has no rate of its own, or too low a one
+        # Of what has no rate of its own, or too low a one.
+        slow_fps = Fraction(float(config.fps)).limit_denominator(1001)
         self._constant_rate, self.pixel_aspect, self.colours = True, Fraction(1), BT709
         if is_still(path):
             still = read_still(path)

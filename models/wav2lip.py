@@ -162,8 +162,7 @@ class Wav2Lip(nn.Module):
                 f"expected mel (B, 1, 80, 16) and faces (B, 3, 96, 96) or one, got {mel.shape = }, {faces.shape = }"
             )
         reference = faces if reference is None else reference
-        tensors = (mel, faces, reference, *self.parameters())
-        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        learns = torch.is_grad_enabled() and any(t.requires_grad for t in (mel, faces, reference, *self.parameters()))
         if self.training or learns or faces.device.type != "cpu" or len(mel) == 1:
             return self._decode(mel, self._encode(faces, reference), window)
         size = min(CPU_MICRO_BATCH, -(-len(mel) // torch.get_num_threads()))
