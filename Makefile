@@ -1,11 +1,10 @@
 # make demo: install, then lip-sync the sample clip.  make test: ruff, mypy, pytest.  make bench: the benchmark tables.
-# Everything is installed into .venv (its gpu_lipsync is a tree of links in build/), but gpu-check runs in the environment that is
-# active; README says what has to be there.
+# Everything is installed into .venv (its gpu_lipsync is a tree of links in build/); README says what has to be there.
 
 PYTHON ?= python3
-GPU_PYTHON ?= python
 VENV := .venv
 BIN := $(VENV)/bin
+GPU_PYTHON ?= $(if $(filter gpu-lipsync,$(notdir $(CONDA_PREFIX))),$(CONDA_PREFIX)/bin/python,$(BIN)/python)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Strict: type checkers see the folders under their import names only through the links that it makes.
 EDITABLE := --config-settings editable_mode=strict --editable
@@ -48,8 +47,9 @@ bench: $(VENV)/.dev
 bench-quick: $(VENV)/.dev
 	$(BIN)/python -m bench --quick
 
-# With the Python of the environment that is active, since environment.yml has torchcodec beside what .venv has.
-gpu-check:
+# Where environment.yml's environment is active, with its Python: it has torchcodec beside what .venv has.
+gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.dev)
+	@echo "Testing $(GPU_PYTHON); another by GPU_PYTHON=…"
 	GPU_LIPSYNC_REQUIRE_CUDA=1 $(GPU_PYTHON) -m pytest tests/process/test_residency.py
 	$(GPU_PYTHON) -m bench.gpu_check
 

@@ -16,18 +16,17 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.operation_record import Cost, Record, record_operations
-from gpu_lipsync.audio import SAMPLE_RATE_HZ, mel_windows
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
+from gpu_lipsync.decoding.frame_layout import RGB
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
-from gpu_lipsync.tracking.scene_cuts import SceneChanges
+from gpu_lipsync.tracking.scene_cuts import SAMPLES, SceneChanges
 
 LAUNCH_S = 5e-6  # from one kernel's start to the next one's when they are queued one by one
 FACE_PART = 0.4  # of the frame's height: a talking head
-FPS = 25
 SIZES = {"720p": (720, 1280), "1080p": (1080, 1920)}
 
 
@@ -90,18 +89,15 @@ def count_stages(height: int, width: int, *, batch: int, half: bool) -> list[Sta
     """
     side = int(FACE_PART * height)
     boxes = torch.tensor([[width // 4, height // 4, width // 4 + int(0.75 * side), height // 4 + side]] * batch)
-    mel_windows(torch.zeros(SAMPLE_RATE_HZ), FPS)  # its filters are made once, of real numbers
     # no_grad, not inference_mode: in that one even the boxes, which are real and on the host, cannot be read.
     with FakeTensorMode(), torch.no_grad():
         with torch.device("cuda"):
             detector, generator = _networks(half=half)
             frames = torch.empty((batch, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
             mel, faces = torch.empty(batch, 1, 80, 16), torch.empty(batch, 3, 96, 96)
-            sound = torch.empty(batch * SAMPLE_RATE_HZ // FPS + SAMPLE_RATE_HZ // 5)
         n_detected = max(1, batch // FaceConfig.det_stride)
         runs: dict[str, Callable[[], object]] = {
-            "sound": lambda: mel_windows(sound, FPS),
-            "scene changes": lambda: SceneChanges().update(frames),
+            "scene changes": lambda: SceneChanges().update(RGB.sampled(frames, SAMPLES)),
             "detector": lambda: detector.candidates(frames[:n_detected]),
             "crop": lambda: crop_faces(frames, boxes),
             "generator": lambda: generator(mel, faces),

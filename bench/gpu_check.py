@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.gpu_check_sample import CHECKPOINT, FACE, FAILED, SPEECH, Row, whole_sample
-from gpu_lipsync.audio import log_mel, mel_windows, waveform_of
+from gpu_lipsync.audio import mel_windows, waveform_of
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.config import EncodeConfig, EncoderName, FaceConfig, FrameConfig
 from gpu_lipsync.encoding.streams import StreamShape
@@ -63,11 +63,11 @@ def every_stage(device: torch.device) -> Iterator[Row]:
 
 
 def _frames(device: torch.device) -> Tensor:
-    """The sample's first frame at the checked size, (BATCH, 3, HEIGHT, WIDTH): encoders choke on noise."""
+    """The sample's first frames at the checked size, (BATCH, 3, HEIGHT, WIDTH): encoders choke on noise."""
     with open_video(FACE, FrameConfig(decoder="pyav"), "cpu") as video:
-        _, first = next(video.batches(range(1), 1))
+        _, first = next(video.batches(range(BATCH), BATCH))
     larger = functional.interpolate(first, (HEIGHT, WIDTH), mode="bilinear")
-    return larger.expand(BATCH, -1, -1, -1).contiguous(memory_format=torch.channels_last).to(device)
+    return larger.contiguous(memory_format=torch.channels_last).to(device)
 
 
 def _network(device: torch.device) -> Iterator[Row]:
@@ -75,10 +75,8 @@ def _network(device: torch.device) -> Iterator[Row]:
     boxes = torch.tensor([BOX] * BATCH)
     mel = torch.zeros(BATCH, 1, 80, 16, device=device)
     mouths = torch.rand(BATCH, 3, 96, 96, device=device)
-    waveform = waveform_of(read_sound(SPEECH), device)
     detector = load_face_detector(device)
     yield f"detector, {len(frames)} x {WIDTH}x{HEIGHT}", _events(lambda: detector.candidates(frames)), ""
-    yield "mel, a whole clip (not per frame)", _events(lambda: log_mel(waveform)) * BATCH, ""
     faces = crop_faces(frames, boxes)
     for dtype in (torch.float32, torch.float16):
         generator = load_wav2lip(CHECKPOINT, device, dtype)

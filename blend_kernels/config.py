@@ -28,6 +28,8 @@ class BlendConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise ValueError(f"{name} must be a number, got {value!r}")
+        if not isinstance(self.sharpen_mouth, bool):
+            raise ValueError(f"sharpen_mouth must be True or False, got {self.sharpen_mouth!r}")
         if not 0.1 <= self.mouth_region_size <= 1.0:
             raise ValueError(f"mouth_region_size must be 0.1 to 1.0, got {self.mouth_region_size}")
         whole = isinstance(self.blur_intensity, Integral) and not isinstance(self.blur_intensity, bool)

@@ -90,7 +90,7 @@ def place_mask(
     axes = semi_axes(height, width, config.mouth_region_size, half_mouth)
     feather = config.blur_intensity
     if half_mouth or any(shift):
-        feather = feather_over(height, width, axes, feather, shift)
+        feather = feather_over(height, width, axes, feather, shift, margin)
     return _placement(height, width, axes, feather, margin, device)
 
 
@@ -174,13 +174,16 @@ def fit_ellipse(height: int, width: int, axes: tuple[int, int], feather: int) ->
 
 
 @lru_cache(maxsize=256)
-def feather_over(height: int, width: int, axes: tuple[int, int], feather: int, shift: tuple[int, int]) -> int:
+def feather_over(
+    height: int, width: int, axes: tuple[int, int], feather: int, shift: tuple[int, int], margin: int = 0
+) -> int:
     """The feather of a mask for a mouth that lies so many pixels right of and below where masks are, and takes it along
     as far as there is room: the stated one, or as much of it as leaves the lips covered.
 
     A wide one leaves a small ellipse opaque in its very middle only, and between the crop's border and the mouth of a
     head that looks up there is no room for it: the old lips, the lower one above all, showed through. Not narrower than
-    an eighth of the crop, as `fit_ellipse` has it, and in steps of 4 px: each feather is a mask of its own.
+    an eighth of the crop, as `fit_ellipse` has it, and in steps of 4 px: each feather is a mask of its own. A mode's
+    `margin` around the mask has to find room, too.
     """
     widest = fit_ellipse(height, width, axes, feather).kernel_size
     kernels = range(widest, min(height, width) // 8, -4)
@@ -191,7 +194,7 @@ def feather_over(height: int, width: int, axes: tuple[int, int], feather: int, s
         down = _feathered(ellipse, height, width, range(height), (ellipse.center_x,))[:, 0]
         across = _feathered(ellipse, height, width, (ellipse.center_y,), range(width))[0]
         return all(
-            _least(values, centre, reach, wanted) >= COVERED
+            _least(values, centre, reach, wanted, margin) >= COVERED
             for values, centre, reach, wanted in (
                 (down, ellipse.center_y, lips[0], shift[1]),
                 (across, ellipse.center_x, lips[1], shift[0]),
@@ -202,10 +205,11 @@ def feather_over(height: int, width: int, axes: tuple[int, int], feather: int, s
     return kernels[min(found, len(kernels) - 1)] if kernels else widest
 
 
-def _least(values: NDArray[np.float32], centre: int, reach: float, wanted: int) -> float:
+def _least(values: NDArray[np.float32], centre: int, reach: float, wanted: int, margin: int) -> float:
     """A moved mask's least value along an axis within `reach` of the lips, which are `wanted` pixels from `centre`."""
     inside = np.flatnonzero(values >= BORDER)
-    moved = move_within(int(inside[0]), int(inside[-1]) + 1, len(values), wanted)
+    window = max(0, int(inside[0]) - margin), min(len(values), int(inside[-1]) + 1 + margin)
+    moved = move_within(*window, len(values), wanted)
     ends = (round(centre + wanted - moved + side * reach) for side in (-1, 1))
     return min(float(values[end]) if 0 <= end < len(values) else 0.0 for end in ends)
 

@@ -21,7 +21,8 @@ def filled_ellipse(height: int, width: int, center: tuple[int, int], semi_axes: 
         center: x, y.
         semi_axes: along x, along y.
 
-    Reference: cv2.ellipse(picture, center, semi_axes, 0, 0, 360, 1, thickness=-1); equal.
+    Reference: cv2.ellipse(picture, center, semi_axes, 0, 0, 360, 1, thickness=-1); equal but for a pixel or two
+    of the outline.
     """
     xs, ys = _vertices(center, semi_axes)
     inside = np.zeros((height, width), np.bool_)

@@ -112,18 +112,28 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="True|False",
         help="use only the first frame of the video",
     )
-    add("--fps", type=float, default=default.fps, help="frame rate of a picture, or of a video slower than 10")
-    add("--resize_factor", type=int, default=default.resize_factor, help="divide the frame's sides by this")
+    add(
+        "--fps",
+        type=float,
+        default=default.fps,
+        help="frame rate of a picture, or of a video slower than 10; 0.01 to 240",
+    )
+    add("--resize_factor", type=int, default=default.resize_factor, help="divide the frame's sides by this, 1 or more")
     add("--rotate", action="store_true", help="turn the video 90 degrees clockwise")
-    add("--crop", type=int, nargs=4, action=_Four, default=default.crop, metavar=_SIDES, help="part of the frame to use, after resizing and rotating; -1: up to the edge")  # fmt: skip # noqa: E501
+    add("--crop", type=int, nargs=4, action=_Four, default=default.crop, metavar=_SIDES, help="keep only this part of the frame, after resizing and rotating; -1: up to the edge")  # fmt: skip # noqa: E501
 
 
 def _add_faces(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("face")
     add, default = group.add_argument, LipSyncConfig
     add("--pads", type=int, nargs=4, action=_Four, default=default.pads, metavar=_SIDES, help="pixels added to the detected face; the chin must be inside")  # fmt: skip # noqa: E501
-    add("--box", type=int, nargs=4, action=_Four, default=default.box, metavar=_SIDES, help="one face box for all frames, instead of detection")  # fmt: skip # noqa: E501
-    add("--face_det_stride", type=int, default=default.face_det_stride, help="look for the face every so many frames")
+    add("--box", type=int, nargs=4, action=_Four, default=default.box, metavar=_SIDES, help="one face box, forehead to chin, for all frames instead of detection; 16x16 or more, in pixels after resizing, rotating and cropping")  # fmt: skip # noqa: E501
+    add(
+        "--face_det_stride",
+        type=int,
+        default=default.face_det_stride,
+        help="look for the face every so many frames, 1 or more; more often below 25 frames a second",
+    )
     add("--face_det_batch_size", type=int, default=default.face_det_batch_size, help="frames per detection, at most")
     add("--nosmooth", action="store_true", help="do not smooth the face box over time (ignored with --temporal_smooth)")
     add("--temporal_smooth", action="store_true", help="experimental, not recommended: smooth the box more strongly")
@@ -155,7 +165,7 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
         "--mouth_region_size",
         type=float,
         default=default.mouth_region_size,
-        help="0.1 to 1.0; 0.4 leaves a moustache alone",
+        help="size of the mask, 0.1 to 1.0; 0.4 leaves most of a moustache alone",
     )
     add("--blur_intensity", type=int, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
     add("--sharpen_mouth", action="store_true", help="sharpen the generated mouth")
@@ -166,11 +176,16 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("speed and machine")
     add, default = group.add_argument, LipSyncConfig
     add("--wav2lip_batch_size", type=int, default=default.wav2lip_batch_size, help="frames per batch, at most")
-    add("--fp16", action="store_true", help="half-precision networks on CUDA")
+    add("--fp16", action="store_true", help="half-precision networks on CUDA; no effect on a CPU")
     add("--silence_gating", action="store_true", help="spend less work on frames in which nobody speaks")
     add("--silence_threshold", type=float, default=default.silence_threshold, help="of --silence_gating: RMS, 0 to 1")
     add("--device", default=default.device, help="auto, cpu, cuda or cuda:N")
-    add("--decoder", choices=get_args(DecoderName), default=default.decoder, help="what decodes the video")
+    add(
+        "--decoder",
+        choices=get_args(DecoderName),
+        default=default.decoder,
+        help="what decodes the video; pyav is NVDEC where it can be",
+    )
     add("--encoder", choices=get_args(EncoderName), default=default.encoder, help="what encodes the result")
     add("--crf", type=int, default=default.crf, help="quality of the result: 0 (lossless) to 51")
     add("--preset", choices=PRESETS, default=default.preset, help="libx264's trade of speed for size")

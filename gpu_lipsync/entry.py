@@ -20,5 +20,7 @@ def command() -> NoReturn:
 
 
 def _interrupted(*_: object) -> None:
-    os.write(2, b"interrupted: nothing was written\n")
-    os._exit(130)
+    try:
+        os.write(2, b"interrupted: nothing was written\n")
+    finally:  # closed, or its reader gone
+        os._exit(130)

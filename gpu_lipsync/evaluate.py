@@ -26,8 +26,9 @@ from gpu_lipsync.judging.talking_clip import read_clip
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.process.device import resolve_device
 from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
-from gpu_lipsync.process.output_paths import require_apart, require_writable, written
+from gpu_lipsync.process.output_paths import require_apart, require_writable, write_text, written
 from gpu_lipsync.process.stopping import Stops
+from gpu_lipsync.progress import TolerantStream
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--face", required=True, help="a clip of one person talking; with its sound, unless --audio gives one"
     )
     parser.add_argument("--audio", help="another sound, which the mouth of the clip does not say: wav, mp3, a video")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--decoder", default="auto", choices=get_args(DecoderName))
-    parser.add_argument("--max_seconds", type=float, default=20.0, help="judge no more than the clip's beginning")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; auto")
+    parser.add_argument("--decoder", default="auto", choices=get_args(DecoderName), help="what decodes the clip; auto")
+    parser.add_argument("--max_seconds", type=float, default=20.0, help="of the clip's beginning; 20")
     parser.add_argument("--out", type=Path, help="JSON file instead of stdout")
     parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
     arguments = parser.parse_args(argv)
@@ -62,10 +63,10 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
         report |= evaluate(clip, generator, arguments.picture, settle=stops.ignore)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     if arguments.out is None:
-        sys.stdout.write(text)
+        TolerantStream(sys.stdout).write(text)
     else:
         with written("out", arguments.out):
-            arguments.out.write_text(text)
+            write_text(arguments.out, text)
 
 
 def _require_usable(arguments: argparse.Namespace) -> None:

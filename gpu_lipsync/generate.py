@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class MouthRenderer:
     def count_spoiled(self) -> None:
         """Report the mouths that were not numbers, which blending leaves out; once, since the host waits for it."""
         n_spoiled = self._report.n_spoiled = int(self._n_spoiled)
-        if n_spoiled:
+        if n_spoiled and not self._report.all_spoiled:
             self._report.note(
                 f"{n_spoiled} mouths came out as NaN or infinity, and their frames are left as they were: "
                 "the checkpoint is damaged, or overflows with --fp16",
@@ -122,7 +123,9 @@ class MouthRenderer:
             one_face = heads.of_one_frame()
 
             def generated(mel: Tensor, faces: Tensor) -> Tensor:
-                return self._generator(mel, faces[:1] if one_face else faces, window=window)
+                rows = partial(_in_eights, most=self._report.batch_size) if mel.is_cuda else _as_they_are
+                made: Tensor = self._generator(rows(mel), faces[:1] if one_face else rows(faces), window=window)
+                return made[: len(mel)]
 
             mouths, n_generated = resting.mouths(generated, mel, faces, weights, heads.scenes, heads.poses)
             mouths = as_colourful(mouths.float(), faces)
@@ -148,3 +151,15 @@ class MouthRenderer:
         if self._rest_weights is not None or device.type == "cuda":
             window = around(self._window, window)
         return window, resting
+
+
+def _as_they_are(rows: Tensor) -> Tensor:
+    return rows
+
+
+def _in_eights(rows: Tensor, most: int) -> Tensor:
+    """Rows (n, ...), and the last one again, until they are a multiple of eight, or `most`: how many faces and pauses a
+    batch has changes, and for each new number of rows cuDNN plans the generator's sixty layers anew.
+    """
+    lacking = min(-(-len(rows) // 8) * 8, max(most, len(rows))) - len(rows)
+    return torch.cat((rows, rows[-1:].expand(lacking, *rows.shape[1:]))) if lacking else rows

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.audio import frame_loudness, mel_windows, waveform_of
-from gpu_lipsync.config import EncodeConfig, FrameConfig, LipSyncConfig
+from gpu_lipsync.config import EncodeConfig, LipSyncConfig
 from gpu_lipsync.encoding.streams import StreamShape
 from gpu_lipsync.encoding.writer import open_writer
-from gpu_lipsync.errors import FaceNotFoundError, NvencLostError, first_line
+from gpu_lipsync.errors import NvencLostError, first_line
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media.containers import require_inputs
 from gpu_lipsync.media.sound_file import Sound, read_sound
@@ -25,7 +25,7 @@ from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector
 from gpu_lipsync.ops import upload
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.process.cores import cores_given_back, use_one_core
-from gpu_lipsync.process.device import network_dtype, on_default_stream, own_modes, resolve_device
+from gpu_lipsync.process.device import network_dtype, on_default_stream, own_modes, resolve_device, why_no_gpu
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory, lack_of_memory_named
 from gpu_lipsync.process.threads import Later
 from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent
@@ -81,6 +81,8 @@ def _run(config: LipSyncConfig, observer: Observer, started: float) -> Report:
         open_video(config.face, config.frames, device, as_decoded=True) as video,
     ):
         report = _open_report(config, device, video, started)
+        if config.device == "auto" and (reason := why_no_gpu()):
+            report.note(f"going on without the GPU: {reason}", observer)
         clip = _prepared(config, video, generator, report)
         encode = config.encode
         while again := _try_to_render(config, encode, clip, report, observer):
@@ -196,8 +198,9 @@ def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Re
         advice = tracker.tilts.advice(video.path.name, rotated=config.frames.rotate)
         for note in (*video.notes, *([advice] if advice else [])):  # what came up while decoding, and following
             report.note(note, observer)
-        _require_faces(report, config)  # of a clip without, not all frames have come
+        report.require_faces(config)  # of a clip without, not all frames have come
         renderer.count_spoiled()
+        report.require_mouths(config)
         with report.timed("encode"):
             out.finish(observer.settle)
 
@@ -212,16 +215,6 @@ def load_generator(config: LipSyncConfig, device: torch.device) -> Wav2Lip:
     """The generator in the precision of this run; what memory its weights lack, no smaller batch gives."""
     with lack_of_memory_named(device):
         return load_wav2lip(config.checkpoint_path, device, network_dtype(device, fp16=config.fp16))
-
-
-def _require_faces(report: Report, config: LipSyncConfig) -> None:
-    if report.n_frames_without_face == report.n_frames:
-        where = "" if tuple(config.crop) == FrameConfig.crop else f", within --crop {' '.join(map(str, config.crop))}"
-        only = ", the only one with --static" if config.static else ""
-        raise FaceNotFoundError(
-            f"no face in {config.face}{where} (frames looked at: {report.n_source_frames}{only}); "
-            "use a clip that shows one, mouth and all, or pass --box top bottom left right"
-        )
 
 
 def _open_report(config: LipSyncConfig, device: torch.device, video: Video, started: float) -> Report:

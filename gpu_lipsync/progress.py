@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -139,6 +140,9 @@ class Console:
 
             # tqdm prints nothing on a terminal that does not know its size; this falls back to 80 x 24.
             columns, rows = shutil.get_terminal_size()
+            # One process draws it: tqdm's own lock is for several, and from Python 3.14 on starts one to look after it.
+            if not hasattr(tqdm, "_lock"):
+                tqdm.set_lock(threading.RLock())
             self._bar = tqdm(
                 total=n_frames, unit="frame", desc="lip-sync", file=self._stream, ncols=columns, nrows=rows
             )

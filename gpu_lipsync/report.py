@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from gpu_lipsync import __version__
-from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.config import FrameConfig, LipSyncConfig
+from gpu_lipsync.errors import CheckpointError, EncodeError, FaceNotFoundError
+from gpu_lipsync.process.output_paths import write_text
 from gpu_lipsync.progress import Observer, one_line
 
 _PACKAGES = ("torch", "torchaudio", "decord", "av", "torchcodec", "numpy")
@@ -83,6 +85,30 @@ class Report:
         spared = self.n_frames - self.n_frames_without_face - self.n_generated
         return max(0, spared) if self.n_frames_in_silence else 0
 
+    @property
+    def all_spoiled(self) -> bool:
+        """Whether no frame with a face got a mouth: none was a number."""
+        return self.n_spoiled > 0 and self.n_spoiled == self.n_frames - self.n_frames_without_face
+
+    def require_faces(self, config: LipSyncConfig) -> None:
+        """Raise FaceNotFoundError where no frame has one."""
+        if self.n_frames_without_face < self.n_frames:
+            return
+        where = "" if tuple(config.crop) == FrameConfig.crop else f", within --crop {' '.join(map(str, config.crop))}"
+        only = ", the only one with --static" if config.static else ""
+        raise FaceNotFoundError(
+            f"no face in {config.face}{where} (frames looked at: {self.n_source_frames}{only}); "
+            "use a clip that shows one, mouth and all, or pass --box top bottom left right"
+        )
+
+    def require_mouths(self, config: LipSyncConfig) -> None:
+        """Raise CheckpointError where none is a number."""
+        if self.all_spoiled:
+            raise CheckpointError(
+                f"every mouth that {config.checkpoint_path} made came out as NaN or infinity; leave out --fp16, if "
+                "given, or get the checkpoint anew"
+            )
+
     def summary(self) -> str:
         """A few lines for people, the time per stage last."""
         stages = "  ".join(f"{name} {spent:.2f}" for name, spent in self.seconds.items())
@@ -114,7 +140,7 @@ class Report:
         """
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+            write_text(Path(path), json.dumps(self.as_dict(), indent=2) + "\n")
         except OSError as error:
             raise EncodeError(
                 f"report {path} cannot be written ({error.strerror}), but {self.outfile} is complete; "

@@ -116,19 +116,20 @@ class Video:
         start = frames.start
         for batch in self._decoder.batches(frames.start, frames.stop, size):
             on_device = batch if batch.device.type == self.device.type else upload(batch, self.device)
-            yield range(start, start + len(batch)), self._edit(on_device)
+            edited = edit(on_device, self._config, self._window) if self.layout is RGB else on_device
+            yield range(start, start + len(batch)), edited
             start += len(batch)
 
-    def _edit(self, frames: Tensor) -> Tensor:
-        if self.layout is not RGB:
-            return frames
-        factor = self._config.resize_factor
-        if factor > 1:
-            frames = reduce_bytes(frames, (frames.shape[2] // factor, frames.shape[3] // factor))
-        if self._config.rotate:
-            frames = torch.rot90(frames, -1, dims=(2, 3))
-        top, bottom, left, right = self._window
-        return frames[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+
+def edit(frames: Tensor, config: FrameConfig, window: Window) -> Tensor:
+    """Frames (B, 3, H, W) uint8 made smaller, turned, and cut to the window, as the settings say in that order."""
+    factor = config.resize_factor
+    if factor > 1:
+        frames = reduce_bytes(frames, (frames.shape[2] // factor, frames.shape[3] // factor))
+    if config.rotate:
+        frames = torch.rot90(frames, -1, dims=(2, 3))
+    top, bottom, left, right = window
+    return frames[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
 
 
 class _StillDecoder:
@@ -190,7 +191,9 @@ def _crop_window(path: Path, height: int, width: int, config: FrameConfig) -> Wi
         raise MediaError(f"face {path} is {width}x{height} px; the least is 32x32; use a larger one")
     height, width = height // config.resize_factor, width // config.resize_factor
     if min(height, width) < 32:
-        raise ConfigError(f"resize_factor {config.resize_factor} leaves frames of {width}x{height}; the least is 32x32")
+        raise ConfigError(
+            f"resize_factor {config.resize_factor} leaves frames of {width}x{height}; the least is 32x32; use less"
+        )
     if config.rotate:
         height, width = width, height
     top, bottom, left, right = config.crop

@@ -88,6 +88,8 @@ def _open_safetensors(path: Path) -> Archive:
 
 
 def _open_zip(path: Path) -> Archive:
+    if _directory_bytes(path) > MOST_HEADER_BYTES:
+        raise ValueError(f"a zip file with a directory of more than {MOST_HEADER_BYTES} bytes")
     with zipfile.ZipFile(path) as file:
         entries = {entry.filename: entry for entry in file.infolist()}
         pickled = next((name for name in entries if name.endswith("data.pkl")), None)
@@ -119,6 +121,27 @@ def _open_zip(path: Path) -> Archive:
             "freezing it, or its state_dict"
         )
     return archive
+
+
+def _directory_bytes(path: Path) -> int:
+    """How long a zip file's directory is by the record at its end, which `zipfile` reads as a whole."""
+    with path.open("rb") as file:
+        begin = max(0, path.stat().st_size - 65_557 - 20)
+        file.seek(begin)
+        tail = file.read()
+        last = len(tail) - 22
+        ends = last >= 0 and tail.startswith(b"PK\5\6", last) and tail.endswith(b"\0\0")
+        end = last if ends else tail.rfind(b"PK\5\6")  # with a comment behind it
+        if end < 0 or end > last:
+            return 0  # zipfile says what is wrong with it
+        size: int = struct.unpack_from("<L", tail, end + 12)[0]
+        if end >= 20 and tail.startswith(b"PK\6\7", end - 20):  # where the record of large files is, or just before
+            for place in (struct.unpack_from("<Q", tail, end - 12)[0], begin + end - 76):
+                file.seek(max(0, min(place, begin + end)))
+                record = file.read(56)
+                if record.startswith(b"PK\6\6") and len(record) == 56:
+                    size = max(size if size != 0xFFFFFFFF else 0, struct.unpack_from("<Q", record, 40)[0])
+    return size
 
 
 def _open_legacy(path: Path) -> Archive:

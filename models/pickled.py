@@ -25,6 +25,10 @@ DTYPES = {
 MOST_HEADER_BYTES = 4_000_000
 
 
+_MOST_DIMENSIONS = 8  # of a tensor: a list that is named again and again is copied each time
+_MOST_COPIED = 100_000  # likewise, pairs of ordered dicts made of lists, as Python 2 wrote them
+
+
 class StorageRecord(NamedTuple):
     """A block of numbers in the file."""
 
@@ -66,8 +70,8 @@ class Inert:
 
 
 def _tensor(storage: Any, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_rest: Any) -> Any:
-    known = isinstance(storage, StorageRecord)
-    return TensorRecord(storage, offset, tuple(shape), tuple(stride)) if known else Inert()
+    sizes = isinstance(shape, tuple) and isinstance(stride, tuple) and max(len(shape), len(stride)) <= _MOST_DIMENSIONS
+    return TensorRecord(storage, offset, shape, stride) if sizes and isinstance(storage, StorageRecord) else Inert()
 
 
 def _first(value: Any, *_rest: Any) -> Any:
@@ -96,6 +100,15 @@ class _Bounded:
         return data
 
 
+def _bytearray(unpickler: Any) -> None:
+    """As pickle does it, but reading before it makes room."""
+    length = int.from_bytes(unpickler.read(8), "little")
+    data = unpickler.read(length)
+    if len(data) < length:
+        raise ValueError(f"an array of {length} bytes that are not there")
+    unpickler.append(bytearray(data))
+
+
 class RecordUnpickler(pickle._Unpickler):
     """Rebuilds containers and tensor records; everything else becomes `Inert`.
 
@@ -108,16 +121,26 @@ class RecordUnpickler(pickle._Unpickler):
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(_Bounded(file))
         self.itemsizes: dict[str, int] = {}
+        self._n_copied = 0
 
     KNOWN = {
-        ("collections", "OrderedDict"): OrderedDict,
         ("torch._utils", "_rebuild_tensor"): _tensor,
         ("torch._utils", "_rebuild_tensor_v2"): _tensor,
         ("torch._utils", "_rebuild_parameter"): _first,
         ("torch.jit._pickle", "restore_type_tag"): _first,
     }
 
+    dispatch = pickle._Unpickler.dispatch | {pickle.BYTEARRAY8[0]: _bytearray}
+
+    def _ordered_dict(self, pairs: Any = ()) -> OrderedDict[Any, Any]:
+        self._n_copied += len(pairs)
+        if self._n_copied > _MOST_COPIED:
+            raise ValueError(f"a pickle with more than {_MOST_COPIED} pairs of ordered dicts")
+        return OrderedDict(pairs)
+
     def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if (module_name, global_name) == ("collections", "OrderedDict"):
+            return self._ordered_dict
         if module_name == "torch" and global_name in DTYPES:
             return DTYPES[global_name]
         return self.KNOWN.get((module_name, global_name), Inert)

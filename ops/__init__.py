@@ -1,6 +1,7 @@
 """Batched image operations: tensor in, tensor out, on whatever device the tensor is on.
 
-Images are (B, C, H, W) float32 in [0, 1]. Nothing here looks at a value from the host or loops over a batch.
+Images are (B, C, H, W) float32 in [0, 1]. Nothing here looks at a value from the host or loops over a batch. None is
+made to be differentiated: many work in buffers of their own.
 """
 
 from gpu_lipsync.ops.bilateral import bilateral_filter

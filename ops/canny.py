@@ -82,8 +82,9 @@ def _connected(strong: Tensor, weak: Tensor) -> Tensor:
     n, _, height, width = strong.shape
     row, inner = width + 2, slice(width + 3, (height + 1) * (width + 2) - 1)
     pack, group, bit = _bits(n, strong.device)
-    both = pad(torch.stack([strong, weak]).view(2, n, height, width), (1, 1, 1, 1)).flatten(2)
-    edges, allowed = to_bytes(pack @ both).unbind()
+    both = pad(torch.cat((strong, weak), dim=1), (1, 1, 1, 1)).flatten(1)
+    # Two dimensions each: for one picture a batched product is an outer one, which PyTorch 2.14 has Triton compile.
+    edges, allowed = to_bytes(torch.mm(pack, both)).unflatten(1, (2, -1)).unbind(1)
     inside, allowed = edges[:, inner], allowed[:, inner]
     # Slices are taken once: in so short operations taking them costs more than the work.
     pairs, rows, columns = (torch.empty_like(edges[:, : edges.shape[1] - n]) for n in (1, 2, 2 + row))

@@ -1,5 +1,7 @@
 """The contract of every operation: (B, C, H, W) float32."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -60,5 +62,5 @@ def check_window(window: Window, size: tuple[int, int]) -> None:
 
 def check_odd(value: int, high: int, *, name: str) -> None:
     """Raise ValueError unless `value` is an odd whole number from 1 to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high or value % 2 == 0:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= high or value % 2 == 0:
         raise ValueError(f"{name} must be odd, 1 to {high}, got {value}")

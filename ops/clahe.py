@@ -1,12 +1,13 @@
 """Contrast-limited adaptive histogram equalisation."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.checks import check_image, check_range, check_window
-from gpu_lipsync.ops.constants import remembered, upload
 
 LEVELS = 256
 
@@ -50,7 +51,7 @@ def clahe(
     own = torch.arange(len(levels), dtype=torch.int32, device=image.device)[:, None, None] * (down * across * LEVELS)
     places = levels[:, y1:y2, x1:x2].to(torch.int32).add_(own)
     out = None
-    for corner, weight in zip(*_tiles_around(height, width, grid, window, image.device), strict=True):
+    for corner, weight in _tiles_around(height, width, grid, window, image.device):
         values = curves.index_select(0, (places + corner).flatten()).view_as(places)
         out = values.mul_(weight) if out is None else out.addcmul_(values, weight)
     assert out is not None
@@ -92,30 +93,35 @@ def _curves(levels: Tensor, clip_limit: float, grid: tuple[int, int]) -> Tensor:
     return sums.mul_((LEVELS - 1) / area).round_().clamp_(0, LEVELS - 1).mul_(1 / (LEVELS - 1))
 
 
-@remembered(16)
 def _tile_bins(tile_height: int, tile_width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
     """First bin of the tile that each pixel of the enlarged image lies in: (H', W') int64."""
-    row = torch.arange(grid[0] * tile_height) // tile_height
-    column = torch.arange(grid[1] * tile_width) // tile_width
-    return upload((row[:, None] * grid[1] + column) * LEVELS, device)
+    row, column = (
+        torch.arange(n * size, device=device).div(size, rounding_mode="floor")
+        for n, size in zip(grid, (tile_height, tile_width), strict=True)
+    )
+    return (row[:, None] * grid[1] + column).mul_(LEVELS)
 
 
-@remembered(16)
 def _tiles_around(
     height: int, width: int, grid: tuple[int, int], window: Window, device: torch.device
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """First bins of the four tiles around each pixel of the window (int32), and their bilinear weights: four each."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """First bins of each of the four tiles around each pixel of the window (int32), and their bilinear weights.
+
+    Made where they are used, each time: a mouth that moves has another window in every batch.
+    """
     tile_height, tile_width = _tile_size(height, width, grid)
     y1, y2, x1, x2 = window
-    down = (torch.arange(y1, y2, dtype=torch.float32) / tile_height - 0.5, grid[0])
-    across = (torch.arange(x1, x2, dtype=torch.float32) / tile_width - 0.5, grid[1])
-    corners, weights = [], []
-    for dy in (0, 1):
-        for dx in (0, 1):
-            (y, rows), (x, cols) = down, across
-            row, col = ((t.floor() + d).clamp(0, n - 1).int() for t, d, n in ((y, dy, rows), (x, dx, cols)))
-            far_y, far_x = y - y.floor(), x - x.floor()
-            weight = (far_y if dy else 1 - far_y)[:, None] * (far_x if dx else 1 - far_x)
-            corners.append(upload((row[:, None] * cols + col) * LEVELS, device))
-            weights.append(upload(weight, device))
-    return tuple(corners), tuple(weights)
+    rows = _along(y1, y2, tile_height, grid[0], device)
+    columns = _along(x1, x2, tile_width, grid[1], device)
+    for row, row_weight in rows:
+        first = row[:, None] * grid[1]
+        for column, column_weight in columns:
+            yield (first + column).mul_(LEVELS), row_weight[:, None] * column_weight
+
+
+def _along(start: int, stop: int, tile: int, n_tiles: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Of the pixels start to stop of an axis the tile before and the one after (int32), and each one's weight."""
+    at = torch.arange(start, stop, dtype=torch.float32, device=device).div_(tile).sub_(0.5)
+    before = at.floor()
+    far = at - before
+    return [((before + d).clamp_(0, n_tiles - 1).int(), weight) for d, weight in ((0, 1 - far), (1, far))]

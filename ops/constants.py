@@ -28,11 +28,19 @@ def remembered(entries: int) -> Callable[[Callable[[*Key], T]], Callable[[*Key],
 
         @wraps(build)
         def constant(*key: *Key) -> T:
-            return built(fake_mode(), key)
+            mode = fake_mode()
+            return built(mode, key if mode is not None else tuple(_with_number(part) for part in key))
 
         return constant
 
     return decorate
+
+
+def _with_number(part: Any) -> Any:
+    """A CUDA device with the number that it has for now, if it is one without."""
+    if isinstance(part, torch.device) and part.type == "cuda" and part.index is None and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return part
 
 
 def device_constant(build: Callable[[*Key], T]) -> Callable[[*Key], T]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_lipsync.ops.checks import check_bytes, check_planes
+from gpu_lipsync.ops.checks import check_bytes, check_planes, check_same_device
 from gpu_lipsync.ops.constants import device_constant, upload
 from gpu_lipsync.ops.yuv_matrix import (
     CHROMA_GREY,
@@ -56,7 +56,7 @@ def rgb_to_nv12(frames: Tensor, *, out: Tensor | None = None) -> Tensor:
 
     Raises:
         TypeError: `frames` or `out` is not uint8.
-        ValueError: wrong shape, or an odd side.
+        ValueError: wrong shape or device, or an odd side.
 
     Reference: the values of `rgb_to_yuv420`, laid out as FFmpeg's nv12.
     """
@@ -65,6 +65,7 @@ def rgb_to_nv12(frames: Tensor, *, out: Tensor | None = None) -> Tensor:
         out = torch.empty((n, height * 3 // 2, width), dtype=torch.uint8, device=frames.device)
     if out.dtype != torch.uint8:
         raise TypeError(f"out must be uint8, got {out.dtype}")
+    check_same_device(frames, out, names="frames and out")
     if out.ndim != 3 or out.shape[:2] != (n, height * 3 // 2) or out.shape[2] < width:
         raise ValueError(f"out must be ({n}, {height * 3 // 2}, {width} or more), got {tuple(out.shape) = }")
     luma, chroma = _planes(frames)

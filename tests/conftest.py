@@ -23,6 +23,8 @@ PICTURE_SIZES = [(200, 160), (360, 300), (181, 240), (16, 16), (17, 23), (620, 5
 def media() -> Path:
     """Folder with real clips, stills and speech; skips where a checkout has none beside it."""
     if not MEDIA.is_dir():
+        if os.environ.get("GPU_LIPSYNC_REQUIRE_MEDIA") == "1":
+            pytest.fail(f"GPU_LIPSYNC_REQUIRE_MEDIA=1 but there are no real clips under {MEDIA}")
         pytest.skip(f"needs real clips under {MEDIA}, which are no part of the project")
     return MEDIA
 

@@ -1,29 +1,38 @@
 """The stages that a GPU has a part in, each made ready for any number of frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.blend_kernels.colourless import as_colourful
-from gpu_lipsync.decoding.frame_layout import Yuv420Frames
+from gpu_lipsync.config import FrameConfig
+from gpu_lipsync.decoding.frame_layout import RGB, Yuv420Frames
 from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
 from gpu_lipsync.models.wav2lip import Wav2Lip
+from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.yuv import nv12_to_rgb, rgb_to_nv12, rgb_to_yuv420
+from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.mouth_window import mouth_window
+from gpu_lipsync.progress import Silent
+from gpu_lipsync.report import Report
 from gpu_lipsync.silence import RestingMouths
-from gpu_lipsync.tracking.scene_cuts import SceneChanges
+from gpu_lipsync.tracking.scene_cuts import SAMPLES, SceneChanges
+from gpu_lipsync.tracking.tracked_frames import _pick
+from gpu_lipsync.video import edit
 
 Run = Callable[[Tensor], object]  # a batch's work, given its boxes
 Stage = Callable[[int], Run]  # made ready for so many frames
 HEIGHT, WIDTH = 360, 640
-FEW, MANY = 4, 64
+ONE, FEW, MANY = 1, 4, 64
 # Real, on the host, as the boxes; every other mouth is a grin.
-TILTS = {n: torch.arange(n, dtype=torch.float64) - 40.5 for n in (FEW, MANY)}  # degrees, on the host
-FITS = {n: torch.tensor([[i % 3 - 1, (i + 1) % 3 - 1, i % 2 * 22] for i in range(n)]) for n in (FEW, MANY)}
+TILTS = {n: torch.arange(n, dtype=torch.float64) - 40.5 for n in (ONE, FEW, MANY)}  # degrees, on the host
+FITS = {n: torch.tensor([[i % 2 * 2 - 1, i // 2 % 2 * 2 - 1, i % 2 * 22] for i in range(n)]) for n in (ONE, FEW, MANY)}
 
 
 def frames_of(n: int) -> Tensor:
@@ -51,6 +60,44 @@ def batch(n: int, method: str, tilts: Tensor | None = None) -> Run:
         return paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts)
 
     return run
+
+
+class HeadsOnHost(Heads):
+    """Kept by the host, in real numbers, whatever is made of pictures."""
+
+    def with_face(self) -> list[int]:
+        with _disable_current_modes():
+            return super().with_face()
+
+    def picked(self, at: Sequence[int]) -> Heads:
+        with _disable_current_modes():
+            return super().picked(at)
+
+
+def some_without_a_face(n: int) -> Run:
+    """A batch as the pipeline renders it, whose first frame shows nobody."""
+    with torch.device("cuda"):
+        generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
+    frames = frames_of(n)
+    facts = dict.fromkeys(("outfile", "device", "decoder", "encoder", "precision", "fps"), "")
+    report = Report(**facts, width=WIDTH, height=HEIGHT, batch_size=n)  # type: ignore[arg-type]
+    renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
+
+    def run(boxes: Tensor) -> Tensor:
+        with _disable_current_modes():
+            boxes = boxes.clone()
+            boxes[0] = 0
+            heads = HeadsOnHost.held_still(boxes)
+        return renderer.render(frames, mel, heads)
+
+    return run
+
+
+def edited(n: int) -> Run:
+    """As `--resize_factor`, `--rotate` and `--crop` have frames, each shown twice."""
+    frames, config = frames_of(n), FrameConfig(resize_factor=2, rotate=True, crop=(10, 300, 10, 170))
+    twice = [i // 2 for i in range(n)]
+    return lambda _: _pick(edit(frames, config, Window(10, 300, 10, 170)), twice, shared=True)
 
 
 def before_the_encoder(n: int) -> Run:
@@ -93,7 +140,7 @@ def detector(n: int, dtype: torch.dtype = torch.float32) -> Run:
 
 def scene_changes(n: int) -> Run:
     frames = frames_of(n)
-    return lambda _: SceneChanges().update(frames)
+    return lambda _: SceneChanges().update(RGB.sampled(frames, SAMPLES))
 
 
 def sound(n: int) -> Run:
@@ -122,4 +169,6 @@ STAGES: dict[str, Stage] = {
     "scene changes": scene_changes,
     "sound": sound,
     "silence gating": silence,
+    "a frame without a face": some_without_a_face,
+    "frames edited": edited,
 }

@@ -1,7 +1,7 @@
 """Training batches for the demo generator: real clips and animated stills, no two alike."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from gpu_lipsync.tools.picture_variety import (
     views,
     with_hair,
 )
+from gpu_lipsync.tools.seen_teeth import like_those_seen, seen_as_drawn, seen_in
 from gpu_lipsync.tools.sound_variety import quiet, roughened, silence
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, sample
 from gpu_lipsync.tools.talks import Talks
@@ -179,19 +180,23 @@ class BatchMaker:
         share = self.draws.uniform(n) * 0.5 * (self.draws.uniform(n) < MIXED) * mixed
         stills = morphed(stills, others, share)
         stills, originals = made_up(self.draws, stills, self.originals[chosen])
-        bare = stills.crops
+        bare, teeth = stills.crops, seen_in(originals[:n_as_it_was])
         stills, originals = with_hair(self.draws, stills, originals)
         points, moved = views(self.draws, n)
         fuller = stretch(self.draws, n, FULLER, 0.5)
         points, moved = (stretched(p, stills.corners, *fuller) for p in (points, moved))
-        faces = animate(stills, mouth, looks=Looks.alike(n, self.draws.generator), points=points, bare=bare)
-        references = self._references(stills, originals, bare, mouth, moved, n_as_it_was)
+        references, *teeth_drawn = self._references(stills, originals, bare, mouth, moved, n_as_it_was)
+        looks = Looks.alike(n, self.draws.generator)
+        light, seen = (torch.cat(some) for some in zip(teeth, teeth_drawn, strict=True))
+        looks = replace(looks, teeth_light=like_those_seen(looks.teeth_light, light, seen))
+        faces = animate(stills, mouth, looks=looks, points=points, bare=bare)
         return faces, references, mouth_region(points, stills.corners.mean(dim=1))
 
     def _references(
         self, stills: Faces, originals: Faces, bare: Tensor, mouth: Tensor, points: Tensor, n_as_it_was: int
-    ) -> Tensor:
-        """Pictures (n, 3, 96, 96) for those that say `mouth`, the first `n_as_it_was` as their pictures really were.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (n, 3, 96, 96) for those that say `mouth`, the first `n_as_it_was` as their pictures really were;
+        and the others' teeth as `seen_as_drawn`.
 
         Those are stretched wider open, the others drawn as wide as any; all may be broader or narrower, and lips that
         are shut may be pressed together.
@@ -205,7 +210,9 @@ class BatchMaker:
         points = stretched(points, stills.corners, wider, higher)
         looks = Looks.any(len(shown), self.draws.generator)
         pictures = animate(stills[drawn], shown, looks=looks, points=points[drawn], bare=bare[drawn])
-        return torch.cat((sample(originals.crops[as_it_was], points[as_it_was]), pictures))
+        return torch.cat((sample(originals.crops[as_it_was], points[as_it_was]), pictures)), *seen_as_drawn(
+            shown, looks
+        )
 
     def _stills(self, n: int) -> Tensor:
         """Indices of stills (n,): any person, then any picture of theirs."""

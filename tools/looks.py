@@ -33,7 +33,7 @@ class Looks:
             teeth_light=_between(1.05, 1.2, n, generator),
             inside_light=_between(0.9, 1.4, n, generator),
             teeth_height=_between(0.24, 0.32, n, generator),
-            lower_height=torch.zeros(n),
+            lower_height=_between(0.1, 0.16, n, generator),
         )
 
     @staticmethod
@@ -43,7 +43,7 @@ class Looks:
             amplitude=_between(0.25, 1.2, n, generator),
             roundness=_between(0.3, 1.3, n, generator),
             lean=_between(-0.45, 0.45, n, generator),
-            teeth_light=_between(1.0, 2.1, n, generator),
+            teeth_light=_between(0.7, 1.9, n, generator),
             inside_light=_between(0.35, 1.4, n, generator),
             teeth_height=_between(0.2, 0.8, n, generator),
             lower_height=_between(-0.3, 0.3, n, generator).clamp(min=0),

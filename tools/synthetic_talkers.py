@@ -5,7 +5,7 @@ saying new things at every step. Lengths are in half mouth widths, in a frame th
 mouth, v down the face. Whatever a picture's mouth does, what lies between its lips, by landmarks, is never shown again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from gpu_lipsync.tools.constants import constant
 from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.lower_lip import lower_lip
+from gpu_lipsync.tools.teeth import colour_of_teeth, kept_in_shade
 
 CROP_PX = 128
 UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
@@ -28,10 +29,10 @@ LIP_LINE = 0.42  # how dark the line between lips is that were apart
 TOOTH_EDGES = (0.0, 0.3, 0.54, 0.75)  # incisors and canines, from the middle, at rest
 LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
 CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
-TEETH_RGB = (0.98, 0.90, 0.89)  # in half of the skin's colour: between what GRID's and talkers' have there
-INSIDE_RGB = (0.44, 0.26, 0.25)
+INSIDE_RGB = (0.48, 0.30, 0.29)
 TONGUE_RGB = (0.86, 0.58, 0.56)
-IN_SHADE, LIT_FROM = 0.62, 0.3  # what teeth keep of their light as lips meet, and the gap that lets all of it in
+CORNER_SHADE, CORNERS_FROM = 0.35, 0.3  # how dark the corners are, and the gap from which they all are
+LOWER_FROM = 0.4  # the gap from which as much of the lower teeth is seen as will be
 CHEEKS_AND_CHIN = ((-24.0, 4.0), (24.0, 4.0), (0.0, 22.0))  # pixels from the mouth's centre
 
 
@@ -82,8 +83,7 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor, bare: 
         (N, 3, H, W) RGB in [0, 1].
     """
     opening, spread, rounding, _ = (value.view(-1, 1, 1) for value in mouth.unbind(1))
-    centre, half, down = _axes(faces)
-    width_px = half.norm(dim=1).view(-1, 1, 1)
+    width_px = _axes(faces)[1].norm(dim=1).view(-1, 1, 1)
     u, v = mouth_frame(faces, points)
     near = torch.exp(-((u / 1.6) ** 2) - ((v - 0.1) / 0.9) ** 2)
     at_rest = u  # teeth do not follow the lips' corners
@@ -107,15 +107,18 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor, bare: 
         jaw=(1 - UPPER_SHARE) * gap,
         rounding=rounding,
     )
-    source = centre[:, None, None] + u[..., None] * half[:, None, None] + v_source[..., None] * down[:, None, None]
+    source = in_pixels(faces, u, v_source)
     line = LIP_LINE * (closing / 0.1).clamp(0, 1) * torch.exp(-(((v - together) / 0.045) ** 2)) * arch**0.3
     skin = sample(faces.crops, source) * (1 - line[:, None])
-    skin = skin * lower_lip(skin, _skin_colour(faces.crops, centre), below=v - lower, arch=arch, gap=gap)
-    light = _light(faces.crops if bare is None else bare, centre)
+    skin = skin * lower_lip(skin, skin_colour(faces), below=v - lower, arch=arch, gap=gap)
+    light = light_of_skin(faces if bare is None else replace(faces, crops=bare))
     inside = _inside(v, u, at_rest, edges=(upper, lower), mouth=mouth, looks=looks, light=light)
     into, out_of = ((v - upper) * width_px + 0.5).clamp(0, 1), ((lower - v) * width_px + 0.5).clamp(0, 1)
     cover = (into * out_of * ((lower - upper) * width_px).clamp(0, 1))[:, None]
-    return torch.lerp(skin, inside, cover).clamp(0, 1)
+    in_corner = torch.exp(-(((u.abs() - 0.88) / 0.13) ** 2) - ((v - (upper + lower) / 2) / 0.07) ** 2)
+    within = ((1 - u.abs()) / 0.1).clamp(0, 1)  # none of it on the cheek, where nothing would take it away again
+    corners = 1 - CORNER_SHADE * in_corner * within * (gap / CORNERS_FROM).clamp(0, 1)
+    return (torch.lerp(skin, inside, cover) * corners[:, None]).clamp(0, 1)
 
 
 def _axes(faces: Faces) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,6 +134,12 @@ def mouth_frame(faces: Faces, points: Tensor) -> tuple[Tensor, Tensor]:
     square = half.square().sum(dim=1).view(-1, 1, 1)
     u, v = ((offset * axis[:, None, None]).sum(dim=3) / square for axis in (half, down))
     return u, v
+
+
+def in_pixels(faces: Faces, u: Tensor, v: Tensor) -> Tensor:
+    """What `mouth_frame` undoes: points (N, H, W, 2) in pixels at u and v (N, H, W)."""
+    centre, half, down = (axis[:, None, None] for axis in _axes(faces))
+    return centre + u[..., None] * half + v[..., None] * down
 
 
 def edges_at(lips: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +183,7 @@ def _source_height(
     thicker = 1 - swollen * torch.exp(-((torch.maximum(above, below) / 0.35) ** 2))
     lift = (was[0] - edges[0]) * torch.exp(-above / 0.35)
     of_lip = torch.exp(-below / LIP_REACH)
-    of_jaw = (0.9 * jaw - 0.7 * closing) * torch.exp(-((u / 1.45) ** 2))
+    of_jaw = (0.5 * jaw - 0.7 * closing) * torch.exp(-((u / 1.45) ** 2))
     fade = ((NECK - below) / (NECK - CHIN)).clamp(0, 1)
     drop = ((edges[1] - was[1]) * of_lip + of_jaw * (1 - of_lip)) * fade * fade * (3 - 2 * fade)
     upper_source = edges[0] - above * thicker + lift
@@ -182,15 +191,16 @@ def _source_height(
     return torch.where(v < (edges[0] + edges[1]) / 2, upper_source, lower_source)
 
 
-def _skin_colour(crops: Tensor, centre: Tensor) -> Tensor:
+def skin_colour(faces: Faces) -> Tensor:
     """Colour (N, 3, 1, 1) of the cheeks and the chin."""
-    around = centre[:, None, None] + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
-    return sample(crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
+    centre = faces.corners.mean(dim=1)[:, None, None]
+    around = centre + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
+    return sample(faces.crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
 
 
-def _light(crops: Tensor, centre: Tensor) -> Tensor:
+def light_of_skin(faces: Faces) -> Tensor:
     """Colour (N, 3, 1, 1) of what is lit as the skin is, half as colourful."""
-    light = _skin_colour(crops, centre)
+    light = skin_colour(faces)
     return torch.lerp(light, light.mean(dim=1, keepdim=True), 0.5)
 
 
@@ -204,28 +214,27 @@ def _inside(
     looks: Looks,
     light: Tensor,
 ) -> Tensor:
-    """The mouth's inside, lit as the skin around it: dark, a row of upper teeth, the tongue where it is wide open."""
-    level = light.mean(dim=1, keepdim=True)
-    # Teeth are nearly as bright whatever the skin, but not as neutral: among reddish skin such teeth look green.
-    bright = torch.lerp(level, torch.full_like(level, 0.55), 0.6) * light / level
+    """The mouth's inside, lit as the skin is: dark, upper teeth, and where it is wide open tongue and lower ones."""
     edge, tall = v - edges[0], (edges[1] - edges[0]).clamp(min=1e-3)
     teeth = mouth[:, 3].view(-1, 1, 1)
     row = looks.teeth_height.view(-1, 1, 1) * (0.25 + 0.75 * teeth)  # hidden rather than grey
     from_edge = (at_rest.abs()[..., None] - constant(TOOTH_EDGES, v.device)).abs().amin(dim=-1)
     between = torch.exp(-((from_edge / 0.045) ** 2))  # two teeth
     upper_row = row - 0.035 * between - edge
-    lower_row = looks.lower_height.view(-1, 1, 1) * teeth - 0.035 * between - (edges[1] - v)
+    lower_row = (
+        looks.lower_height.view(-1, 1, 1) * teeth * (tall / LOWER_FROM).clamp(0, 1) - 0.15 * u**2 - (edges[1] - v)
+    )
     tooth = (torch.maximum(upper_row, lower_row) / 0.06).clamp(0, 1) * (1.1 - 0.65 * u**2).clamp(0, 1)
-    tongue = ((edge / tall - 0.4) / 0.35).clamp(0, 1) * ((tall - 0.1) / 0.25).clamp(0, 1)
+    tongue = ((edge / tall - 0.3) / 0.35).clamp(0, 1) * ((tall - 0.1) / 0.25).clamp(0, 1)
 
-    def lit(rgb: tuple[float, float, float], factor: Tensor, light: Tensor = light) -> Tensor:
+    def lit(rgb: tuple[float, float, float], factor: Tensor) -> Tensor:
         return constant(rgb, v.device).view(1, 3, 1, 1) * light * factor.view(-1, 1, 1, 1)
 
     inside = lit(INSIDE_RGB, looks.inside_light) * (1.1 - 0.4 * (edge / tall).clamp(0, 1))[:, None]
     inside = torch.lerp(inside, lit(TONGUE_RGB, looks.inside_light.clamp(max=1)), 0.8 * tongue[:, None])
     shade = (0.8 + 0.2 * (edge / 0.15).clamp(0, 1)) * (1 - 0.16 * between)  # the upper lip's shadow
-    shade = shade * (IN_SHADE + (1 - IN_SHADE) * (tall / LIT_FROM).clamp(0, 1))
-    return torch.lerp(inside, lit(TEETH_RGB, looks.teeth_light, bright) * shade[:, None], tooth[:, None])
+    shade = shade * kept_in_shade(tall)
+    return torch.lerp(inside, colour_of_teeth(light, looks.teeth_light) * shade[:, None], tooth[:, None])
 
 
 def shut(faces: Faces) -> Faces:

@@ -17,11 +17,11 @@ import json
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -29,7 +29,7 @@ from gpu_lipsync.process.device import network_dtype
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.demo_learner import N_PARAMETERS, Learner, losses, start_as_copier
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses, drop_records
-from gpu_lipsync.tools.generator_file import start_from
+from gpu_lipsync.tools.generator_file import save, start_from
 from gpu_lipsync.tools.mouth_critic import MouthCritic
 from gpu_lipsync.tools.recorded_step import RecordedStep
 
@@ -173,10 +173,11 @@ def _train(arguments: argparse.Namespace, plan: Plan) -> None:
     now = trainer.learner.generator.state_dict()  # the tensors themselves, which training changes
     average = {name: tensor.clone() for name, tensor in now.items()}
     first, end = 0, plan.audio + plan.faces
-    state_file, made_by = arguments.out / "state.pt", asdict(plan) | {"seed": arguments.seed}
+    state_file, made_by = arguments.out / "state.pt", _made_by(arguments, plan)
     if state_file.is_file():
         state = torch.load(state_file, map_location=arguments.device, weights_only=True)
-        if state.get("made_by", made_by) != made_by:
+        known = state.get("made_by", {})
+        if known != {name: made_by[name] for name in known if name in made_by}:
             raise SystemExit(f"{state_file} was made by {state['made_by']}; give the same, or another --out")
         trainer.go_on_from(state)
         average, first = state["average"], state["step"]
@@ -203,18 +204,11 @@ def _train(arguments: argparse.Namespace, plan: Plan) -> None:
             draw_losses(arguments.out)
 
 
-def save(out: Path, state: dict[str, Any]) -> None:
-    """Everything to go on from, and the averaged generator as it would ship: half precision but for batch norm."""
-    torch.save(state, out / "state.tmp")
-    weights = {
-        name: (tensor.half() if ".conv_block.1." not in name else tensor.float()).contiguous().cpu()
-        for name, tensor in state["average"].items()
-        if "num_batches_tracked" not in name
-    }
-    save_file(weights, out / "demo.tmp")
-    # The state last: a run that is broken off here makes both again.
-    (out / "demo.tmp").replace(out / "demo.safetensors")
-    (out / "state.tmp").replace(out / "state.pt")
+def _made_by(arguments: argparse.Namespace, plan: Plan) -> dict[str, Any]:
+    """What a run is made of, by which it is known again: of files their SHA-256."""
+    files = {name: getattr(arguments, name) for name in ("material", "start", "weights")}
+    sums = {name: file and sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    return asdict(plan) | {"seed": arguments.seed, "width": arguments.width} | sums
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ from gpu_lipsync.config import DecoderName
 from gpu_lipsync.decoding.decoders import (
     Decoder,
     DecoderUnavailableError,
-    DecordDecoder,
     NoCudaBuildError,
     Rescued,
     TorchcodecDecoder,
     require_same_picture,
 )
+from gpu_lipsync.decoding.decord_decoder import DecordDecoder
 from gpu_lipsync.decoding.nvdec import NvdecDecoder
 from gpu_lipsync.decoding.planar_decoder import PlanarDecoder
 from gpu_lipsync.decoding.pyav_decoder import PyavDecoder
@@ -55,6 +55,8 @@ def choose_decoder(
             if stops and wanted == "auto":
                 decoder = Rescued(decoder, info, tell)
         except DecoderUnavailableError as error:
+            # Its traceback leads here, to `reasons`, and to whatever decoder is chosen: a circle that would outlive it.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             reasons.append(error)
             continue
         # All of them or nothing: that a decoder is not built for GPUs is no news, but explains what is.

@@ -1,39 +1,36 @@
 """The decoders behind `open_video`, each a stream of frames in display order.
 
 Of RGB, that is; a CPU's 4:2:0 planes come from planar_decoder.py, and decoder_choice.py says who is asked first. A
-decord with NVDEC decodes on the device; where it cannot, PyAV does (nvdec.py), or torchcodec. On the CPU PyAV, whose
-FFmpeg is years younger than decord's, reads what decord refuses (AV1, several video streams) and long clips: decord
-runs ahead of its caller without bound, until the whole clip lies decoded in memory. The two return the same pixels
-there; all apply rotation metadata, or are found out (`require_same_picture`).
+decord with NVDEC (decord_decoder.py) decodes on the device; where it cannot, PyAV does (nvdec.py), or torchcodec. On
+the CPU PyAV, whose FFmpeg is years younger than decord's, reads what decord refuses (AV1, several video streams) and
+long clips: decord runs ahead of its caller without bound, until the whole clip lies decoded in memory. The two return
+the same pixels there; all apply rotation metadata, or are found out (`require_same_picture`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from torch.utils.dlpack import from_dlpack
 
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
-from gpu_lipsync.decoding.pyav_decoder import PyavDecoder, brighten
+from gpu_lipsync.decoding.pyav_decoder import PyavDecoder
 from gpu_lipsync.errors import MediaError, ResourceError, first_line
 from gpu_lipsync.media.video_info import VideoInfo
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory
 
-_INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which decord's seeks arrive where they should
-_AV1 = {"av1", "libdav1d", "libaom-av1"}  # FFmpeg has several decoders of it, and calls the codec by theirs
-_HOLD_FRAMES = {"vp8", "mpeg4"}  # codecs with packets that are no picture: hidden ones, and "the same as before"
+INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers whose index seeks arrive by
 # Levels: on the ten clips looked at, ways of converting differ by up to 3.7, BT.601 taken for BT.709 by 6.5 to 17.
 _SQUARE_PX, _COLOURS_APART = 16, 5.0
 # Levels: of squares of a picture that tells. On those ten another matrix moves them by at least 0.068 of their colour.
 _COLOURFUL, _CONTRAST = 80.0, 10.0
 _DARK_AT_MOST_S = 1.0  # how long a clip may take to fade in
-_AHEAD_BYTES_PER_PIXEL = 2  # measured: its frames wait as 4:2:0, with some overhead
 _LOG_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] [^\n]+?:\d+: ")  # when, and where in its source, decord says something
 
 
@@ -52,73 +49,6 @@ class Decoder(Protocol):
     layout: FrameLayout
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]: ...
-
-
-class DecordDecoder:
-    """decord.VideoReader, on the CPU or, in a build with NVDEC, on the device.
-
-    Args:
-        info: the clip.
-        device: where it decodes.
-        max_ahead_bytes: refuse clips that take more memory than this once decoded; None: take any.
-    """
-
-    layout: FrameLayout = RGB
-
-    def __init__(self, info: VideoInfo, *, device: torch.device, max_ahead_bytes: int | None = None) -> None:
-        try:
-            import decord
-        except ImportError as error:
-            raise DecoderUnavailableError(f"decord is not installed ({error})") from error
-        decord.logging.set_level(decord.logging.QUIET)  # what FFmpeg has to say of damage, frame by frame
-        if info.n_video_streams > 1:
-            raise DecoderUnavailableError("decord cannot be told which of several video streams to read")
-        if not _INDEXED & set(info.container.split(",")):
-            # Seen in MPEG-PS: after a seek to frame 0 it goes on from frame 12, and repeats the last one at the end.
-            raise DecoderUnavailableError(f"decord loses its place in containers without an index ({info.container})")
-        if info.n_hidden:
-            # It counts them, decodes without them, and is a few frames off after every seek.
-            raise DecoderUnavailableError(f"decord loses count where an edit list hides frames ({info.n_hidden} here)")
-        if info.codec in _AV1:  # it would print an error, at any log level
-            raise DecoderUnavailableError("decord has no decoder of AV1")
-        if info.codec in _HOLD_FRAMES:
-            raise DecoderUnavailableError(f"decord takes packets of {info.codec} that show nothing for frames")
-        if info.mirrored:
-            raise DecoderUnavailableError("decord does not mirror")
-        if info.hdr:
-            raise DecoderUnavailableError(f"decord does not convert HDR ({info.hdr})")
-        if info.untagged_hd:
-            raise DecoderUnavailableError("decord takes HD without tags for BT.601")
-        ahead_bytes = info.n_frames * info.width * info.height * _AHEAD_BYTES_PER_PIXEL
-        if max_ahead_bytes is not None and ahead_bytes > max_ahead_bytes:
-            raise DecoderUnavailableError(f"decord would decode ahead into {ahead_bytes >> 20} MB of memory")
-        context = decord.gpu(device.index or 0) if device.type == "cuda" else decord.cpu(0)
-        self.name = f"decord {decord.__version__} on {device.type}"
-        try:
-            self._reader = decord.VideoReader(str(info.path), ctx=context)
-        except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # a name that is not UTF-8
-            kind = NoCudaBuildError if "CUDA not enabled" in str(error) else DecoderUnavailableError
-            raise kind(f"decord on {device.type}: {_said(error)}") from error
-        self._info = info
-        if len(self._reader) != info.n_frames:
-            raise DecoderUnavailableError(f"decord finds {len(self._reader)} frames of {info.n_frames}")
-        self._too_dark = 0 if device.type == "cuda" else info.too_dark
-
-    def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        import decord
-
-        for first in range(start, stop, size):
-            try:
-                pixels = self._reader.get_batch(range(first, min(first + size, stop)))
-            except (decord.DECORDError, RuntimeError) as error:
-                raise _failure(self, first, error) from error
-            # decord's NDArray, or what the caller has told decord to return to this thread (decord.bridge).
-            frames = pixels if isinstance(pixels, Tensor) else from_dlpack(pixels.to_dlpack())
-            if frames.is_cuda:
-                # decord fills them on the default stream, and PyTorch does not know when its memory is free again.
-                torch.cuda.current_stream(frames.device).wait_stream(torch.cuda.default_stream(frames.device))
-                frames = frames.clone()
-            yield brighten(frames.permute(0, 3, 1, 2), self._too_dark)
 
 
 class TorchcodecDecoder:
@@ -143,7 +73,7 @@ class TorchcodecDecoder:
             raise DecoderUnavailableError("torchcodec may not mirror")
         if info.hdr:
             raise DecoderUnavailableError(f"torchcodec does not convert HDR ({info.hdr})")
-        if not _INDEXED & set(info.container.split(",")):
+        if not INDEXED & set(info.container.split(",")):
             raise DecoderUnavailableError(f"torchcodec sorts frames by clocks that may begin anew ({info.container})")
         self._info = info
         try:
@@ -163,7 +93,7 @@ class TorchcodecDecoder:
             try:
                 yield self._reader.get_frames_in_range(first, min(first + size, stop)).data
             except RuntimeError as error:
-                raise _failure(self, first, error) from error
+                raise decoding_failure(self._info, first, error) from error
 
 
 class Rescued:
@@ -181,17 +111,16 @@ class Rescued:
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
         done = start
-        try:
+        with suppress(MediaError):
             for batch in self._decoder.batches(start, stop, size):
                 yield batch
                 done += len(batch)
-        except MediaError:
-            clip, kind = self._info.path.name, self.name.split()[0]
-            what = (
-                f"{clip} is damaged: PyAV goes on where {kind} stopped" if done else f"PyAV decodes what {kind} cannot"
-            )
-            self._tell(what)
-            yield from PyavDecoder(self._info).batches(done, stop, size)
+            return
+        clip, kind = self._info.path.name, self.name.split()[0]
+        self._tell(
+            f"{clip} is damaged: PyAV goes on where {kind} stopped" if done else f"PyAV decodes what {kind} cannot"
+        )
+        yield from PyavDecoder(self._info).batches(done, stop, size)
 
 
 def require_same_picture(decoder: Decoder, info: VideoInfo) -> None:
@@ -216,7 +145,7 @@ def _shown(decoder: Decoder, span: range) -> Iterator[Tensor]:
     try:
         yield from decoder.batches(span.start, span.stop, 1)
     except (MediaError, ResourceError, torch.OutOfMemoryError) as error:
-        raise DecoderUnavailableError(f"{decoder.name}: {_said(error.__cause__ or error)}") from error
+        raise DecoderUnavailableError(f"{decoder.name}: {said(error.__cause__ or error)}") from error
 
 
 def _tells(ours: Tensor, theirs: Tensor, name: str) -> bool:
@@ -235,12 +164,13 @@ def _tells(ours: Tensor, theirs: Tensor, name: str) -> bool:
     return bool(colour.max() >= _COLOURFUL and contrast >= _CONTRAST)
 
 
-def _failure(decoder: DecordDecoder | TorchcodecDecoder, frame: int, error: Exception) -> Exception:
-    """A lack of memory is no fault of the clip's, and smaller batches may help: torch.OutOfMemoryError."""
+def decoding_failure(info: VideoInfo, frame: int, error: Exception) -> Exception:
+    """What a run is told. A lack of memory is torch.OutOfMemoryError: no fault of the clip's; smaller ones may do."""
     if is_lack_of_memory(error):
         return torch.OutOfMemoryError(_LOG_PREFIX.sub("", str(error)))
-    return MediaError(f"{decoder._info.path} cannot be decoded from frame {frame} on ({_said(error)}); re-encode it")
+    return MediaError(f"{info.path} cannot be decoded from frame {frame} on ({said(error)}); use --decoder auto")
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """An error's first line, without where in its source decord says it."""
     return _LOG_PREFIX.sub("", first_line(error))

@@ -71,12 +71,14 @@ class NvdecDecoder(PyavDecoder):
             for batch in super().batches(start, stop, size):
                 yield batch
                 done += len(batch)
+            return
         except LipSyncError as error:
             require_file(self._info.path, "face")  # is still there
-            if self._tell_of_end is not None:
-                reason = first_line(error.__cause__ or error)
-                self._tell_of_end(f"NVDEC stopped at frame {done} ({reason}): decoding the rest on the CPU")
-            yield from PyavDecoder(self._info).batches(done, stop, size)
+            reason = first_line(error.__cause__ or error)
+        # Outside the handler, whose traceback keeps the decoder and its memory alive.
+        if self._tell_of_end is not None:
+            self._tell_of_end(f"NVDEC stopped at frame {done} ({reason}): decoding the rest on the CPU")
+        yield from PyavDecoder(self._info).batches(done, stop, size)
 
     def _threads(self, n_frames: int) -> str:
         """Frames side by side take a surface each, of 32 in all, and decode no faster: there is one decoder."""

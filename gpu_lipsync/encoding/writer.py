@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,16 +15,15 @@ from torch import Tensor
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encoding.encoder_choice import encoder_errors, open_backend
 from gpu_lipsync.encoding.encoders import cannot_write
+from gpu_lipsync.encoding.partial_file import permit_as, remove_folders, require_on_disk, reserve, write_into
 from gpu_lipsync.encoding.streams import StreamShape
-from gpu_lipsync.errors import EncodeError, first_line
+from gpu_lipsync.errors import EncodeError, first_line, is_shortage, shortage
 from gpu_lipsync.ops.yuv import prepare_yuv
 from gpu_lipsync.process.device import side_stream
 from gpu_lipsync.process.threads import Sink
 
 _QUEUED_BATCHES = 2
 _AT_A_TIME = 8  # frames: to be converted, for 12 bytes a pixel, and to be waited for where a run is broken off
-_STEM_CHARACTERS = 40
-_READ_AND_WRITE = 0o600  # the owner's
 
 
 class Writer:
@@ -42,8 +39,10 @@ class Writer:
         if on_cuda:
             prepare_yuv(device)  # on the stream that the encoding of all runs waits for, not on this run's own
         self._until_closed = ExitStack()
-        self._partial, self._made_folders = _reserve(target, suffix)
+        self._partial, self._made_folders = reserve(target, suffix)
         try:
+            self._file = os.open(self._partial, os.O_RDONLY)
+            self._until_closed.callback(os.close, self._file)
             self._backend = open_backend(self._partial, shape, config, device, self.notes, target=target)
             self._encoder_errors = encoder_errors()
             self.encoder = self._backend.name
@@ -78,6 +77,7 @@ class Writer:
         self._sink.close()
         with self._failure_named():
             self._backend.finish()
+            require_on_disk(self._file)
         if settle is not None:
             settle()
         with self._failure_named():
@@ -87,7 +87,7 @@ class Writer:
     def _put_in_place(self) -> None:
         with suppress(FileNotFoundError):
             before = self._target.stat()
-            _permit_as(self._partial, before)
+            permit_as(self._partial, before)
             with suppress(OSError):  # none but root gives files away
                 os.chown(self._partial, before.st_uid, -1)
         try:
@@ -96,7 +96,7 @@ class Writer:
             # A file that is mounted by itself, or another user's in a folder like /tmp: written into, never replaced.
             if error.errno not in (errno.EBUSY, errno.EPERM, errno.EACCES) or not self._target.is_file():
                 raise
-            _write_into(self._target, self._partial)
+            write_into(self._target, self._partial)
             self._partial.unlink()
 
     def __enter__(self) -> Writer:
@@ -107,6 +107,9 @@ class Writer:
             if not self._finished:
                 try:
                     self._sink.abort()
+                    # First: closing would write the whole of an MP4 once more, to put its index in front.
+                    with suppress(OSError):
+                        self._partial.unlink(missing_ok=True)
                     with suppress(*self._encoder_errors):  # the error that led here is the one to tell
                         self._backend.abandon()
                 finally:  # waiting for the encoder can be interrupted in its turn
@@ -139,6 +142,8 @@ class Writer:
         except OSError as error:
             raise cannot_write(self._target, error) from error
         except self._encoder_errors as error:
+            if is_shortage(error):
+                raise shortage(f"{self._target} cannot be written", error) from error
             raise EncodeError(
                 f"{self._target} cannot be written: {self.encoder} failed on frames of {self._size} "
                 f"({first_line(error)}); make them smaller with --resize_factor 2 or --crop, or use another --encoder"
@@ -147,7 +152,7 @@ class Writer:
     def _discard(self) -> None:
         with suppress(OSError):  # the error that led here is the one to tell
             self._partial.unlink(missing_ok=True)
-        _remove(self._made_folders)
+        remove_folders(self._made_folders)
 
 
 def open_writer(
@@ -174,77 +179,3 @@ def even_sided(frames: Tensor) -> Tensor:
     if width % 2:
         frames = torch.cat((frames, frames[:, :, :, -1:]), dim=3)
     return frames
-
-
-def _reserve(target: Path, suffix: str) -> tuple[Path, list[Path]]:
-    """Make an empty file beside the target, and the folders that are missing: which these are is the second value.
-
-    `suffix` says what kind of file: a link may be called otherwise than what it leads to.
-    """
-    missing: list[Path] = []
-    try:
-        if target.is_dir():
-            raise EncodeError(f"outfile {target} is a folder; give the name of a file in it")
-        if target.exists() and not target.is_file():  # a pipe, a device: renaming would put a file in its place
-            raise EncodeError(f"outfile {target} is not a regular file; give the name of one")
-        missing = [folder for folder in target.parents if not folder.exists()]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        before = None
-        with suppress(FileNotFoundError):
-            before = target.stat()  # a name that is too long is found out now, not when the work is done
-        return _partial_file(target, suffix, before), missing
-    except BaseException as error:
-        _remove(missing)
-        if isinstance(error, FileExistsError | NotADirectoryError):
-            raise EncodeError(
-                f"{target} cannot be written (one of its folders is a file); choose another --outfile"
-            ) from error
-        if isinstance(error, OSError):
-            raise cannot_write(target, error) from error
-        raise
-
-
-def _write_into(target: Path, complete: Path) -> None:
-    """Replace what a file holds; where there is no room for it, nothing of it is lost."""
-    size = complete.stat().st_size
-    with complete.open("rb") as source, target.open("r+b") as file:
-        before = file.seek(0, os.SEEK_END)
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError:
-            file.truncate(before)
-            raise
-        file.seek(0)
-        shutil.copyfileobj(source, file)
-        file.truncate()
-
-
-def _remove(folders: list[Path]) -> None:
-    for folder in folders:  # the innermost first
-        with suppress(OSError):  # it was never made, or somebody else put something there meanwhile
-            folder.rmdir()
-
-
-def _partial_file(target: Path, suffix: str, before: os.stat_result | None) -> Path:
-    some = target.stem[:_STEM_CHARACTERS]  # the name may be as long as names can be
-    while True:
-        path = target.with_name(f".{some}.{secrets.token_hex(4)}{suffix}")
-        try:
-            # Not by mkstemp, which makes it private: the result is an ordinary file, or as private as the one before.
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if before is None else _READ_AND_WRITE))
-        except FileExistsError:
-            continue
-        if before is not None:
-            _permit_as(path, before, also=_READ_AND_WRITE)
-        return path
-
-
-def _permit_as(path: Path, before: os.stat_result, *, also: int = 0) -> None:
-    """Let those read and write a new file who might the one before; fewer, where it cannot be of the same group."""
-    mode = before.st_mode & 0o777
-    try:
-        os.chown(path, -1, before.st_gid)
-    except OSError:
-        mode = mode & ~0o070 | (mode & 0o007) << 3  # its group is one of all the others
-    with suppress(OSError):  # a file system that has none to give
-        os.chmod(path, mode | also)

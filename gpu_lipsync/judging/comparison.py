@@ -17,6 +17,7 @@ from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.judging.compare_figures import box_edge, detail, mask_edge, seam
+from gpu_lipsync.judging.resync import require_numbers
 from gpu_lipsync.models import CenterFace, load_face_mesh
 from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.heads import Heads
@@ -93,6 +94,7 @@ def compare(
         settings: of the mask and the sharpening; the method is each in turn.
 
     Raises:
+        CheckpointError: mouths with NaN or infinity, which blending would leave out.
         FaceNotFoundError: no frame shows a face.
     """
     figures: dict[BlendMethod, ModeFigures] = {method: ModeFigures() for method in BLENDS}
@@ -101,6 +103,7 @@ def compare(
     for batch, (outputs, frames, heads) in enumerate(_tracked(video, len(mel), detector, max_seconds)):
         faces = crop_faces(frames, heads.boxes, tilts=heads.tilts)
         mouths = as_colourful(generator(mel[torch.tensor(outputs, device=mel.device)], faces).float(), faces)
+        require_numbers(mouths)
         n_frames += len(outputs)
         results: dict[BlendMethod, Tensor] = {}
         how = {"fits": heads.fits, "tilts": heads.tilts}
@@ -119,7 +122,7 @@ def compare(
             stills, every = stills[::2], 2 * every
     if not stills:
         raise FaceNotFoundError(
-            f"no face to compare modes on in the first {max_seconds:g} s; use a clip that shows one"
+            f"no face to compare modes on in the first {max_seconds:g} s of {video.path}; use a clip that shows one"
         )
     moments = min(moments, len(stills))
     chosen = [stills[(2 * i + 1) * len(stills) // (2 * moments)] for i in range(moments)]

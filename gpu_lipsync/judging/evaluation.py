@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness
-from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.judging import mouth_measures as measures
 from gpu_lipsync.judging.resync import OpeningMeter, resync
 from gpu_lipsync.judging.talking_clip import Clip
@@ -86,19 +85,16 @@ def _spoken(clip: Clip, generator: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     """The clip's faces as they are, saying its sound, and in silence."""
     said = resync(clip, generator, clip.waveform)
     silent = resync(clip, generator, torch.zeros_like(clip.waveform))
-    if not bool((said.isfinite() & silent.isfinite()).all()):
-        raise CheckpointError("the mouths made are not numbers (NaN or infinite): the checkpoint is damaged")
     return clip.faces.float() / 255, said, silent
 
 
 def _in_speech(clip: Clip, source: _Mouths, said: _Mouths, silent: _Mouths, loudness: Tensor) -> dict[str, float]:
     at = torch.tensor(clip.frames, device=loudness.device)
     envelope = loudness[at]
-    figures = {
-        "opening_with_envelope": measures.correlation(said.opening, envelope),
-        "opening_with_envelope_moved": measures.shifted_correlation(
-            said.opening, loudness, at, round(APART_S * clip.fps)
-        ),
+    moved = measures.shifted_correlation(said.opening, loudness, at, round(APART_S * clip.fps))
+    figures = {"opening_with_envelope": measures.correlation(said.opening, envelope)}
+    figures |= {} if moved is None else {"opening_with_envelope_moved": moved}
+    figures |= {
         "opening_jitter": measures.jitter(said.opening, at),
         "true_opening_jitter": measures.jitter(source.opening, at),
         "colour_drift_levels": measures.colour_drift(said.faces, source.faces),
@@ -148,17 +144,18 @@ def _moved(waveform: Tensor, samples: int) -> Tensor:
 
 
 def _envelope(clip: Clip, waveform: Tensor) -> Tensor:
-    """Root mean square of the sound at each output frame up to the clip's last, averaged with its neighbours."""
-    loudness = frame_loudness(waveform, clip.frames[-1] + 1, clip.fps)
+    """Root mean square of the sound at each output frame, those after the clip too, averaged with its neighbours."""
+    n_frames = max(clip.frames[-1] + 1, int(len(waveform) / SAMPLE_RATE_HZ * clip.fps))
+    loudness = frame_loudness(waveform, n_frames, clip.fps)
     return nn.functional.avg_pool1d(loudness[None, None], 3, 1, padding=1, count_include_pad=False)[0, 0]
 
 
 def _bars(speech: dict[str, float], silence: dict[str, float]) -> dict[str, Bar]:
-    follows, moved = speech["opening_with_envelope"], speech["opening_with_envelope_moved"]
+    follows, moved = speech["opening_with_envelope"], speech.get("opening_with_envelope_moved")
     rest = silence["motion"] / max(silence["motion_in_speech"], 1e-9)
-    bars = {
-        "opening_with_envelope": _at_least(0.4, follows),
-        "lead_over_moved_envelope": _at_least(0.2, follows - moved),
+    bars = {"opening_with_envelope": _at_least(0.4, follows)}
+    bars |= {} if moved is None else {"lead_over_moved_envelope": _at_least(0.2, follows - moved)}
+    bars |= {
         "silence_to_speech_motion": Bar(value=rest, bar=f"<= {1 / 3:.3f}", met=rest <= 1 / 3),
     }
     if "opening_with_true_opening" in speech:

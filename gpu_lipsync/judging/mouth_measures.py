@@ -14,7 +14,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
     return float(a @ b) / scale if scale > 1e-9 else 0.0
 
 
-def shifted_correlation(first: Tensor, second: Tensor, at: Tensor, shift: int) -> float:
+def shifted_correlation(first: Tensor, second: Tensor, at: Tensor, shift: int) -> float | None:
     """The larger correlation of `first` with `second` moved by `shift` one way or the other, over what overlaps.
 
     Args:
@@ -24,14 +24,12 @@ def shifted_correlation(first: Tensor, second: Tensor, at: Tensor, shift: int) -
         shift: frames.
 
     Returns:
-        0 where fewer than 3 values overlap.
+        None where fewer than 3 values overlap.
     """
     moved = [at + shift, at - shift]
     overlaps = [(frames >= 0) & (frames < len(second)) for frames in moved]
-    return max(
-        correlation(first[some], second[frames[some]]) if int(some.sum()) > 2 else 0.0
-        for frames, some in zip(moved, overlaps, strict=True)
-    )
+    pairs = ((first[some], second[frames[some]]) for frames, some in zip(moved, overlaps, strict=True))
+    return max((correlation(*pair) for pair in pairs if len(pair[0]) > 2), default=None)
 
 
 def jitter(series: Tensor, at: Tensor) -> float:

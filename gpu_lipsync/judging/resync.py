@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from gpu_lipsync.audio import mel_windows
 from gpu_lipsync.blend_kernels.colourless import as_colourful
+from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.judging.talking_clip import BATCH, Clip
 from gpu_lipsync.tracking.mouth_landmarks import lips_apart
 
@@ -15,11 +16,22 @@ def resync(clip: Clip, generator: nn.Module, waveform: Tensor) -> Tensor:
 
     As the product makes them, grey ones without colour, before they are blended in. A waveform that ends before the
     clip holds its last window.
+
+    Raises:
+        CheckpointError: a mouth with NaN or infinity.
     """
     windows = mel_windows(waveform, clip.fps)
     mel = windows[torch.tensor(clip.frames, device=windows.device).clamp(max=len(windows) - 1)]
     parts = zip(mel.split(BATCH), (clip.faces.float() / 255).split(BATCH), strict=True)
-    return torch.cat([as_colourful(generator(sound, faces).float(), faces) for sound, faces in parts])
+    mouths = torch.cat([as_colourful(generator(sound, faces).float(), faces) for sound, faces in parts])
+    require_numbers(mouths)
+    return mouths
+
+
+def require_numbers(mouths: Tensor) -> None:
+    """Raise CheckpointError if a generator's mouths hold NaN or infinity: figures of those would look like others."""
+    if not bool(mouths.isfinite().all()):
+        raise CheckpointError("mouths made are not numbers (NaN or infinite): the checkpoint is damaged; get it anew")
 
 
 class OpeningMeter:

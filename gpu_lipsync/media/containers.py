@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
+_WITHOUT_OWN = {"matroska", "webm"}  # states one for all streams
+_INDEX_BYTES = 1 << 16
 # Which name other files, whose owner need not be who sent the list; one that names itself is never done.
 _LISTS = {"concat", "hls", "dash", "imf", "rtsp", "sdp", "webm_dash_manifest"}
 _PHOTO_BRANDS = {"heic", "heix", "mif1", "msf1", "avif"}
@@ -69,7 +71,7 @@ def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]
         if _is_list(path):
             raise MediaError(f"{role} file {path} is a list of other files; give the clip itself") from error
         raise MediaError(
-            f"{role} file {path} cannot be read as media ({error.strerror}); it is damaged or of another kind"
+            f"{role} file {path} is damaged or no media ({error.strerror}); give another, or convert it anew"
         ) from error
 
 
@@ -181,25 +183,36 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
         raise MediaError(
             f"{role} {path} is cut short: it holds {container.size} of {announced_bytes} bytes; copy it again"
         )
-    if not _STATES_DURATION & set(container.format.name.split(",")):
+    kinds = set(container.format.name.split(","))
+    if not _STATES_DURATION & kinds:
         return
     # In AVI sound that starts late has a length of its own, and pictures that stay as they are have no packets.
     if is_riff and not is_wav:
         return
-    if stream.duration:
-        announced = float(stream.duration * stream.time_base) + float((stream.start_time or 0) * stream.time_base)
+    # Matroska's streams have none of their own: FFmpeg gives one the container's, if it has not come to its packets.
+    own_duration = bool(stream.duration) and not _WITHOUT_OWN & kinds
+    if own_duration:
+        # A fragmented MP4's is when it ends, be it that it begins in the middle of a broadcast.
+        start = 0 if _is_fragmented(path) else stream.start_time or 0
+        announced = float((stream.duration + start) * stream.time_base)
     else:
         announced = (container.duration or 0) / 1e6
     tolerance = max(0.5, 0.02 * announced)
     if float(end) >= announced - tolerance:
         return
-    # The last picture may be held for long, and without a duration of the stream's own (Matroska) the announced one is
-    # that of the longest: a cut would end them all, since they are interleaved.
-    held = max(float(end), _last_moment(path, role, stream.index if stream.duration else None))
+    # The last picture may be held for long, and without a duration of the stream's own the announced one is that of the
+    # longest: a cut would end them all, since they are interleaved.
+    held = max(float(end), _last_moment(path, role, stream.index if own_duration else None))
     if held < announced - tolerance:
         raise MediaError(
             f"{role} {path} is cut short: it announces {announced:.1f} s and holds {held:.1f} s; copy it again"
         )
+
+
+def _is_fragmented(path: Path) -> bool:
+    """Whether a file is an MP4 whose index, before all pictures and sound, says that it is in fragments."""
+    with path.open("rb") as file:
+        return b"mvex" in file.read(_INDEX_BYTES)
 
 
 def _riff(file: BinaryIO) -> tuple[bool, bool, int]:

@@ -71,7 +71,8 @@ class Heads:
     def picked(self, at: Sequence[int]) -> Heads:
         """Those at the places given, in that order."""
         chosen = list(at)
-        return Heads(
+        return replace(
+            self,
             boxes=self.boxes[chosen],
             fits=self.fits[chosen],
             poses=tuple(self.poses[i] for i in chosen),

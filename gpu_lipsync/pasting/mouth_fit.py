@@ -28,7 +28,8 @@ AT_MOST = 0.25  # of the box's width: a mouth seen farther aside is a mistake, a
 AT_MOST_DOWN = 0.15  # of the box's height, and up: likewise
 # Of the box's sides: how near the frame's edge, at which the box ends, a mouth is no more to be seen. In 7 clips they
 # are 0.2 from below and 0.3 from the sides at least. Once it was gone, it has to come back by a little more.
-EDGE_BELOW, EDGE_ASIDE, EDGE_BACK = 0.13, 0.18, 0.03
+# From above the face goes first that it is pasted in, and a mask can follow it no further.
+EDGE_BELOW, EDGE_ASIDE, EDGE_ABOVE, EDGE_BACK = 0.13, 0.18, 0.27, 0.03
 # Of the box's height: how far below where lips meet the mask belongs. A mouth opens downwards, and above it is the
 # moustache, of which a mask of 0.4 replaced a half (mean of 15 faces; two fifths now), and covered less of the lips.
 LIPS_BELOW = 0.02
@@ -70,7 +71,7 @@ class MouthFits:
 def is_cut_off(
     whole: Rect, mouth: tuple[float, float], size: tuple[int, int], *, shown: tuple[int, int], tilt: float, was: bool
 ) -> bool:
-    """Whether a mouth lies at or beyond an edge of the frame, where a mask could only be put on the nose or the cheek.
+    """Whether a mouth lies at or beyond an edge of the frame, where a mask could only be put on nose, cheek or chin.
 
     Args:
         whole: x1 y1 x2 y2 of the face, as it would be if the frame were turned round its middle until it is upright.
@@ -87,7 +88,8 @@ def is_cut_off(
         aside, below = rotated(np.array([x, y], dtype=np.float64), -tilt)  # as the head has it
         # Of the ellipse in its box.
         reach = math.hypot(aside * (whole[2] - whole[0]) / 2, below * (whole[3] - whole[1]) / 2)
-        needed = math.hypot(aside * (EDGE_ASIDE + more) * shown[0], max(below, 0.0) * (EDGE_BELOW + more) * shown[1])
+        along = (EDGE_BELOW if below > 0 else EDGE_ABOVE) + more
+        needed = math.hypot(aside * (EDGE_ASIDE + more) * shown[0], below * along * shown[1])
         if x * middle[0] + y * middle[1] + reach > at and at - (x * mouth[0] + y * mouth[1]) < needed:
             return True
     return False

@@ -62,6 +62,6 @@ def _lack_of_packages_named() -> Iterator[None]:
         if not error.name or "." in error.name:  # a module of ours, or a part of a package: a bug
             raise
         raise ConfigError(
-            f"the package {error.name} is not installed for {sys.executable}; use .venv/bin/python, which `make demo` "
-            "makes"
+            f"the package {error.name} is not installed for {sys.executable}; install this project there (pip install "
+            "-c constraints.txt .), or use the .venv/bin/python that `make demo` makes"
         ) from error

@@ -99,7 +99,10 @@ def map_on_cores(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
     at_work = [_cores(n_threads).submit(partial(alone, part)) for part in parts]
     wait(at_work)
-    return [part.result() for part in at_work]
+    try:
+        return [at_work.pop(0).result() for _ in parts]
+    finally:
+        at_work.clear()  # an error leads here by its traceback, and a future to the error: a circle
 
 
 class _Cores:

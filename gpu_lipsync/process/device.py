@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.config import require_device_name
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, first_line
 
 
 def resolve_device(name: str) -> torch.device:
@@ -27,11 +27,29 @@ def resolve_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda":
         n_devices = torch.cuda.device_count()
-        if not torch.cuda.is_available() or (device.index or 0) >= n_devices:
+        if (device.index or 0) >= n_devices:
             raise ConfigError(f"device {name} is not available (CUDA devices found: {n_devices}); use auto or cpu")
+        if reason := _unusable():
+            raise ConfigError(f"device {name} cannot be used ({reason}); use cpu")
         device = torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
         _require_kernels(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list())
     return device
+
+
+def why_no_gpu() -> str:
+    """Why `auto` takes the CPU though there is a GPU, such as a driver that is too old for PyTorch; empty if it does
+    not, or there is none.
+    """
+    return _unusable() if torch.cuda.device_count() and not torch.cuda.is_available() else ""
+
+
+def _unusable() -> str:
+    """Why CUDA does not begin, in a line; empty if it does."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return first_line(error)
+    return ""
 
 
 def _require_kernels(capability: tuple[int, int], compiled: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,6 +46,31 @@ def require_writable(name: str, path: Path) -> None:
         raise _unwritable(name, path, f"{nearest} is a file")
     if not os.access(nearest, os.W_OK if nearest == path else os.W_OK | os.X_OK):
         raise _unwritable(name, path, f"no permission to write {nearest}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8; what stdout or stderr goes to is gone on with, as /dev/stdout in a log that grows is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        if _leads_to(path, number):
+            if stream is not None and not stream.closed:
+                stream.flush()
+            break
+    else:
+        path.write_text(text, encoding="utf-8")
+        return
+    with os.fdopen(os.dup(number), "w", encoding="utf-8") as going_on:
+        going_on.write(text)
+
+
+def _leads_to(path: Path, number: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(number))
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from pathlib import Path
 from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.errors import EncodeError
 
-# Read by libgomp and OpenBLAS as torch and NumPy load them. Decoding and encoding run beside the network, and threads
-# that spin at its barriers while those have their cores make a convolution several times slower.
-_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+# Read as torch and NumPy load their libraries. Decoding and encoding run beside the network, and threads that spin at
+# its barriers while those have their cores make a convolution several times slower. And what PyTorch would compile on a
+# GPU when it first needs it wants a C compiler there, and seconds.
+_AT_IMPORT = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1", "TORCH_DISABLE_NATIVE_JIT": "1"}
 
 
 def fill_closed_descriptors() -> None:
@@ -42,7 +43,7 @@ def flush() -> None:
 @contextmanager
 def threads_that_sleep() -> Iterator[None]:
     """Import torch and NumPy within; a host program's children are to find its environment as it was."""
-    added = {name: value for name, value in _THREADS.items() if name not in os.environ}
+    added = {name: value for name, value in _AT_IMPORT.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield

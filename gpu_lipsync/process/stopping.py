@@ -27,10 +27,10 @@ class Stops:
     """The signals that end a run: the first raises Stopped, and no other cuts the cleaning up short."""
 
     def __init__(self, *, for_good: bool = False) -> None:
-        """`for_good`: once stopped, the process is about to end, and nothing is to change its exit code."""
+        """`for_good`: once stopped or done, the process is about to end, and nothing is to change its exit code."""
         self._for_good = for_good
         self._before: dict[signal.Signals, Any] = {}
-        self._stopped = False
+        self._ended = False  # stopped, or past being stopped
         self._holding = False
         self._held: int | None = None
 
@@ -43,11 +43,12 @@ class Stops:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not (self._stopped and self._for_good):
+        if not (self._ended and self._for_good):
             self._set(self._before)
 
     def ignore(self) -> None:
         """From here on nothing is to be interrupted."""
+        self._ended = True
         self._set(dict.fromkeys(self._before, _unheeded))
 
     @contextmanager
@@ -65,7 +66,6 @@ class Stops:
         if self._holding:
             self._held = number if self._held is None else self._held
             return
-        self._stopped = True
         self.ignore()
         raise Stopped(number)
 

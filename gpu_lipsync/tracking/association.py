@@ -16,6 +16,7 @@ from gpu_lipsync.tracking.face_paths import (
     pair_up,
     shift,
     unlikeness,
+    with_mouth,
     zoom,
 )
 from gpu_lipsync.tracking.head_tilt import tilts_of
@@ -45,12 +46,14 @@ class FaceFollower:
         boxes: (8,) for each decided frame, from frame 0 on, as `centred` has them; zeros where there is no face.
         segments: for each decided frame the number of its segment, from 1 on; 0 where there is no face.
         n_cuts: scene changes so far.
+        frame_size: height and width, if known: whose mouth is outside is chosen only where there is nobody else.
     """
 
     def __init__(self, *, max_gap: int, memory: int = 0) -> None:
         self.boxes: list[Box] = []
         self.segments: list[int] = []
         self.n_cuts = 0
+        self.frame_size: tuple[int, int] | None = None
         self._max_gap, self._memory = max_gap, max(memory, max_gap)
         self._n_segments = 0
         self._own: FacePath | None = None  # of the face that is followed, where it is surely that
@@ -133,17 +136,18 @@ class FaceFollower:
         """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
         if self._lost is not None and frame - self._lost[0] > self._memory:
             self._lost = None
-        if self._lost is None or not len(candidates):
-            return largest_of(candidates)
+        last_one = self._lost or (self._gone if self._new_scene else None)
+        if last_one is None or not len(candidates):
+            return largest_of(with_mouth(candidates, self.frame_size))
         others = self._others(frame, candidates)
-        if others.all():
+        if self._lost is not None and others.all():
             self._new_scene = False
             self._see_others(frame, candidates)
             return None
-        candidates = candidates if self._new_scene else candidates[~others]
+        candidates = with_mouth(candidates if self._new_scene else candidates[~others], self.frame_size)
         largest = largest_of(candidates)
         assert largest is not None
-        last = self._lost[1]
+        last = last_one[1]
         away = shift(last, candidates)
         here = (away <= SAME_SCENE_SHIFT[2]) & (zoom(last, candidates) <= SAME_FACE_ZOOM)
         if self._new_scene:
@@ -181,8 +185,9 @@ class FaceFollower:
         self.boxes.append(box)
         self.segments.append(self._n_segments)
         own = {k for i, k in pair_up(self._beside, frame, seen, may_stay=True).items() if (seen[i] == box).all()}
-        if own and self._lost is None and self._home is None:
-            self._home = self._gone
+        if self._lost is None and self._home is None and self._gone is not None:
+            # A newcomer's rival comes back after him, and not with him, a little later seen: as scenes fade in.
+            self._home = self._gone if own else (frame + self._memory, self._gone[1])
         own = set() if self._gone is not None and shift(self._gone[1], box[None])[0] < HIDING else own
         self._beside = [path for k, path in enumerate(self._beside) if not self._new_scene and k not in own]
         if self._new_scene or (self._home is not None and may_be_same(self._home[1], box[None], self._memory)[0]):

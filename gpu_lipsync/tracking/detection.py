@@ -18,12 +18,12 @@ from gpu_lipsync.models.face_detector import network_size
 from gpu_lipsync.process.device import HostCopy
 from gpu_lipsync.tracking.face_paths import likely
 from gpu_lipsync.tracking.scene_cuts import LEAST_LOOK_AHEAD, SAMPLES, SceneChanges
-from gpu_lipsync.tracking.tracked_box import Detections
+from gpu_lipsync.tracking.tracked_box import Detections, Floats
 
 FINE_SIDE_PX = 640  # resolution at which a frame is looked at again when no face is found
 SMALL = 0.1  # of the frame's longer side: a face of this height is seen without, too (from a fifteenth on)
-# Of frames at once: those of a clip that is shown again; those from one that is looked at to the next; on CUDA those of
-# the batches under way.
+# Of frames at once: those of a clip that is shown again; those from one that is looked at to the next; those of the
+# batches under way.
 HELD_BYTES = 256 << 20
 _USUAL_STRIDE = 5  # however large frames are, memory never makes the stride shorter than this
 CPU_BATCH = 4  # larger ones only overflow the CPU's caches and lengthen the look-ahead
@@ -73,7 +73,10 @@ class DetectionStream:
         self._stride, self._look_ahead = stride, look_ahead
         self._batch_size = self._at_once = batch_size
         self._layout = layout
-        self._fine = False  # the face is small: look at FINE_SIDE_PX from the start
+        self._fine = False  # a face is small: look at FINE_SIDE_PX from the start
+        self._all_small = False  # the faces of the last frame looked at
+        self._looked_fine: dict[int, bool] = {}  # by sample, of those not released
+        self._found: list[tuple[int, Detections]] = []
         self._size = (0, 0)
         self._scenes = SceneChanges()
         self._new_changes: list[Tensor] = []
@@ -96,10 +99,9 @@ class DetectionStream:
             self._next_sample += self._stride * batch_size
 
     def _most_at_once(self, frames: Tensor) -> int:
-        """Two batches are under way on CUDA, and every frame up to the last of them is held."""
-        if not frames.is_cuda:
-            return CPU_BATCH
-        return max(1, HELD_BYTES // (2 * self._stride * frames[0].numel()))
+        """Every frame up to the last batch under way is held, of which there are two on CUDA."""
+        at_once = HELD_BYTES // (self._stride * frames[0].numel())
+        return max(1, at_once // 2 if frames.is_cuda else min(at_once, CPU_BATCH))
 
     def finish(self) -> None:
         """Detect what is left, the very last frame included."""
@@ -112,24 +114,35 @@ class DetectionStream:
 
     def results(self, *, all_of_them: bool = False) -> list[tuple[int, Detections]]:
         """Frame numbers and faces, (n, 15), that have come in since the last call; waits for all but one batch."""
-        found: list[tuple[int, Detections]] = []
+        self._take(all_of_them=all_of_them)
+        found, self._found = self._found, []
+        return found
+
+    def _take(self, *, all_of_them: bool) -> None:
         while self._under_way and (all_of_them or len(self._under_way) > 1 or self._under_way[0].copy.is_there()):
             batch = self._under_way.popleft()
             values = batch.copy.wait()
             n_values = int(np.prod(batch.candidates_shape))
             self.changes += values[n_values:].tolist()
             faces = _vote(values[:n_values].reshape(batch.candidates_shape))
-            found += zip(batch.frames, self._look_closer(batch.frames, faces, fine=batch.fine), strict=True)
-        return found
+            fine = (
+                [True] * len(faces) if batch.fine else self._look_closer(batch.frames, faces, all_small=self._all_small)
+            )
+            self._fine = any(self._has_small(seen) for seen, closely in zip(faces, fine, strict=True) if closely)
+            self._all_small = self._has_small(faces[-1]) and not self._has_large(faces[-1])
+            self._looked_fine |= dict(zip(batch.frames, fine, strict=True))
+            self._found += zip(batch.frames, faces, strict=True)
 
     def look(self, frames: range) -> list[Detections]:
-        """Faces of the given frames, now, in batches; each must still be held."""
+        """Faces of the given frames, now, in batches, looked at as the sample after them; each must still be held."""
+        fine = self._looked_fine.get(frames.stop, False)
         seen: list[Detections] = []
         for start in range(frames.start, frames.stop, self._at_once):
             part = range(start, min(start + self._at_once, frames.stop))
-            fine = self._fine
             faces = _vote(HostCopy(self._candidates(part, fine=fine)).wait())
-            seen += self._look_closer(part, faces, fine=fine)
+            if not fine:
+                self._look_closer(part, faces)
+            seen += faces
         return seen
 
     def held(self, frame: int) -> Tensor:
@@ -140,12 +153,15 @@ class DetectionStream:
         """Let go of the frames before this one."""
         while self._held and self._held[0][0] + len(self._held[0][1]) <= frame:
             self._held.popleft()
+        self._looked_fine = {sample: fine for sample, fine in self._looked_fine.items() if sample >= frame}
 
     def _submit(self, frames: range) -> None:
         candidates = self._candidates(frames, fine=self._fine)
         packed = torch.cat((candidates.flatten(), *self._new_changes))
         self._new_changes = []
         self._under_way.append(_Batch(frames, self._fine, tuple(candidates.shape), HostCopy(packed)))
+        if not candidates.is_cuda:  # how the next ones are looked at follows from these, however many have been pushed
+            self._take(all_of_them=True)
 
     def _candidates(self, frames: range, *, fine: bool) -> Tensor:
         """Of frames that are held, in their own pixels."""
@@ -168,26 +184,34 @@ class DetectionStream:
                 parts.append(held[start : stop : frames.step])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _look_closer(self, frames: range, faces: list[Detections], *, fine: bool) -> list[Detections]:
-        """Look again at full resolution where a fast look found nothing, and keep to it while that finds a small face.
+    def _look_closer(self, frames: range, faces: list[Detections], *, all_small: bool = False) -> list[bool]:
+        """Look again at full resolution where a fast look found nothing, or only large faces though the last ones were
+        `all_small`: somebody has come beside one whom it misses. What it finds goes into `faces`.
 
-        `fine` is how these frames were looked at: by now others may be due to be looked at in another way.
+        Returns:
+            Which of them it has looked at; where that found a small face, it is kept to while there is one.
         """
-        if fine:
-            self._fine = any(self._small(seen) for seen in faces)
-        if fine or self._detector.long_side_px >= FINE_SIDE_PX:
-            return faces
-        for i, frame in enumerate(frames):
-            if not likely(faces[i]).any():
+        closely, found = [False] * len(frames), False
+        for i, frame in enumerate(frames if self._detector.long_side_px < FINE_SIDE_PX else ()):
+            closely[i] = not likely(faces[i]).any() or ((all_small or found) and not self._has_small(faces[i]))
+            if closely[i]:
                 one = _vote(HostCopy(self._candidates(range(frame, frame + 1), fine=True)).wait())[0]
                 # A track goes on with what is hardly likely, too: not taken away unless there is better.
                 faces[i] = one if likely(one).any() or not len(faces[i]) else faces[i]
-                self._fine = self._fine or self._small(one[likely(one)])
-        return faces
+                found = found or self._has_small(one)
+            all_small = self._has_small(faces[i]) and not self._has_large(faces[i])
+        return closely
 
-    def _small(self, faces: Detections) -> bool:
-        """Whether there are faces (n, 15), the largest so small that a fast look is likely to miss it."""
-        return bool(len(faces)) and float((faces[:, 3] - faces[:, 1]).max()) < SMALL * max(self._size)
+    def _has_small(self, faces: Detections) -> bool:
+        """Whether a likely one of the faces (n, 15) is so small that a fast look may miss it."""
+        return bool((self._heights(faces) < SMALL * max(self._size)).any())
+
+    def _has_large(self, faces: Detections) -> bool:
+        return bool((self._heights(faces) >= SMALL * max(self._size)).any())
+
+    def _heights(self, faces: Detections) -> Floats:
+        some = faces[likely(faces)].astype(np.float64)
+        return some[:, 3] - some[:, 1]
 
 
 def _vote(candidates: Tensor) -> list[Detections]:

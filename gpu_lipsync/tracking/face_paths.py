@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_lipsync.models.box_voting import FACE_SCORE
+from gpu_lipsync.pasting.mouth_fit import EDGE_ABOVE, EDGE_ASIDE, EDGE_BELOW
 from gpu_lipsync.tracking.head_tilt import across
-from gpu_lipsync.tracking.tracked_box import CENTRE, SIZE, Box, Boxes, Detections, Floats
+from gpu_lipsync.tracking.tracked_box import CENTRE, MOUTH, SIZE, Box, Boxes, Detections, Floats
 
 SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
 WALKING_SHIFT = 0.25, 0.15, 1.0  # likewise, of one that is beside the followed, whose pace is not known
@@ -114,6 +115,19 @@ def likely(faces: Detections) -> NDArray[np.bool_]:
 
 def largest_of(faces: Boxes) -> Box | None:
     return faces[np.argmax(faces[:, SIZE].prod(axis=1))] if len(faces) else None
+
+
+def with_mouth(faces: Boxes, frame_size: tuple[int, int] | None) -> Boxes:
+    """Those of the faces (n, 8) that have their mouths in the frame of this height and width; all, if none has."""
+    if frame_size is None or not len(faces):
+        return faces
+    end = np.array(frame_size[::-1], dtype=np.float64)
+    first, last = faces[:, CENTRE] - faces[:, SIZE] / 2, faces[:, CENTRE] + faces[:, SIZE] / 2
+    shown_sides, mouth = np.minimum(last, end) - np.maximum(first, 0), faces[:, MOUTH]
+    before, behind = shown_sides * (EDGE_ASIDE, EDGE_ABOVE), shown_sides * (EDGE_ASIDE, EDGE_BELOW)
+    cut = ((first < 0) & (mouth < before)) | ((last > end) & (end - mouth < behind))  # as `is_cut_off`, of upright ones
+    shown = ~cut.any(axis=1)
+    return faces[shown] if shown.any() else faces
 
 
 def shift(box: Box, others: Boxes) -> Floats:

@@ -31,6 +31,7 @@ MAX_GAP_S = 0.25  # a face missed for no longer is thought to be there all the s
 LOOKS_APART_S = 0.12  # at a mouth: three in a row would all see the one sound that a shot begins with
 MEMORY_S = 1.0  # a face hidden for no longer is not followed by another's that was beside it
 SIZE_WINDOW_S = 0.5
+SIGHTS_S = 0.5  # at the mouth, from a frame on, that say where it is: three looks at the usual stride
 
 NO_FACE = Rect(0, 0, 0, 0)
 
@@ -51,10 +52,10 @@ class FaceTracker:
     Between two detections that agree the box moves on a straight line; else the frames between are detected too.
 
     Frames are held, by reference, from the last decided detection on: at most one push and `look_ahead(fps)` +
-    `det_stride` × (`det_batch_size` + 1). On a CPU `det_batch_size` is 4 at most. On CUDA two batches are under way at
-    once, and hold no more frames together than fit 256 MiB. A `det_stride` above 5 is cut to what fits 256 MiB; below
-    25 frames a second it is shorter. `n_ready` trails by 0.5 s or a stronger smoothing's half window (not at all
-    where nothing is smoothed), and by 0.25 s more while a face is missed.
+    `det_stride` × (`det_batch_size` + 1). On a CPU `det_batch_size` is 4 at most; batches under way, two on
+    CUDA, hold no more frames together than fit 256 MiB. A `det_stride` above 5 is cut to what fits 256 MiB; below 25
+    frames a second it is shorter. `n_ready` trails by 0.5 s or a stronger smoothing's half window (not at all
+    where nothing is smoothed and mouths are not looked for), and by 0.25 s more while a face is missed.
 
     Attributes:
         frames_without_face: ready frames that have none.
@@ -106,6 +107,7 @@ class FaceTracker:
         self._cut_off = 0  # the last frame's segment, if its face's mouth is beyond the frame's edge
         self._follower = FaceFollower(max_gap=round(MAX_GAP_S * fps), memory=round(MEMORY_S * fps))
         self._smoother = BoxSmoother(half_window=config.half_window(fps), size_window=round(SIZE_WINDOW_S * fps))
+        self._reach = max(self._smoother.look_ahead, 0 if mesh is None else round(SIGHTS_S * fps))
 
     @property
     def n_ready(self) -> int:
@@ -127,7 +129,7 @@ class FaceTracker:
             FaceNotFoundError: the box given lies outside the frame, or all but a sliver of it.
         """
         assert not self._finished, "push after finish"
-        self._frame_size = self._layout.size(frames)
+        self._frame_size = self._follower.frame_size = self._layout.size(frames)
         if self._detections is None:
             self._tracks += [_Track(self._given_box())] * len(frames)
             return
@@ -179,7 +181,7 @@ class FaceTracker:
         if self._finished:
             self._follower.close(detections.n_pushed)
         detections.release(self._last_sample + 1)
-        n_final = len(self._follower.boxes) - (0 if self._finished else self._smoother.look_ahead)
+        n_final = len(self._follower.boxes) - (0 if self._finished else self._reach)
         for frame in range(self.n_ready, n_final):
             self._changed += detections.changes[frame]
             self._tracks.append(self._place(frame))
@@ -202,7 +204,7 @@ class FaceTracker:
             segment, last = self._last_look
             if followed[0] != segment or frame - last >= self._looks_apart:
                 self._last_look = followed[0], frame
-                self._mouths.look(detections.held(frame), *followed)
+                self._mouths.look(detections.held(frame), *followed, frame=frame)
 
     def _place(self, frame: int) -> _Track:
         segment = self._follower.segments[frame]
@@ -210,7 +212,8 @@ class FaceTracker:
             self.frames_without_face += 1
             return _Track(NO_FACE)
         placed = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
-        whole = placed._replace(mouth=self._mouths.corrected(placed.mouth, placed.size, segment))
+        known = frame + self._reach  # and no later, even if later ones have come: as it would be, pushed one by one
+        whole = placed._replace(mouth=self._mouths.corrected(placed.mouth, placed.size, segment, known=known))
         seen, was = whole.trimmed(self._frame_size), self._cut_off == segment
         where, tilt = whole.mouth_in_frame, whole.tilt
         gone = is_cut_off(whole.corners, where, self._frame_size, shown=seen.size, tilt=tilt, was=was)
@@ -223,7 +226,8 @@ class FaceTracker:
                 self._lost_to_pads = f"the {whole.size[0]}x{whole.size[1]} face in frame {frame}"
             return _Track(NO_FACE)
         x, y = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
-        fit = self._mouth_fits.place(box, mouth, self._mouths.half_width(segment) * whole.size[0], segment)
+        half_mouth = self._mouths.half_width(segment, known=known) * whole.size[0]
+        fit = self._mouth_fits.place(box, mouth, half_mouth, segment)
         return _Track(box, fit, Pose(x, y, self._changed), segment, tilt)
 
     def _given_box(self) -> Rect:

@@ -43,6 +43,7 @@ class _Sight:
     down: float
     half: float
     whole: bool
+    frame: int
 
 
 class MouthFinder:
@@ -54,10 +55,12 @@ class MouthFinder:
         self._n_looks: Counter[int] = Counter()
         self._seen: dict[int, list[_Sight]] = {}
 
-    def look(self, frame: Tensor, segment: int, box: Box) -> None:
-        """Find the mouth of the face at `box` in a frame (1, ...) uint8 in the layout given, unless enough is known."""
+    def look(self, picture: Tensor, segment: int, box: Box, *, frame: int) -> None:
+        """Find the mouth of the face at `box` in a frame's picture (1, ...) uint8 in the layout given, unless enough is
+        known.
+        """
         (cx, cy), (width, height) = box[CENTRE], box[SIZE]
-        frame_height, frame_width = self._layout.size(frame)
+        frame_height, frame_width = self._layout.size(picture)
         beyond = (width / 2 - min(cx, frame_width - cx)) / width, (height / 2 - min(cy, frame_height - cy)) / height
         whole, seen = max(beyond) <= CUT_OFF, self._seen.get(segment, [])
         enough = sum(sight.whole for sight in seen) == LOOKS or (not whole and bool(seen))
@@ -68,7 +71,7 @@ class MouthFinder:
         x1, x2 = max(0, int(cx - reach)), min(frame_width, int(cx + reach))
         y1, y2 = max(0, int(cy - reach)), min(frame_height, int(cy + reach))
         window = torch.tensor([[x1, y1, x2, y2]])
-        part = self._layout.part(frame, window)
+        part = self._layout.part(picture, window)
         left, top, right, bottom = part.within(window)[0].tolist()
         tilts = tilts_of(box[None])
         ((tilt,), (size,)) = tilts, upright_sizes(box[None], tilts)
@@ -82,24 +85,26 @@ class MouthFinder:
         x, y, half = np.array(HostCopy(twice).wait().tolist()) / 2
         off = np.array((x, y)) - 0.5 - rotated(box[MOUTH] - box[CENTRE], -tilt) / size
         if np.abs(off).max() <= AT_MOST:
-            sight = _Sight(float(off[0]), float(off[1]), float(half), whole)
+            sight = _Sight(float(off[0]), float(off[1]), float(half), whole, frame)
             self._seen.setdefault(segment, []).append(sight)
 
-    def corrected(self, mouth: Point, size: tuple[int, int], segment: int) -> Point:
+    def corrected(self, mouth: Point, size: tuple[int, int], segment: int, *, known: int) -> Point:
         """A mouth x y, in pixels, of an upright face of `size`, width and height, put where the segment's looks have
-        it.
+        it, those up to the frame `known`.
         """
-        sights = self._sights(segment)
+        sights = self._sights(segment, known)
         if not sights:
             return mouth
         right, down = median(sight.right for sight in sights), median(sight.down for sight in sights)
         return mouth[0] + right * size[0], mouth[1] + down * size[1]
 
-    def half_width(self, segment: int) -> float:
-        """Half the width of the segment's mouth at its widest, as part of the box's; 0 where nothing was found."""
-        return max((sight.half for sight in self._sights(segment)), default=0.0)
+    def half_width(self, segment: int, *, known: int) -> float:
+        """Half the width of the segment's mouth at its widest, as part of the box's, by looks up to the frame `known`;
+        0 where nothing was found.
+        """
+        return max((sight.half for sight in self._sights(segment, known)), default=0.0)
 
-    def _sights(self, segment: int) -> list[_Sight]:
+    def _sights(self, segment: int, known: int) -> list[_Sight]:
         """Those that count: of the whole face, if there are any."""
-        seen = self._seen.get(segment, [])
+        seen = [sight for sight in self._seen.get(segment, []) if sight.frame <= known]
         return [sight for sight in seen if sight.whole] or seen

@@ -16,7 +16,6 @@ from tests.clips import tone, write_sound
 
 STAGES = (
     "detector",
-    "mel",
     "generator (demo), torch.float32",
     "generator (demo), torch.float16",
     "crop",
@@ -50,7 +49,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_every_stage_has_its_line() -> None:
+def test_every_stage_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_check, "_has_nvenc", lambda: False)  # a card here may have it, which is not asked
     rows = list(gpu_check.every_stage(torch.device("cpu")))
     assert len(rows) == len(STAGES)
     for (name, seconds, note), stage in zip(rows, STAGES, strict=True):
@@ -91,7 +91,7 @@ def test_a_decoder_with_other_colours_is_a_failure(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gpu_check.Video, "batches", pale)
     notes = {name: note for name, _, note in gpu_check._decode(torch.device("cpu"))}
     wrong = [name for name, note in notes.items() if note.startswith(gpu_check.FAILED)]
-    assert len(wrong) == 1 and "decord" in wrong[0]
+    assert any("decord" in name for name in wrong) and not any("pyav" in name for name in wrong)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device here: make gpu-check is the test")

@@ -83,8 +83,8 @@ def test_a_package_that_is_missing_is_told_in_one_line(tmp_path: Path) -> None:
     done = without_packages(*files, "--outfile", tmp_path / "out.mp4")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"error: the package torch is not installed for {sys.executable}; use .venv/bin/python, which `make demo` "
-        "makes\n"
+        f"error: the package torch is not installed for {sys.executable}; install this project there (pip install "
+        "-c constraints.txt .), or use the .venv/bin/python that `make demo` makes\n"
     )
 
 

@@ -3,7 +3,10 @@
 import errno
 import json
 import platform
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from gpu_lipsync import LipSyncConfig, __version__, run
+from gpu_lipsync import LipSyncConfig, __version__, pipeline, run
 from gpu_lipsync.blend_kernels import BlendConfig
-from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.errors import CheckpointError, EncodeError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models.wav2lip import Wav2Lip
@@ -23,7 +27,7 @@ from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
-from tests.places import FACE, SPEECH
+from tests.places import FACE, ROOT, SPEECH
 from tests.residency import fake_cuda, watched
 
 FACTS = {"outfile": "o", "device": "cuda", "decoder": "", "encoder": "", "precision": "", "fps": "25"}
@@ -65,11 +69,31 @@ def test_a_caller_may_have_waited_before(tmp_path: Path) -> None:
     assert report.total_seconds > report.seconds["start-up"] > 1000
 
 
-@pytest.mark.parametrize("spoiled", [False, True])
-def test_mouths_that_are_not_numbers_are_counted_and_told(tmp_path: Path, spoiled: bool) -> None:
-    report = run(config_of(tmp_path, spoiled=spoiled))
-    assert (report.n_frames, report.as_dict()["n_spoiled"]) == (5, 5 if spoiled else 0)
-    assert any(note.startswith("5 mouths came out as NaN") for note in report.notes) is spoiled
+@pytest.mark.parametrize(("n_spoiled", "batch"), [(0, 128), (3, 2)])
+def test_mouths_that_are_not_numbers_are_counted_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_spoiled: int, batch: int
+) -> None:
+    if n_spoiled:
+        load = pipeline.load_generator
+        monkeypatch.setattr(pipeline, "load_generator", lambda *of: _first_of_each_batch_spoiled(load(*of)))
+    report = run(replace(config_of(tmp_path), wav2lip_batch_size=batch))
+    assert (report.n_frames, report.as_dict()["n_spoiled"]) == (5, n_spoiled)
+    assert any(note.startswith("3 mouths came out as NaN") for note in report.notes) is bool(n_spoiled)
+
+
+def _first_of_each_batch_spoiled(generator: Wav2Lip) -> Callable[..., Tensor]:
+    def spoiled(*inputs: Any, **options: Any) -> Tensor:
+        mouths = generator(*inputs, **options)
+        mouths[0] = float("nan")
+        return mouths
+
+    return spoiled
+
+
+def test_a_checkpoint_all_of_whose_mouths_are_spoiled_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"every mouth that .*weights\.pth made came out as NaN"):
+        run(config_of(tmp_path, spoiled=True))
+    assert {path.name for path in tmp_path.iterdir()} == {"weights.pth", "a.wav"}
 
 
 def test_batches_are_bounded_by_what_is_decoded_not_by_what_is_left_of_it(tmp_path: Path) -> None:
@@ -140,3 +164,20 @@ def test_where_the_report_alone_fails_the_output_is_complete(tmp_path: Path, mon
     with pytest.raises(EncodeError, match="No space left on device.*out.mp4 is complete"):
         run(config)
     assert (tmp_path / "out.mp4").stat().st_size > 0 and EncodeError.exit_code == 6
+
+
+def test_a_report_on_stdout_goes_on_where_a_log_ends(tmp_path: Path) -> None:
+    """Opened by its name the file behind stdout would be emptied, or written over by the summary."""
+    log = tmp_path / "reports.log"
+    log.write_text("yesterday\n")
+    config = config_of(tmp_path)
+    command = [sys.executable, "inference_fast.py", "--device", "cpu", "--report", "/dev/stdout"]
+    command += ["--box", *map(str, config.box)]
+    for name in ("checkpoint_path", "face", "audio", "outfile"):
+        command += [f"--{name}", str(getattr(config, name))]
+    with log.open("a") as stdout:
+        subprocess.run(command, stdout=stdout, stderr=subprocess.DEVNULL, check=True, cwd=ROOT)
+    first, *lines = log.read_text().splitlines()
+    assert first == "yesterday" and lines[-1].startswith("Total processing time")
+    end = lines.index("}") + 1
+    assert json.loads("\n".join(lines[:end]))["n_frames"] == 5

@@ -50,8 +50,8 @@ def test_every_codec_and_container(tmp_path: Path, name: str, codec: str, pix_fm
     frames = read_all(path, decoder=decoder)
     assert len(frames) == 20
     difference = (frames.float() - expected_frames(20, (96, 128)).float()).abs()
-    # Lossy codecs on a smooth picture; frames differ by 5 levels, so one frame early or late would show.
-    assert difference.mean() < 2
+    # Lossy codecs on a smooth picture; frames differ by 5 levels, so each one early or late would show.
+    assert difference.mean((1, 2, 3)).max() < 2.5
 
 
 def test_decord_and_pyav_agree(media: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encoding.encoders import PyavBackend, cannot_write
 from gpu_lipsync.encoding.writer import open_writer
-from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.errors import EncodeError, ResourceError
 from gpu_lipsync.process.output_paths import require_writable
 from tests.places import ROOT
 from tests.probe import ffprobe
@@ -51,6 +51,38 @@ def test_a_run_that_is_broken_off_waits_for_a_few_frames_and_not_for_the_batch(t
         begun.wait(60)
         raise KeyboardInterrupt
     assert written == [8] and list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_given_up_is_not_put_in_order_first(tmp_path: Path) -> None:
+    """Closing an MP4 writes all of it once more, for its index to come first: a gigabyte, of a long run."""
+    there: list[int] = []
+    with pytest.raises(KeyboardInterrupt), open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig()) as out:
+        abandon = out._backend.abandon
+
+        def noted() -> None:
+            there.append(len(list(tmp_path.iterdir())))
+            abandon()
+
+        out._backend.abandon = noted  # type: ignore[method-assign]
+        out.write(pictures(24, 64, 64))
+        raise KeyboardInterrupt
+    assert there == [0] and list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_s_lack_of_memory_is_one(tmp_path: Path) -> None:
+    """Which a service tries again, unlike frames that no encoder takes."""
+    with (
+        pytest.raises(ResourceError, match="short of memory"),
+        open_writer(tmp_path / "out.mp4", shape_of(64, 64), EncodeConfig()) as out,
+    ):
+
+        def write(_: torch.Tensor) -> None:
+            raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+        out._backend.write = write  # type: ignore[method-assign]
+        out.write(pictures(8, 64, 64))
+        out.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_encoder_that_does_not_open_names_what_was_asked_for(

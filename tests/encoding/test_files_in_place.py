@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import av
 import pytest
 
+from gpu_lipsync.config import EncodeConfig
+from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import EncodeError
 from tests.writing import encode, pictures, shape_of
 
@@ -75,3 +78,35 @@ def test_sound_lies_beside_its_pictures(tmp_path: Path) -> None:
         at[kind] = moment
         apart = max(apart, abs(at["video"] - at["audio"]))
     assert apart < 2  # s: a batch of eight frames is 0.8; sound that is sent at the end lies six away
+
+
+def test_of_two_runs_with_one_outfile_the_last_one_s_stays(tmp_path: Path) -> None:
+    """Each writes a hidden file of its own."""
+    target = tmp_path / "out.mp4"
+    with (
+        open_writer(target, shape_of(64, 64), EncodeConfig()) as first,
+        open_writer(target, shape_of(32, 48), EncodeConfig()) as second,
+    ):
+        beside = sorted(path.name for path in tmp_path.iterdir())
+        assert len(beside) == 2 and all(re.fullmatch(r"\.out\.[0-9a-f]{8}\.mp4", name) for name in beside)
+        first.write(pictures(8, 64, 64))
+        second.write(pictures(8, 32, 48))
+        first.finish()
+        second.finish()
+    assert list(tmp_path.iterdir()) == [target]
+    with av.open(str(target)) as container:
+        assert (container.streams.video[0].height, container.streams.video[0].width) == (32, 48)
+
+
+def test_what_a_disk_says_only_when_all_is_written_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As network disks tell of a quota; the file that was there stays."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EncodeError, match=r"Disk quota exceeded.*free space"):
+        encode(target, shape_of(64, 64), pictures(8, 64, 64))
+    assert target.read_bytes() == b"before" and list(tmp_path.iterdir()) == [target]

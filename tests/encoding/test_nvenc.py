@@ -199,7 +199,8 @@ def test_a_run_whose_nvenc_fails_begins_again_with_libx264(
     """Unless it was asked for by name; nothing is left behind then."""
     speech, out = write_sound(tmp_path / "a.wav", tone(2.0)), tmp_path / "out" / "out.mp4"
     given: dict[str, Any] = {"checkpoint_path": checkpoint, "face": FACE, "audio": speech, "box": (50, 250, 50, 250)}
-    config = LipSyncConfig(**given, outfile=out, encoder=asked_for, resize_factor=2)  # which makes frames RGB
+    given |= {"device": "cpu", "resize_factor": 2}  # which makes frames RGB
+    config = LipSyncConfig(**given, outfile=out, encoder=asked_for)
 
     def opened(path: Path, shape: StreamShape, encode: EncodeConfig, device: torch.device, *_: Any, **__: Any) -> Any:
         if encode.encoder == "libx264":

@@ -22,6 +22,7 @@ from gpu_lipsync.judging import comparison
 from gpu_lipsync.judging.compare_figures import box_edge, detail, mask_edge, seam
 from gpu_lipsync.judging.compare_page import page, png
 from gpu_lipsync.judging.comparison import Comparison, ModeFigures, Still
+from gpu_lipsync.models.wav2lip import Wav2Lip
 from tests import pictures
 from tests.places import FACE, SAMPLES, SPEECH
 
@@ -179,6 +180,18 @@ def test_of_a_long_clip_few_stills_are_kept_and_they_are_spread(
     assert compare.main([*map(str, arguments)]) == 0
     assert len(made) == 50 and max(alive) <= 4 * 2 + 1  # and the one that is being looked at
     assert shown == pytest.approx([50 / 4, 50 * 3 / 4], abs=8)  # of every eighth frame
+
+
+def test_a_checkpoint_of_nan_is_an_error_and_not_a_perfect_blend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {
+        name: value * float("nan") for name, value in Wav2Lip(0.125).state_dict().items() if value.is_floating_point()
+    }
+    torch.save(Wav2Lip(0.125).state_dict() | state, tmp_path / "nan.pth")
+    arguments = ["--checkpoint_path", tmp_path / "nan.pth", "--face", FACE, "--audio", SPEECH]
+    assert compare.main([*map(str, [*arguments, "--outfile", tmp_path / "page.html", "--max_seconds", "1"])]) == 5
+    assert "not numbers" in capsys.readouterr().err and not (tmp_path / "page.html").exists()
 
 
 def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from av.stream import Disposition
 from PIL import ExifTags, Image
 
 from gpu_lipsync.config import FrameConfig
-from gpu_lipsync.decoding.decoders import DecoderUnavailableError, DecordDecoder
+from gpu_lipsync.decoding.decoders import DecoderUnavailableError
+from gpu_lipsync.decoding.decord_decoder import DecordDecoder
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.media.colours import Colours

@@ -112,7 +112,7 @@ def test_a_change_of_size_is_brought_to_the_first(tmp_path: Path, name: str, dec
     frames = read_all(write_clip_of_two_sizes(tmp_path / name), decoder)
     expected = np.stack([gradient(i, 96, 128) for i in range(20)])
     difference = (frames.float() - torch.from_numpy(expected).permute(0, 3, 1, 2).float()).abs()
-    assert difference.mean() < 2  # lossy; neighbours differ by 5 levels
+    assert difference.mean((1, 2, 3)).max() < 2.5  # lossy; neighbours differ by 5 levels
 
 
 @pytest.mark.parametrize("channels", [(1, 2), (2, 1)])

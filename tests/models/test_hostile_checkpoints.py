@@ -38,6 +38,46 @@ def long_names(path: Path) -> None:
     torch.save(tree, path)
 
 
+# A list under the number 2, and `calls` calls of what is under 0 with what is under 3.
+_CALLS = b"h\0h\3R" * 20_000
+_LIST = b"]q\2(" + b"K\1" * 5_000 + b"e0"
+MANY_SHAPES = (
+    b"\x80\2ctorch._utils\n_rebuild_tensor_v2\nq\x000(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\1tQq\0010"
+    + _LIST + b"(h\1K\0h\2h\2tq\0030" + _CALLS + b"."
+)  # fmt: skip
+MANY_ORDERED = (
+    b"\x80\2ccollections\nOrderedDict\nq\x000]q\2("
+    + b"".join(b"K" + bytes([i % 250]) + b"K\1\x86" for i in range(5_000))
+    + b"e0(h\2tq\0030" + _CALLS + b"."
+)  # fmt: skip
+
+
+def long_directory(path: Path) -> None:
+    """A hundredth of what is needed to fill a host's memory."""
+    with ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", b"\x80\2}.")
+        for i in range(5_000):
+            file.writestr(f"archive/{i:0100d}", b"")
+
+
+def long_directory_beside_its_mark(path: Path) -> None:
+    """With the mark of a directory's end in its own counts of entries, which are not read."""
+    long_directory(path)
+    data = bytearray(path.read_bytes())
+    data[-14:-10] = b"PK\5\6"
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("write", [long_directory, long_directory_beside_its_mark])
+def test_a_zip_file_s_directory_is_refused_before_it_is_read(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_lipsync.models.archive.MOST_HEADER_BYTES", MOST_HEADER_BYTES // 10)
+    write(tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="a directory of more than 400000 bytes"):
+        load_wav2lip(tmp_path / "weights.pth")
+
+
 HOSTILE: dict[str, Callable[[Path], Any]] = {
     # LONG_BINPUT: "remember this under the number 200 000 000". Python's reader in C makes a list so long.
     "a number of a memory": lambda path: path.write_bytes(b"\x80\x02Nr" + struct.pack("<I", 200_000_000) + b"."),
@@ -48,13 +88,18 @@ HOSTILE: dict[str, Callable[[Path], Any]] = {
     "many dicts before PyTorch 1.6": lambda path: path.write_bytes(pickle.dumps(LEGACY_MAGIC, 2) + MANY_DICTS),
     "a long line": lambda path: path.write_bytes(b"\x80\x02I" + b"1" * 12_000_000),
     "a text of gigabytes": lambda path: path.write_bytes(b"\x80\x02X" + struct.pack("<I", 0xFFFFFFF0)),
+    "an array of gigabytes": lambda path: path.write_bytes(b"\x80\x05\x96" + struct.pack("<Q", 1 << 33) + b"."),
+    "tensors of one long shape": lambda path: path.write_bytes(MANY_SHAPES),
+    "ordered dicts of one long list": lambda path: path.write_bytes(MANY_ORDERED),
+    "a directory of many names": long_directory,
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_would_take_the_memory_is_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of what is read is enough to see that there is an end to it, and takes this test a tenth of the time."""
-    monkeypatch.setattr("gpu_lipsync.models.pickled.MOST_HEADER_BYTES", MOST_HEADER_BYTES // 10)
+    for module in ("pickled", "archive"):
+        monkeypatch.setattr(f"gpu_lipsync.models.{module}.MOST_HEADER_BYTES", MOST_HEADER_BYTES // 10)
     path = tmp_path / "weights.pth"
     HOSTILE[kind](path)
     tracemalloc.start()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN, feather_over, fit_ellipse, semi_axes
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from tests import oracles
@@ -63,10 +64,11 @@ def test_the_stated_feather_stays_where_it_covers_the_lips_or_none_are_known() -
     assert small.stencil.size < unknown.stencil.size, "a narrower feather ends sooner"
 
 
-def test_an_old_lower_lip_is_gone_from_a_small_face_whose_mouth_is_low() -> None:
+@pytest.mark.parametrize("method", ["ellipse", "edge_aware"])
+def test_an_old_lower_lip_is_gone_from_a_small_face_whose_mouth_is_low(method: BlendMethod) -> None:
     """GRID's s1: 103 x 157 px, its mouth a tenth of that lower than masks are; a black old lip under a white mouth."""
     boxes, fits = torch.tensor([(0, 0, 103, 157)]), torch.tensor([(4, 13, 17)])
-    (place,) = fitted_masks(boxes, fits, BlendConfig(), torch.device("cpu"))
+    (place,) = fitted_masks(boxes, fits, BlendConfig(method=method), torch.device("cpu"))
     lips = int(0.65 * 157 + 11 * 157 / 96)  # where they meet; the mask belongs 0.02 below
     across = place.stencil.values[:, (place.stencil.size[1] - 1) // 2]
     below = [float(across[lips + round(n * 157 / 96) - place.top]) for n in (0, 4, 7)]

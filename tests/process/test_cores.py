@@ -1,7 +1,9 @@
 """Threads share cores within a run and for a batch's parts; the host program's are as many before as after."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -104,3 +106,31 @@ def test_threads_that_come_at_once_share_a_pool(three_threads: int) -> None:
         jobs = [callers.submit(first_use) for _ in range(4)]
         assert [job.result() for job in jobs] == [[1, 2, 3]] * 4
     assert threading.active_count() == before + three_threads
+
+
+def test_an_error_of_a_part_holds_nothing_of_the_others_once_it_is_let_go(three_threads: int) -> None:
+    """A batch that ran out of memory is begun again in parts: what it held has to be free by then."""
+
+    class Held:
+        pass
+
+    held: list[weakref.ref[Held]] = []
+
+    def failing(number: int) -> None:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        raise RuntimeError(f"part {number}")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(RuntimeError, match="part"):
+            map_on_cores(failing, range(3))
+        assert len(held) == 3
+        for _ in range(600):  # the cores' own threads let go of it a moment later
+            if not any(one() for one in held):
+                break
+            time.sleep(0.01)
+        assert not any(one() for one in held)
+    finally:
+        gc.enable()

@@ -8,7 +8,7 @@ from gpu_lipsync.config import FaceConfig, FrameConfig
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
-from gpu_lipsync.process.device import _require_kernels, network_dtype, resolve_device, staged, taken_over
+from gpu_lipsync.process.device import _require_kernels, network_dtype, resolve_device, staged, taken_over, why_no_gpu
 from gpu_lipsync.tracking.tracked_frames import track_faces
 from gpu_lipsync.video import open_video
 from tests.places import FACE, ROOT, SPEECH
@@ -21,6 +21,23 @@ def test_auto_is_cuda_where_there_is_one() -> None:
 def test_a_device_that_is_not_there_is_no_silent_cpu() -> None:
     with pytest.raises(ConfigError, match="cuda:97"):
         resolve_device("cuda:97")
+
+
+def test_a_gpu_whose_driver_is_too_old_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch counts it, and says why it cannot use it only when asked to begin."""
+
+    def too_old() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 12020).\nPlease update it.")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", too_old)
+    with pytest.raises(ConfigError, match=r"cuda:0 cannot be used \(The NVIDIA driver .* is too old .*\); use cpu"):
+        resolve_device("cuda:0")
+    assert resolve_device("auto") == torch.device("cpu")
+    assert why_no_gpu() == "The NVIDIA driver on your system is too old (found version 12020)."
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert why_no_gpu() == "", "none to be without"
 
 
 def test_a_gpu_that_pytorch_was_not_built_for_is_refused() -> None:

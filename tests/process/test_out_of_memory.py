@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_lipsync import LipSyncConfig, run
+from gpu_lipsync import LipSyncConfig, run, video
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoding.decoders import TorchcodecDecoder
 from gpu_lipsync.errors import ResourceError
@@ -20,14 +20,14 @@ from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.tracking.detection import HELD_BYTES, DetectionStream
-from gpu_lipsync.video import Video, open_video
+from gpu_lipsync.video import open_video
 from tests.clips import tone, write_sound
 from tests.places import FACE
 
 SOUND_S = 40 / 25
 # What takes frames as its first argument, or as its second after self.
 STAGES = {
-    "decoding": "gpu_lipsync.video.Video._edit",
+    "decoding": "gpu_lipsync.video.edit",
     "detection": "gpu_lipsync.models.CenterFace.candidates",
     "scene changes": "gpu_lipsync.tracking.detection.SceneChanges.update",
     "conversion for the encoder": "gpu_lipsync.encoding.writer.even_sided",
@@ -122,18 +122,18 @@ def test_a_generator_starved_by_the_frames_that_wait_makes_them_fewer(
 ) -> None:
     """Batches of one do not help it while decoding, detection and encoder hold sixteen frames each, and more."""
     waiting: list[int] = []
-    edit, forward = Video._edit, Wav2Lip.forward
+    edit, forward = video.edit, Wav2Lip.forward
 
-    def counted(self: Video, frames: torch.Tensor) -> torch.Tensor:
+    def counted(frames: torch.Tensor, *how: Any) -> torch.Tensor:
         waiting.append(len(frames))
-        return edit(self, frames)
+        return edit(frames, *how)
 
     def starved(self: Wav2Lip, *args: Any, **kwargs: Any) -> torch.Tensor:
         if max(waiting[-2:]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, *args, **kwargs)
 
-    monkeypatch.setattr(Video, "_edit", counted)
+    monkeypatch.setattr(video, "edit", counted)
     monkeypatch.setattr(Wav2Lip, "forward", starved)
     report = run(config_of(tmp_path, checkpoint))
     begun = [int(note.rsplit(" ", 1)[1]) for note in report.notes if "starting again" in note]
@@ -162,7 +162,7 @@ def test_memory_that_a_decoder_lacks_is_no_damage(error: RuntimeError) -> None:
             raise error
 
     decoder = object.__new__(TorchcodecDecoder)
-    decoder._reader = Reader()
+    decoder._reader, decoder._info = Reader(), None
     with pytest.raises(torch.OutOfMemoryError):
         next(decoder.batches(0, 4, 4))
 

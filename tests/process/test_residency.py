@@ -17,7 +17,7 @@ from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
 from tests.residency import MEL_FILTERS, UPLOAD_LIMIT, Residency, fake_cuda, no_waiting, watched
-from tests.stages import FEW, MANY, STAGES, Run, Stage, boxes_of, frames_of
+from tests.stages import FEW, MANY, ONE, STAGES, Run, Stage, boxes_of, frames_of
 
 
 def on_fake_cuda(stage: Stage, n: int) -> Residency:
@@ -43,6 +43,12 @@ def test_stays_on_the_device_in_as_many_operations_for_any_batch(name: str) -> N
     few, many = on_fake_cuda(STAGES[name], FEW), on_fake_cuda(STAGES[name], MANY)
     assert len(few.operations) > 5, "nothing was seen"
     assert judge(few, many) == []
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name.startswith("blend")])
+def test_a_batch_of_one_stays_on_the_device_too(name: str) -> None:
+    """As the last one of a clip may be, or a face of a size of its own."""
+    assert on_fake_cuda(STAGES[name], ONE).offences == []
 
 
 @pytest.mark.parametrize("name", [f"blend {method}" for method in BLENDS])
@@ -153,13 +159,14 @@ def cuda() -> None:
 
 
 @pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("n", [ONE, FEW])
 @pytest.mark.parametrize("name", STAGES)
-def test_the_host_never_waits_for_a_real_gpu(name: str) -> None:
+def test_the_host_never_waits_for_a_real_gpu(name: str, n: int) -> None:
     with torch.no_grad():
-        run = STAGES[name](FEW)
-        run(boxes_of(FEW, 0))
+        run = STAGES[name](n)
+        run(boxes_of(n, 0))
     with no_waiting():
-        run(boxes_of(FEW, 30))
+        run(boxes_of(n, 30))
 
 
 @pytest.mark.usefixtures("cuda")

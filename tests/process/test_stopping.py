@@ -99,3 +99,15 @@ def test_signals_are_the_main_thread_s_alone() -> None:
     thread.start()
     thread.join()
     assert codes == [before] and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_once_the_output_is_there_a_signal_changes_nothing_till_the_process_ends() -> None:
+    """Also while the summary waits for a terminal that was stopped."""
+    with Stops(for_good=True) as stops:
+        stops.ignore()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    signal.signal(signal.SIGINT, before := lambda *_: None)
+    with Stops() as stops:  # in a program of somebody else's
+        stops.ignore()
+    assert signal.getsignal(signal.SIGINT) is before

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools import sharpen_decoder
+from gpu_lipsync.tools.generator_file import save
 from gpu_lipsync.tools.sharpen_decoder import LAST_LAYERS
-from gpu_lipsync.tools.train_demo import save
 from tests.talkers import small_material
 
 

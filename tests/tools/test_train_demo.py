@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gpu_lipsync.tools import train_demo
+from gpu_lipsync.tools import generator_file, train_demo
 from gpu_lipsync.tools.demo_report import drop_records
 from gpu_lipsync.tools.recorded_step import RecordedStep
 from gpu_lipsync.tools.train_demo import Plan, Trainer
@@ -86,7 +86,7 @@ def test_wherever_a_run_is_broken_off_it_ends_as_an_unbroken_one(
     ways: dict[str, tuple[object, str, object]] = {
         "early": (Trainer, "step", stop_at(SAVE_EVERY - 1)),
         "midway": (Trainer, "step", stop_at(SAVE_EVERY + 2)),
-        "late": (train_demo, "save_file", stop_writing),
+        "late": (generator_file, "save_file", stop_writing),
     }
     for name, (owner, method, stop) in ways.items():
         with monkeypatch.context() as patch:
@@ -108,6 +108,29 @@ def test_a_run_does_not_go_on_by_another_plan(
     monkeypatch.setitem(PLAN, "faces", 8)
     with pytest.raises(SystemExit, match=r"run/state\.pt was made by .*'faces': 6.*give the same, or another --out"):
         train(tmp_path / "run")
+
+
+def test_a_run_does_not_go_on_with_other_pictures(train: Callable[[Path], dict[str, Tensor]], tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert {"material", "start", "weights", "width", "seed"} <= set(state["made_by"])
+    material = torch.load(tmp_path / "material.pt", weights_only=True)
+    material["stills"]["crops"][0, 0, 0, 0] += 0.125
+    torch.save(material, tmp_path / "material.pt")  # as many bytes
+    with pytest.raises(SystemExit, match=r"run/state\.pt was made by .*'material': '[0-9a-f]{64}'.*give the same"):
+        train(tmp_path / "run")
+
+
+def test_a_run_of_before_its_material_was_noted_goes_on(
+    train: Callable[[Path], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    before = train(tmp_path / "run")
+    file = tmp_path / "run" / "state.pt"
+    state = torch.load(file, weights_only=True)
+    state["made_by"] = {name: value for name, value in state["made_by"].items() if name in {*PLAN, "seed"}}
+    torch.save(state, file)
+    after = train(tmp_path / "run")
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_generator_that_hears_is_not_taught_to_hear_anew(capsys: pytest.CaptureFixture[str]) -> None:

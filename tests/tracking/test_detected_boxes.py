@@ -71,7 +71,7 @@ def test_a_mouth_is_as_wide_as_it_is_seen_in_whole_faces(monkeypatch: pytest.Mon
     monkeypatch.setattr(mouth_finder, "find_landmarks", found)
     finder, frame = mouth_finder.MouthFinder(load_face_mesh()), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
     widths = []
-    for cx in (20.0, 60.0, 70.0, 80.0):  # of a face 100 px wide
-        finder.look(frame, 1, face_at(cx, 150))
-        widths.append(finder.half_width(1))
+    for number, cx in enumerate((20.0, 60.0, 70.0, 80.0)):  # of a face 100 px wide
+        finder.look(frame, 1, face_at(cx, 150), frame=number)
+        widths.append(finder.half_width(1, known=number))
     assert widths == pytest.approx([0.24, 0.15, 0.16, 0.16]), "the widest of the whole ones"

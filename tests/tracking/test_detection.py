@@ -4,6 +4,7 @@ import pytest
 from torch import Tensor
 
 from gpu_lipsync.tracking.detection import FINE_SIDE_PX, DetectionStream
+from gpu_lipsync.tracking.scene_cuts import LEAST_LOOK_AHEAD
 from tests.scripted_faces import Face, ScriptedDetector, batches, scripted_frames
 
 LARGE: Face = (240.0, 240.0, 150.0, 200.0)
@@ -32,15 +33,19 @@ class Looks(ScriptedDetector):
         return found
 
 
-def detected(detector: ScriptedDetector) -> dict[int, float]:
-    """The best score of each frame that was looked at."""
-    stream = DetectionStream(detector, stride=5, batch_size=4)
+def detected(
+    detector: ScriptedDetector, *, of: float | None = None, push: int = 8, stride: int = 5
+) -> dict[int, float]:
+    """The best score of each frame that was looked at, or the score that is nearest to `of`, to a hundredth."""
+    stream = DetectionStream(detector, stride=stride, batch_size=4)
     found = []
-    for batch in batches(scripted_frames(240)):
+    for batch in batches(scripted_frames(240), push):
         stream.push(batch)
         found += stream.results()
     stream.finish()
     found += stream.results(all_of_them=True)
+    if of is not None:
+        return {frame: round(min(faces[:, 4], key=lambda score: abs(score - of)), 2) for frame, faces in found}
     return {frame: float(faces[:, 4].max()) if len(faces) else 0.0 for frame, faces in found}
 
 
@@ -77,6 +82,43 @@ def test_no_more_frames_lie_between_two_looks_than_memory_holds(
         stream.push(batch)
     stream.finish()
     assert sorted(frame for frame, _ in stream.results(all_of_them=True)) == sorted({*range(0, 240, stride), 239})
+
+
+def test_a_small_face_is_looked_for_closely_still_when_a_larger_one_comes_beside_it() -> None:
+    beside: Face = (100.0, 240.0, 60.0, 80.0)
+    detector = Looks(SMALL, dict.fromkeys(range(240), 0.0))  # the fast look misses the first face
+    detector.script = [[SMALL]] * 120 + [[SMALL, beside]] * 120
+    assert min(detected(detector, of=0.9).values()) == 0.9
+
+
+def test_a_small_face_that_fast_looks_see_is_looked_for_closely_when_one_no_longer_does() -> None:
+    beside: Face = (100.0, 240.0, 60.0, 80.0)
+    detector = Looks(SMALL, dict.fromkeys(range(120, 240), 0.0))
+    detector.script = [[SMALL]] * 120 + [[SMALL, beside]] * 120
+    assert min(detected(detector, of=0.9).values()) == 0.9
+    assert detector.n_coarse >= 24
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 16, 240])
+def test_how_frames_are_looked_at_does_not_depend_on_how_they_arrive(at_once: int) -> None:
+    looks = []
+    for size in (8, at_once):
+        detector = Looks(SMALL, dict.fromkeys(range(30, 200), 0.0))
+        detected(detector, push=size, stride=2)
+        looks.append((detector.n_coarse, detector.n_fine))
+    assert looks[0] == looks[1]
+
+
+@pytest.mark.parametrize("held", [12, 40])
+def test_large_strides_hold_no_more_than_memory_does(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr("gpu_lipsync.tracking.detection.HELD_BYTES", held * scripted_frames(1).numel())
+    stream, most = DetectionStream(Looks(LARGE, {}), stride=1 << 40, batch_size=16), 0
+    for batch in batches(scripted_frames(240), 1):
+        stream.push(batch)
+        most = max(most, sum(len(frames) for _, frames in stream._held))
+        for frame, _ in stream.results():
+            stream.release(frame + 1)
+    assert most <= held + LEAST_LOOK_AHEAD + 2
 
 
 def test_a_small_face_is_looked_for_closely_from_the_start() -> None:

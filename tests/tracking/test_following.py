@@ -110,7 +110,7 @@ def test_poses_add_up_how_much_the_picture_has_changed() -> None:
 
 
 def test_a_mouth_s_width_is_a_part_of_the_face_and_not_of_its_pads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MouthFinder, "half_width", lambda *_: 0.2)
+    monkeypatch.setattr(MouthFinder, "half_width", lambda *_, **__: 0.2)
     tracker = FaceTracker(ScriptedDetector([[FACE]] * 11), FaceConfig(pads=(0, 0, 30, 30)))
     tracker.push(scripted_frames(11))
     tracker.finish()

@@ -81,11 +81,12 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
     finder = MouthFinder(load_face_mesh())
     frame, box = torch.zeros(1, 3, 300, 300, dtype=torch.uint8), face_at(100, 200)
     for _ in range(LOOKS + 3):
-        finder.look(frame, 1, box)
+        finder.look(frame, 1, box, frame=0)
     assert len(list(places)) == 1, "no more than needed"
-    assert finder.corrected((10.0, 20.0), (100, 200), 1) == pytest.approx((14.0, 28.0))  # not what is too far off
-    assert finder.corrected((10.0, 20.0), (100, 200), 2) == (10.0, 20.0)
-    assert finder.half_width(1) == pytest.approx(0.59 / 3) and finder.half_width(2) == 0, "the widest"
+    found_at = finder.corrected((10.0, 20.0), (100, 200), 1, known=0)
+    assert found_at == pytest.approx((14.0, 28.0)), "not what is too far off"
+    assert finder.corrected((10.0, 20.0), (100, 200), 2, known=0) == (10.0, 20.0)
+    assert finder.half_width(1, known=0) == pytest.approx(0.59 / 3) and finder.half_width(2, known=0) == 0, "the widest"
 
 
 def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,21 +105,39 @@ def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkey
     finder, frame = MouthFinder(load_face_mesh()), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
     corrected = []
     for cx in (20.0, 30.0, 40.0, 49.0, 60.0, 70.0, 30.0, 80.0):  # of a face 100 px wide
-        finder.look(frame, 1, face_at(cx, 150))
-        corrected.append(finder.corrected((0.0, 0.0), (100, 200), 1)[0])
+        finder.look(frame, 1, face_at(cx, 150), frame=0)
+        corrected.append(finder.corrected((0.0, 0.0), (100, 200), 1, known=0)[0])
     assert looked == [0.6, 0.52, 0.52, 0.52]
     assert corrected == pytest.approx([10, 10, 10, 2, 2, 2, 2, 2])
     monkeypatch.setattr(mouth_finder, "find_landmarks", lambda *_, **__: looked.append(0) or torch.zeros(1, 468, 3))
     looked.clear()
     for _ in range(30):
-        finder.look(frame, 2, face_at(150, 150))
-    assert len(looked) == mouth_finder.MOST_LOOKS and finder.corrected((1.0, 2.0), (100, 200), 2) == (1.0, 2.0)
+        finder.look(frame, 2, face_at(150, 150), frame=0)
+    assert len(looked) == mouth_finder.MOST_LOOKS and finder.corrected((1.0, 2.0), (100, 200), 2, known=0) == (1.0, 2.0)
+
+
+def test_what_is_seen_later_than_is_asked_for_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = iter([0.1, 0.2])
+
+    def found(frames: Tensor, boxes: Tensor, mesh: object, *, tilts: Tensor) -> Tensor:
+        half, points = next(halves), torch.zeros(1, 468, 3)
+        points[0, MOUTH_CORNERS, 0] = torch.tensor([0.5 - half, 0.5 + half]) + half / 5
+        points[0, (0, 17), 1] = torch.tensor([0.6, 0.7])
+        return points
+
+    monkeypatch.setattr(mouth_finder, "find_landmarks", found)
+    finder, picture = MouthFinder(load_face_mesh()), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
+    for frame in (0, 10):
+        finder.look(picture, 1, face_at(150, 150), frame=frame)
+    for known, half, right in ((-1, 0.0, 0.0), (5, 0.1, 2.0), (10, 0.2, 3.0)):
+        assert finder.half_width(1, known=known) == pytest.approx(half)
+        assert finder.corrected((0.0, 0.0), (100, 200), 1, known=known)[0] == pytest.approx(right)
 
 
 def test_without_landmarks_mouths_are_the_detector_s() -> None:
     finder = MouthFinder(None)
-    finder.look(torch.zeros(1, 3, 300, 300, dtype=torch.uint8), 1, face_at(100, 200))
-    assert finder.corrected((10.0, 20.0), (100, 200), 1) == (10.0, 20.0)
+    finder.look(torch.zeros(1, 3, 300, 300, dtype=torch.uint8), 1, face_at(100, 200), frame=0)
+    assert finder.corrected((10.0, 20.0), (100, 200), 1, known=0) == (10.0, 20.0)
 
 
 def test_landmarks_are_found_on_the_device_without_a_look_at_them() -> None:
@@ -134,8 +153,9 @@ def test_looks_at_a_mouth_lie_apart_where_every_frame_is_seen(monkeypatch: pytes
     """As after a cut: the first three frames of a shot say one sound, and a mouth that is shut for it is narrow."""
     looks: list[tuple[int, int]] = []
 
-    def look(_: MouthFinder, frame: Tensor, segment: int, box: np.ndarray) -> None:
-        looks.append((segment, int(frame[0, 0, 0, 0])))  # scripted frames are numbered there
+    def look(_: MouthFinder, picture: Tensor, segment: int, box: np.ndarray, *, frame: int) -> None:
+        assert frame == int(picture[0, 0, 0, 0])  # where scripted frames are numbered
+        looks.append((segment, frame))
 
     monkeypatch.setattr(MouthFinder, "look", look)
     track([[(200.0, 220.0, 100.0, 130.0)]] * 61, cuts=[31])

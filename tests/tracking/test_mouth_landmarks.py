@@ -28,8 +28,9 @@ BY_TENSORFLOW = (
 def test_landmarks_are_those_of_the_original_network(device: str) -> None:
     view = resize(to_float(sample_frame()[:, :, 128:448, 96:416]), (192, 192)).to(device)
     found = load_face_mesh(device)(view)[0, ::52].cpu()
-    # 0.1 px: another decoder may round the sample's pixels otherwise; with the same pixels it is 1e-4.
-    torch.testing.assert_close(found, torch.tensor(BY_TENSORFLOW), atol=0.1, rtol=0)
+    # 0.1 px: another decoder may round the sample's pixels otherwise; with the same pixels it is 1e-4. A GPU's
+    # convolutions may keep ten bits of their factors (TF32).
+    torch.testing.assert_close(found, torch.tensor(BY_TENSORFLOW), atol=0.3 if device == "cuda" else 0.1, rtol=0)
 
 
 def test_opening_follows_the_mouth(device: str) -> None:

@@ -22,6 +22,7 @@ from tests.talkers import sample_frame
         ((-60, 100, 40, 220), (20, 190), False),
         ((270, 100, 370, 220), (296, 190), True),
         ((100, -60, 200, 40), (150, 20), False),  # above nothing of the mouth is lost
+        ((100, -80, 200, 40), (150, 5), True),  # but of the face that it is pasted in all but the chin
     ],
 )
 def test_a_mouth_beyond_the_frame_s_edge_is_none(

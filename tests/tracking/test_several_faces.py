@@ -41,12 +41,44 @@ def test_who_was_hidden_for_long_has_the_words_again_once_he_has_been_back() -> 
     assert boxes[:40].any(axis=1).all() and boxes[66:].any(axis=1).all()
 
 
+def test_who_was_alone_and_hidden_for_long_has_the_words_again_from_who_came_in_meanwhile() -> None:
+    """A presenter turns to the board, somebody comes in, the presenter turns back."""
+    boxes, _ = track([[OWN]] * 40 + [[]] * 40 + [[OTHER]] * 30 + [[OWN, OTHER]] * 70)
+    own = (boxes == PLACE).all(axis=1)
+    assert own[:40].all() and own[140:].all() and not own[40:130].any()
+    assert np.abs(centres(boxes)[84:130, 0] - 340).max() < 3
+
+
+def test_after_a_long_cutaway_faces_of_like_size_do_not_change_places() -> None:
+    """A pixel of the detector's noise is no reason to give the other the words."""
+    own, other = (150.0, 220.0, 100.0, 130.0), (340.0, 220.0, 99.0, 129.0)
+    grown = (340.0, 220.0, 101.0, 131.0)
+    boxes, _ = track([[own, other]] * 40 + [[]] * 50 + [[own, grown]] * 40, cuts=[40, 90])
+    assert np.abs(centres(boxes)[90:, 0] - 150).max() < 3
+
+
+@pytest.mark.parametrize(
+    "cut_off",
+    [
+        (500.0, 220.0, 160.0, 200.0),
+        (-20.0, 220.0, 160.0, 200.0),
+        (150.0, 440.0, 160.0, 200.0),
+        (150.0, -34.0, 160.0, 200.0),  # above the frame but for mouth and chin
+    ],
+)
+def test_the_largest_face_does_not_speak_where_its_mouth_is_outside(cut_off: Face) -> None:
+    """A shoulder shot's foreground, say; whoever shows his mouth does."""
+    boxes, tracker = track([[cut_off, (330.0, 160.0, 90.0, 110.0)]] * 40)
+    assert tracker.frames_without_face == 0 and np.abs(centres(boxes)[:, 0] - 330).max() < 3
+
+
 def test_a_place_that_nobody_took_the_words_from_is_nobody_s() -> None:
     """One fades to black, another fades in elsewhere, with a smaller face where the first was."""
     smaller: Face = (205.0, 215.0, 80.0, 100.0)
     new: Face = (360.0, 220.0, 100.0, 130.0)
-    boxes, _ = track([[OWN]] * 40 + [[]] * 40 + [[new, smaller]] * 70)
-    assert np.abs(centres(boxes)[80:, 0] - 360).max() < 3
+    for later in (0, 1, 8):  # frames, until the smaller one is seen as well
+        boxes, _ = track([[OWN]] * 40 + [[]] * 40 + [[new]] * later + [[new, smaller]] * (70 - later))
+        assert np.abs(centres(boxes)[80:, 0] - 360).max() < 3
 
 
 def test_who_was_close_beside_all_along_has_not_come_back() -> None:

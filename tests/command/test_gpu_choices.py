@@ -1,0 +1,88 @@
+"""What users of GPUs choose by flag, where there is none: which precision, encoder and batch a run asks for."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+from torch import Tensor
+
+from gpu_lipsync import LipSyncConfig, pipeline
+from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.config import EncodeConfig, EncoderName, FrameConfig
+from gpu_lipsync.encoding import encoder_choice
+from gpu_lipsync.encoding.encoders import X264Backend
+from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.progress import Silent
+from gpu_lipsync.report import Report
+from gpu_lipsync.video import open_video
+from tests.clips import write_clip
+from tests.places import FACE, SPEECH
+from tests.residency import fake_cuda
+from tests.stages import HeadsOnHost
+from tests.writing import shape_of
+
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize(("fp16", "dtype"), [(False, torch.float32), (True, torch.float16)])
+def test_fp16_is_the_networks_precision(monkeypatch: pytest.MonkeyPatch, fp16: bool, dtype: torch.dtype) -> None:
+    asked: list[torch.dtype] = []
+    monkeypatch.setattr(pipeline, "load_wav2lip", lambda _path, _device, dtype: asked.append(dtype))
+    monkeypatch.setattr(pipeline, "load_face_detector", lambda _device, *, dtype: asked.append(dtype))
+    config = LipSyncConfig(checkpoint_path="w.pth", face=FACE, audio=SPEECH, outfile="o.mp4", fp16=fp16)
+    pipeline.load_generator(config, CUDA)
+    pipeline.load_detector(config, CUDA)
+    assert asked == [dtype, dtype]
+
+
+@pytest.mark.parametrize(("encoder", "crf", "asked"), [("libx264", 18, False), ("auto", 18, True), ("auto", 0, False)])
+def test_libx264_asked_for_by_name_or_without_loss_is_not_nvenc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: EncoderName, crf: int, asked: bool
+) -> None:
+    tried: list[str] = []
+
+    def nvenc(*_: Any) -> Any:
+        tried.append("h264_nvenc")
+        raise av.ExternalError(-542398533, "no capable devices found")
+
+    monkeypatch.setattr(encoder_choice, "NvencBackend", nvenc)
+    config, path = EncodeConfig(encoder=encoder, crf=crf), tmp_path / "out.mp4"
+    backend = encoder_choice.open_backend(path, shape_of(64, 64), config, CUDA, [], target=path)
+    backend.abandon()
+    assert isinstance(backend, X264Backend)
+    assert bool(tried) is asked
+
+
+@pytest.mark.parametrize(
+    ("size", "on_gpu", "on_cpu"), [((720, 1280), 32, 16), ((1080, 1920), 16, 8), ((256, 256), 32, 16)]
+)
+def test_a_gpu_s_batches_are_twice_a_cpu_s(tmp_path: Path, size: tuple[int, int], on_gpu: int, on_cpu: int) -> None:
+    """README's numbers, of `--wav2lip_batch_size`."""
+    with open_video(write_clip(tmp_path / "a.mp4", n_frames=1, size=size), FrameConfig()) as video:
+        assert video.batch_size(128) == on_cpu
+        video.device = CUDA
+        assert (video.batch_size(128), video.batch_size(5)) == (on_gpu, 5)
+
+
+@pytest.mark.parametrize(("n_faces", "rows"), [(2, 8), (8, 8), (11, 16), (19, 20), (20, 20)])
+def test_on_a_gpu_the_generator_is_given_few_numbers_of_faces(n_faces: int, rows: int) -> None:
+    """Eights, or the whole batch: for each new one cuDNN plans its layers anew. What is made of the rest goes."""
+    seen: list[tuple[int, int]] = []
+
+    def generator(mel: Tensor, faces: Tensor, **_: Any) -> Tensor:
+        seen.append((len(mel), len(faces)))
+        return faces.new_zeros(len(faces), 3, 96, 96)
+
+    boxes = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(20)])
+    boxes[n_faces:] = 0
+    facts = dict.fromkeys(("outfile", "device", "decoder", "encoder", "precision", "fps"), "")
+    report = Report(**facts, width=320, height=240, batch_size=20)  # type: ignore[arg-type]
+    heads = HeadsOnHost.held_still(boxes)
+    with fake_cuda():
+        frames = torch.zeros(20, 240, 320, 3, dtype=torch.uint8, device="cuda").permute(0, 3, 1, 2)
+        mel = torch.zeros(20, 1, 80, 16, device="cuda")
+        renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
+        assert renderer.render(frames, mel, heads).shape == frames.shape
+    assert seen == [(rows, rows)] and report.n_generated == n_faces
