@@ -25,7 +25,7 @@ from gpu_lipsync.errors import MediaError, ResourceError, first_line
 from gpu_lipsync.media.video_info import VideoInfo
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory
 
-INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers whose index seeks arrive by
+INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}  # containers in which seeks arrive where they should
 # Levels: on the ten clips looked at, ways of converting differ by up to 3.7, BT.601 taken for BT.709 by 6.5 to 17.
 _SQUARE_PX, _COLOURS_APART = 16, 5.0
 # Levels: of squares of a picture that tells. On those ten another matrix moves them by at least 0.068 of their colour.
