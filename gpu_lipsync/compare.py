@@ -13,22 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
 from gpu_lipsync.cli import add_mask_flags
 from gpu_lipsync.config import FrameConfig, blend_config
 from gpu_lipsync.errors import ConfigError
-from gpu_lipsync.judging.compare_page import page
-from gpu_lipsync.judging.comparison import compare
 from gpu_lipsync.media.containers import require_file
-from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
-from gpu_lipsync.process.device import resolve_device
-from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.process.output_paths import require_apart, require_writable, written
 from gpu_lipsync.process.stopping import Stops
-from gpu_lipsync.video import open_video
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,8 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code_of(lambda: _run(arguments, stops))
 
 
-@torch.inference_mode()
 def _run(arguments: argparse.Namespace, stops: Stops) -> None:
+    # Here: --help, and the line that says a package is missing, need none of torch.
+    import torch
+
+    from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
+    from gpu_lipsync.judging.compare_page import page
+    from gpu_lipsync.judging.comparison import compare
+    from gpu_lipsync.models import load_face_detector, load_wav2lip
+    from gpu_lipsync.process.device import resolve_device
+    from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
+    from gpu_lipsync.video import open_video
+
     if not 1 <= arguments.moments <= 12:
         raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
     require_seconds(arguments.max_seconds)
@@ -60,6 +61,7 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     require_writable("outfile", arguments.outfile)
     device = resolve_device(arguments.device)
     with (
+        torch.inference_mode(),
         lack_of_memory_named(device, less="a smaller --max_seconds"),
         open_video(arguments.face, FrameConfig(), device) as video,
     ):

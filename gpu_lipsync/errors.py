@@ -46,8 +46,8 @@ class NvencLostError(EncodeError):
 
 
 class ResourceError(LipSyncError):
-    """What a run takes is not there: memory of the device, with no smaller batch left to try, or memory, threads or
-    open files of the host.
+    """What a run takes is not there: the device, which another process has for itself, or its memory, with no smaller
+    batch left to try, or memory, threads or open files of the host.
     """
 
     exit_code = 7

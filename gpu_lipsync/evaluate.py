@@ -21,11 +21,7 @@ from typing import get_args
 
 from gpu_lipsync.config import DecoderName
 from gpu_lipsync.errors import ConfigError
-from gpu_lipsync.judging.evaluation import evaluate
-from gpu_lipsync.judging.talking_clip import read_clip
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
-from gpu_lipsync.process.device import resolve_device
-from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.process.output_paths import require_apart, require_writable, write_text, written
 from gpu_lipsync.process.stopping import Stops
 from gpu_lipsync.progress import TolerantStream
@@ -51,7 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     _require_usable(arguments)
+    # Here: --help, and the line that says a package is missing, need none of torch.
+    from gpu_lipsync.judging.evaluation import evaluate
+    from gpu_lipsync.judging.talking_clip import read_clip
     from gpu_lipsync.models import load_wav2lip
+    from gpu_lipsync.process.device import resolve_device
+    from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 
     device = resolve_device(arguments.device)
     report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}

@@ -20,12 +20,13 @@ LACK_OF_MEMORY = (
     "CUDNN_STATUS_NOT_INITIALIZED",
     "unable to find an engine",  # what PyTorch makes of it when each of cuDNN's has asked for workspace in vain
 )
+GPU_IS_TAKEN = "busy or unavailable"  # cudaErrorDevicesUnavailable, of a GPU whose compute mode is exclusive
 
 
 @contextmanager
 def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[None]:
     """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind; of
-    threads and open files as well.
+    threads, open files and of a GPU that is free as well.
 
     Args:
         device: where the work is done.
@@ -38,6 +39,11 @@ def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[No
         yield
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_lack_of_memory(error):
+            if device.type == "cuda" and GPU_IS_TAKEN in str(error):
+                raise ResourceError(
+                    f"{device} is taken: another process has it for itself (nvidia-smi shows its compute mode); "
+                    "try again when that has ended, or pass --device cpu or another GPU's cuda:N"
+                ) from error
             if is_shortage(error):
                 raise shortage("the run cannot go on", error) from error
             raise

@@ -61,8 +61,8 @@ def test_a_signal_comes_too_late_once_something_is_written(
         signal.raise_signal(signal.SIGTERM)
         return {"bars": {}}
 
-    for name, answer in (("evaluate", judged), ("read_clip", lambda *_, **__: None)):
-        monkeypatch.setattr(evaluate, name, answer)
+    monkeypatch.setattr("gpu_lipsync.judging.evaluation.evaluate", judged)
+    monkeypatch.setattr("gpu_lipsync.judging.talking_clip.read_clip", lambda *_, **__: None)
     monkeypatch.setattr("gpu_lipsync.models.load_wav2lip", lambda *_: None)
     out = tmp_path / "out.json"
     assert evaluate.main([*NEEDED[evaluate], "--out", str(out)]) == 0

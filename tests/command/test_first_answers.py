@@ -18,11 +18,18 @@ from tests.places import ROOT
 COMMAND = ROOT / "inference_fast.py"
 
 
-def without_packages(*flags: object) -> subprocess.CompletedProcess[str]:
-    """The command by a Python that has nothing installed."""
+ALL_COMMANDS = pytest.mark.parametrize(
+    "command",
+    [[str(COMMAND)], ["-m", "gpu_lipsync.compare"], ["-m", "gpu_lipsync.evaluate"]],
+    ids=["inference_fast.py", "compare", "evaluate"],
+)
+
+
+def without_packages(command: list[str], *flags: object) -> subprocess.CompletedProcess[str]:
+    """A command by a Python that has nothing installed."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    line = [sys.executable, "-S", str(COMMAND), *map(str, flags)]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+    line = [sys.executable, "-S", *command, *map(str, flags)]
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("version", [(2, 7, 18, "final", 0), (3, 6, 15, "final", 0), (3, 10, 13, "final", 0)])
@@ -76,11 +83,15 @@ def test_the_command_s_file_is_one_that_any_python_reads() -> None:
     assert kinds <= statements | operations | {ast.Name, ast.Load, ast.Constant, ast.Tuple}
 
 
-def test_a_package_that_is_missing_is_told_in_one_line(tmp_path: Path) -> None:
+@ALL_COMMANDS
+def test_a_package_that_is_missing_is_told_in_one_line(command: list[str], tmp_path: Path) -> None:
     for name in ("c.pth", "f.mp4", "a.wav"):
         (tmp_path / name).write_text("not read")
     files = ["--checkpoint_path", tmp_path / "c.pth", "--face", tmp_path / "f.mp4", "--audio", tmp_path / "a.wav"]
-    done = without_packages(*files, "--outfile", tmp_path / "out.mp4")
+    output = (
+        ["--out", tmp_path / "out.json"] if "gpu_lipsync.evaluate" in command else ["--outfile", tmp_path / "out.mp4"]
+    )
+    done = without_packages(command, *files, *output)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"error: the package torch is not installed for {sys.executable}; install this project there (pip install "
@@ -88,11 +99,18 @@ def test_a_package_that_is_missing_is_told_in_one_line(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_help_needs_no_package(flag: str) -> None:
-    done = without_packages(flag)
+@ALL_COMMANDS
+def test_help_needs_no_package(command: list[str]) -> None:
+    done = without_packages(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: inference_fast.py" if flag == "--help" else "gpu-lipsync ")
+    called = "inference_fast.py" if command == [str(COMMAND)] else f"python -m {command[1]}"  # as it is typed
+    assert done.stdout.startswith(f"usage: {called} [-h]")
+
+
+def test_the_version_needs_no_package() -> None:
+    done = without_packages([str(COMMAND)], "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("gpu-lipsync ")
 
 
 @pytest.mark.parametrize(
@@ -130,11 +148,3 @@ def test_help_shows_defaults_as_they_have_to_be_typed() -> None:
         typed, default = (build_parser().parse_args([*needed, *given]) for given in ([flag, *shown.split()], []))
         assert typed == default
     assert "(default: 25.0)" in text
-
-
-@pytest.mark.parametrize("name", ["compare", "evaluate"])
-def test_usage_names_the_command_as_it_is_typed(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"gpu_lipsync.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.stdout.startswith(f"usage: python -m gpu_lipsync.{name} [-h]")

@@ -5,10 +5,11 @@ import torch
 
 from gpu_lipsync.audio import load_audio, mel_windows
 from gpu_lipsync.config import FaceConfig, FrameConfig
-from gpu_lipsync.errors import ConfigError
+from gpu_lipsync.errors import ConfigError, ResourceError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
 from gpu_lipsync.process.device import _require_kernels, network_dtype, resolve_device, staged, taken_over, why_no_gpu
+from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.tracking.tracked_frames import track_faces
 from gpu_lipsync.video import open_video
 from tests.places import FACE, ROOT, SPEECH
@@ -38,6 +39,16 @@ def test_a_gpu_whose_driver_is_too_old_is_named_as_the_reason(monkeypatch: pytes
     assert why_no_gpu() == "The NVIDIA driver on your system is too old (found version 12020)."
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert why_no_gpu() == "", "none to be without"
+
+
+def test_a_gpu_that_another_process_has_for_itself_is_no_bug() -> None:
+    """In compute mode EXCLUSIVE_PROCESS: PyTorch counts it and begins, and its first kernel fails with this."""
+    said = "CUDA error: CUDA-capable device(s) is/are busy or unavailable\nSearch for `cudaErrorDevicesUnavailable' in"
+    taken = r"cuda:1 is taken: another process has it.*--device cpu"
+    with pytest.raises(ResourceError, match=taken), lack_of_memory_named(torch.device("cuda:1")):
+        raise torch.AcceleratorError(said)
+    with pytest.raises(RuntimeError, match="busy"), lack_of_memory_named(torch.device("cpu")):
+        raise RuntimeError(said)
 
 
 def test_a_gpu_that_pytorch_was_not_built_for_is_refused() -> None:
