@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,13 +40,14 @@ FAILED = "FAILED: "  # what a failed stage's note starts with
 
 
 def whole_sample(device: torch.device) -> Iterator[Row]:
-    """The whole pipeline on the sample: on the CPU, on the device, and on the device with hardly any memory."""
+    """The whole pipeline on the sample: on the CPU, on the device, there by the command, and with hardly any memory."""
     on_cpu = {name: _sample("cpu", **settings)[1] for name, settings in SETTINGS.items()}
     for name, settings in SETTINGS.items():
         report, pictures = _sample(str(device), **settings)
         how = f"{report.precision}; {report.decoder}; {report.encoder}"
         yield name, report.total_seconds / report.n_frames, _apart(pictures, on_cpu[name], how)
     expected = on_cpu["the whole sample"]
+    yield _by_command(str(device), expected)
     name = "the whole sample in little memory"
     if device.type != "cuda":
         yield name, None, f"only CUDA devices have a limit to set, not {device}"
@@ -67,8 +71,28 @@ def _sample(device: str, **settings: Any) -> tuple[Report, Tensor]:
         outfile = str(Path(folder) / "out.mp4")
         files = {"checkpoint_path": str(CHECKPOINT), "face": str(FACE), "audio": str(SPEECH), "outfile": outfile}
         report = run(LipSyncConfig(**files, device=device, **settings))
-        with open_video(outfile, FrameConfig(decoder="pyav"), "cpu") as video:
-            return report, torch.cat([frames for _, frames in video.batches(range(video.n_frames), 32)])
+        return report, _pictures(outfile)
+
+
+def _by_command(device: str, expected: Tensor) -> Row:
+    """As production has it: a process of its own, a lean PyTorch, CUDA begun before that is there."""
+    name = "the whole sample by inference_fast.py"
+    with tempfile.TemporaryDirectory() as folder:
+        outfile, report = Path(folder) / "out.mp4", Path(folder) / "report.json"
+        files = {"checkpoint_path": CHECKPOINT, "face": FACE, "audio": SPEECH, "outfile": outfile, "report": report}
+        flags = [word for flag, path in files.items() for word in (f"--{flag}", str(path))]
+        line = [sys.executable, str(ROOT / "inference_fast.py"), *flags, "--device", device, "--quiet"]
+        done = subprocess.run(line, capture_output=True, text=True)
+        if done.returncode:
+            return name, None, f"{FAILED}exit code {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
+        said = json.loads(report.read_text())
+        how = f"start-up {said['seconds']['start-up']:.2f} s; {said['decoder']}; {said['encoder']}"
+        return name, said["total_seconds"] / said["n_frames"], _apart(_pictures(str(outfile)), expected, how)
+
+
+def _pictures(outfile: str) -> Tensor:
+    with open_video(outfile, FrameConfig(decoder="pyav"), "cpu") as video:
+        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 32)])
 
 
 def _apart(pictures: Tensor, expected: Tensor, how: str) -> str:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod
 
 if TYPE_CHECKING:
-    from gpu_lipsync.blend_kernels.blend import BLENDS, blend_bytes, blend_mouths, place_blend, usable_mouths
+    from gpu_lipsync.blend_kernels.blend import (
+        BLENDS,
+        blend_bytes,
+        blend_mouths,
+        finite_mouths,
+        place_blend,
+        usable_mouths,
+    )
     from gpu_lipsync.blend_kernels.mask import elliptical_mask
     from gpu_lipsync.blend_kernels.placement import Placement
 
@@ -21,6 +28,7 @@ __all__ = [
     "blend_bytes",
     "blend_mouths",
     "elliptical_mask",
+    "finite_mouths",
     "place_blend",
     "usable_mouths",
 ]

@@ -78,6 +78,11 @@ def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig) -> Tensor:
     return out
 
 
+def finite_mouths(mouths: Tensor) -> Tensor:
+    """Which mouths (B, 3, 96, 96) float are free of NaN and infinity: (B,) bool, on their device."""
+    return mouths.flatten(1).sum(1).isfinite()
+
+
 def usable_mouths(mouths: Tensor) -> tuple[Tensor, Tensor]:
     """Find out which mouths are free of NaN and infinity, and make all of them safe to work with.
 
@@ -88,7 +93,7 @@ def usable_mouths(mouths: Tensor) -> tuple[Tensor, Tensor]:
         (B, 1, 1, 1) bool, and the mouths in [0, 1]. The modes take the latter; a face whose mouth is not usable is to
         stay as it is.
     """
-    usable = mouths.flatten(1).sum(1).isfinite()[:, None, None, None]
+    usable = finite_mouths(mouths)[:, None, None, None]
     return usable, mouths.nan_to_num(0.0).clamp_(0.0, 1.0)
 
 
@@ -108,20 +113,20 @@ def place_blend(
     return place_mask(height, width, config, mode.margin, device, half_mouth=half_mouth, shift=shift)
 
 
-def blend_bytes(faces: Callable[[], Tensor], mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+def blend_bytes(faces: Tensor | None, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
     """Blend under the masks alone, from and to 8-bit frames.
 
     Args:
-        faces: gives what lies under the masks, (B, 3, rows, columns) uint8, interleaved; not asked where nothing of it
-            is kept.
+        faces: what lies under the masks, (B, 3, rows, columns) uint8, interleaved; None will do for a mode without one.
         mouths: (B, 3, 96, 96) float32 in [0, 1], from `usable_mouths`.
         place: from `place_blend`, or around several of those.
         config: the mode and its settings.
 
     Returns:
-        Like `faces`.
+        (B, 3, rows, columns) uint8, interleaved.
     """
     mode = BLENDS[config.method]
     if not mode.masked:
         return original_bytes(mouths, place, config)
-    return to_uint8(mode.apply(to_float(faces()), mouths, place, config))
+    assert faces is not None, f"{config.method} mixes mouths with faces"
+    return to_uint8(mode.apply(to_float(faces), mouths, place, config))

@@ -10,7 +10,7 @@ from gpu_lipsync.ops import grey
 NO_COLOUR, COLOUR = 3.0, 6.0
 
 
-def as_colourful(mouths: Tensor, faces: Tensor) -> Tensor:
+def desaturated_like(mouths: Tensor, faces: Tensor) -> Tensor:
     """Take the colour from the mouths of faces that have none.
 
     Args:

@@ -105,7 +105,8 @@ def semi_axes(height: int, width: int, region: float, half_mouth: int = 0) -> tu
 def place_everywhere(height: int, width: int, device: torch.device) -> Placement:
     """The whole crop, under a mask that is 1 everywhere."""
     ones = upload(torch.ones(1, 1, 1, 1, dtype=torch.float32), device)
-    return Placement(height, width, 0, height, 0, width, Stencil(np.ones((1, 1), np.float32), ones, ones))
+    stencil = Stencil(np.ones((1, 1), np.float32), ones, ones)
+    return Placement(height=height, width=width, top=0, bottom=height, left=0, right=width, stencil=stencil)
 
 
 @remembered(SIZES_OF_A_BATCH)
@@ -123,8 +124,8 @@ def _placement(
     left, right = max(0, int(cols[0]) - margin), min(width, int(cols[-1]) + 1 + margin)
     values = mask[top:bottom, left:right].copy()
     cut = upload(torch.from_numpy(values), device)[None, None]
-    weight = interleaved(cut.expand(-1, 3, -1, -1))
-    return Placement(height, width, top, bottom, left, right, Stencil(values, cut, weight))
+    stencil = Stencil(values, cut, interleaved(cut.expand(-1, 3, -1, -1)))
+    return Placement(height=height, width=width, top=top, bottom=bottom, left=left, right=right, stencil=stencil)
 
 
 def _mask(height: int, width: int, axes: tuple[int, int], feather: int) -> NDArray[np.float32]:

@@ -64,6 +64,7 @@ def n_octaves(stencil: Stencil) -> int:
 
 
 def most_octaves(stencil: Stencil) -> int:
+    """How often a mask can be halved before its shorter side is below SMALLEST pixels; once at least."""
     return max(1, int(math.log2(min(stencil.values.shape) / SMALLEST)))
 
 

@@ -1,7 +1,7 @@
 """Where in a crop a mode works, and under which mask."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,9 +58,16 @@ def move_within(start: int, stop: int, length: int, by: int) -> int:
     return min(max(by, min(0, 1 - start)), max(0, length - 1 - stop))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where in a crop a mode works: rows top to bottom, columns left to right, end exclusive, and the mask there."""
+    """Where in a crop a mode works: rows top to bottom, columns left to right, end exclusive, and the mask there.
+
+    Attributes:
+        height: of the crop, pixels.
+        width: of the crop, pixels.
+        offsets: how far right and down in the window each of a batch's masks is, (B, 2) int64; None: it is no larger
+            than they are.
+    """
 
     height: int
     width: int
@@ -69,7 +76,6 @@ class Placement:
     left: int
     right: int
     stencil: Stencil
-    # How far right and down in it each of a batch's masks is, (B, 2) int64; None: it is no larger than they are.
     offsets: Tensor | None = field(default=None, compare=False)
 
     @property
@@ -85,8 +91,9 @@ class Placement:
         down = move_within(self.top, self.bottom, self.height, down)
         if not right and not down:
             return self
-        rows, columns = (self.top + down, self.bottom + down), (self.left + right, self.right + right)
-        return Placement(self.height, self.width, *rows, *columns, self.stencil)
+        return replace(
+            self, top=self.top + down, bottom=self.bottom + down, left=self.left + right, right=self.right + right
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,7 +107,7 @@ class Placement:
         bottom, right = max(place.bottom for place in places), max(place.right for place in places)
         first = next(iter(places))
         offsets = torch.stack((corners[:, 0] - left, corners[:, 1] - top), dim=1)
-        return Placement(first.height, first.width, top, bottom, left, right, first.stencil, offsets)
+        return replace(first, top=top, bottom=bottom, left=left, right=right, offsets=offsets)
 
     def first_pixel(self, row: int) -> int | Tensor:
         """Of each picture's mask, counted from its crop's, where a row's pixel is `row` from the one above."""

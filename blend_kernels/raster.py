@@ -1,4 +1,4 @@
-"""The filled ellipse as OpenCV draws it, pixel for pixel: a polygon of 5-degree steps, its inside and its outline.
+"""The filled ellipse as OpenCV draws it, pixel for pixel: a polygon, its inside and its outline.
 
 Drawn on the host, once per crop size: a mask with a short feather shows every pixel of the outline.
 """
@@ -33,7 +33,7 @@ def filled_ellipse(height: int, width: int, center: tuple[int, int], semi_axes: 
 
 
 def _vertices(center: tuple[int, int], semi_axes: tuple[int, int]) -> tuple[Floats, Floats]:
-    """From the rightmost vertex on, clockwise; coarser steps on small ellipses, 16 bits of fraction."""
+    """From the rightmost vertex on, clockwise, every 5 degrees or, on small ones, 18 to 90; 16 bits of fraction."""
     longest = max(semi_axes)
     step = 90 if longest < 3 else 30 if longest < 10 else 18 if longest < 15 else 5
     angle = np.deg2rad(np.arange(0, 360, step))

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gpu_lipsync.errors import MediaError
 from gpu_lipsync.media.sound_file import Sound, at_rate, read_sound
 from gpu_lipsync.ops import upload
 
@@ -133,7 +132,7 @@ def mel_windows(waveform: Tensor, fps: float | Fraction) -> Tensor:
         (N, 1, 80, 16) float32 in [-4, 4], N the number of output frames.
 
     Raises:
-        MediaError: `fps` is not positive.
+        ValueError: `fps` is not above 0, or not finite.
     """
     needed = (WINDOW_COLUMNS - 1) * HOP
     if waveform.shape[0] < needed:
@@ -158,11 +157,14 @@ def window_starts(n_columns: int, fps: float | Fraction) -> list[int]:
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
-    """A frame rate as a fraction; floats become the nearest one with a denominator of at most 1001."""
-    rate = fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001)
-    if rate <= 0:
-        raise MediaError(f"a frame rate of {fps} is not usable; pass --fps for a still, or re-encode the video")
-    return rate
+    """A frame rate as a fraction; floats become the nearest one with a denominator of at most 1001.
+
+    Raises:
+        ValueError: `fps` is not above 0, or not finite.
+    """
+    if not 0 < fps < math.inf:  # of which NaN is neither
+        raise ValueError(f"fps must be above 0 and finite, got {fps}")
+    return fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001)
 
 
 def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Tensor:
@@ -179,7 +181,7 @@ def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Te
         (n_frames,) float32 in [0, 1]; 0 past the end of the sound.
 
     Raises:
-        MediaError: `fps` is not positive.
+        ValueError: `fps` is not above 0, or not finite.
 
     Reference: numpy.std of each frame's samples, within a ten-thousandth of it (float32).
     """

@@ -8,14 +8,15 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import get_args
 
 from gpu_lipsync import PROGRAM_START, __version__
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.config import PRESETS, DecoderName, EncoderName, LipSyncConfig, SmoothMode
-from gpu_lipsync.media.containers import require_inputs
 from gpu_lipsync.process.commands import Parser, exit_code_of
 from gpu_lipsync.process.early_context import begin_context
+from gpu_lipsync.process.input_files import require_inputs
 from gpu_lipsync.process.lean_torch import import_torch
 from gpu_lipsync.process.own_process import (
     fill_closed_descriptors,
@@ -98,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("files and frames")
-    add, default = group.add_argument, LipSyncConfig
+    add, add_four, default = group.add_argument, partial(_add_four, group), LipSyncConfig
     add("--checkpoint_path", required=True, default=argparse.SUPPRESS, help="Wav2Lip weights: .pth, .pt, .safetensors")
     add("--face", required=True, default=argparse.SUPPRESS, help="video or picture with a face")
     add("--audio", required=True, default=argparse.SUPPRESS, help="sound file, or a video whose sound to use")
@@ -120,14 +121,21 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     add("--resize_factor", type=int, default=default.resize_factor, help="divide the frame's sides by this, 1 or more")
     add("--rotate", action="store_true", help="turn the video 90 degrees clockwise")
-    add("--crop", type=int, nargs=4, action=_Four, default=default.crop, metavar=_SIDES, help="keep only this part of the frame, after resizing and rotating; -1: up to the edge")  # fmt: skip # noqa: E501
+    add_four(
+        "--crop", "keep only this part of the frame, after resizing and rotating; -1: up to the edge", default.crop
+    )
 
 
 def _add_faces(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("face")
-    add, default = group.add_argument, LipSyncConfig
-    add("--pads", type=int, nargs=4, action=_Four, default=default.pads, metavar=_SIDES, help="pixels added to the detected face; the chin must be inside")  # fmt: skip # noqa: E501
-    add("--box", type=int, nargs=4, action=_Four, default=default.box, metavar=_SIDES, help="one face box, forehead to chin, for all frames instead of detection; 16x16 or more, in pixels after resizing, rotating and cropping")  # fmt: skip # noqa: E501
+    add, add_four, default = group.add_argument, partial(_add_four, group), LipSyncConfig
+    add_four("--pads", "pixels added to the detected face; the chin must be inside", default.pads)
+    add_four(
+        "--box",
+        "one face box, forehead to chin, for all frames instead of detection; 16x16 or more, in pixels after resizing, "
+        "rotating and cropping",
+        default.box,
+    )
     add(
         "--face_det_stride",
         type=int,
@@ -204,6 +212,10 @@ class _DefaultsAsTyped(argparse.ArgumentDefaultsHelpFormatter):
         if text is None or not isinstance(action.default, tuple):
             return text
         return text.replace("%(default)s", " ".join(map(str, action.default)))
+
+
+def _add_four(group: argparse._ActionsContainer, flag: str, what: str, default: tuple[int, int, int, int]) -> None:
+    group.add_argument(flag, type=int, nargs=4, action=_Four, default=default, metavar=_SIDES, help=what)
 
 
 class _Four(argparse.Action):

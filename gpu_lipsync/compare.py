@@ -16,8 +16,8 @@ from pathlib import Path
 from gpu_lipsync.cli import add_mask_flags
 from gpu_lipsync.config import FrameConfig, blend_config
 from gpu_lipsync.errors import ConfigError
-from gpu_lipsync.media.containers import require_file
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
+from gpu_lipsync.process.input_files import require_file
 from gpu_lipsync.process.output_paths import require_apart, require_writable, written
 from gpu_lipsync.process.stopping import Stops
 

@@ -159,7 +159,8 @@ class _Pasting:
             blended = turn.blended(around, place, lambda faces: blend_bytes(faces, mouths, place, config))
         else:
             crops = replace(crops, starts=crops.starts + place.first_pixel(self.pixels.width))
-            blended = blend_bytes(lambda: self.pixels.read(crops, *place.size), mouths, place, config)
+            faces = self.pixels.read(crops, *place.size) if BLENDS[config.method].masked else None
+            blended = blend_bytes(faces, mouths, place, config)
         self.pixels.change(crops, blended, usable)
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BlendConfig
-from gpu_lipsync.blend_kernels.colourless import as_colourful
+from gpu_lipsync.blend_kernels import BlendConfig, finite_mouths
+from gpu_lipsync.blend_kernels.colourless import desaturated_like
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.ops import upload
@@ -128,10 +128,10 @@ class MouthRenderer:
                 return made[: len(mel)]
 
             mouths, n_generated = resting.mouths(generated, mel, faces, weights, heads.scenes, heads.poses)
-            mouths = as_colourful(mouths.float(), faces)
+            mouths = desaturated_like(mouths.float(), faces)
         with self._report.timed("blend"):
             blended = paste_faces(part.rgb, mouths, boxes, self._blend, fits=heads.fits, tilts=heads.tilts)
-            n_spoiled = self._n_spoiled + (~mouths.flatten(1).sum(1).isfinite()).sum()
+            n_spoiled = self._n_spoiled + (~finite_mouths(mouths)).sum()
             blended = part.replaced(blended, blended_boxes(heads, self._blend, frames.device, size))
         # From here on nothing asks for memory: a batch is counted once.
         self._resting, self._window, self._n_spoiled = resting, window, n_spoiled

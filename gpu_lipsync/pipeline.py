@@ -19,13 +19,13 @@ from gpu_lipsync.encoding.streams import StreamShape
 from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import NvencLostError, first_line
 from gpu_lipsync.generate import MouthRenderer
-from gpu_lipsync.media.containers import require_inputs
 from gpu_lipsync.media.sound_file import Sound, read_sound
 from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
 from gpu_lipsync.ops import upload
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.process.cores import cores_given_back, use_one_core
 from gpu_lipsync.process.device import network_dtype, on_default_stream, own_modes, resolve_device, why_no_gpu
+from gpu_lipsync.process.input_files import require_inputs
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory, lack_of_memory_named
 from gpu_lipsync.process.threads import Later
 from gpu_lipsync.progress import Observer, ObserverError, Shielded, Silent

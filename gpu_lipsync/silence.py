@@ -145,8 +145,8 @@ class RestingMouths:
         mel: Tensor,
         faces: Tensor,
         weights: Sequence[float],
-        scenes: Sequence[Hashable] | None = None,
-        poses: Sequence[Pose | None] | None = None,
+        scenes: Sequence[Hashable],
+        poses: Sequence[Pose | None],
     ) -> tuple[Tensor, int]:
         """Generate a batch's mouths.
 
@@ -155,14 +155,13 @@ class RestingMouths:
             mel: (B, 1, 80, 16).
             faces: (B, 3, 96, 96) float in [0, 1].
             weights: the batch's share of `rest_weights`.
-            scenes: what tells for each frame which scene it belongs to; by default all are one.
-            poses: where each frame's mouth is in its box; by default all are one.
+            scenes: what tells for each frame which scene it belongs to.
+            poses: where each frame's mouth is in its box; None without a face.
 
         Returns:
             (B, 3, 96, 96), and how many frames were generated.
         """
-        scenes = [0] * len(weights) if scenes is None else scenes
-        plan, after = self.plan(weights, scenes, [Pose(0.0, 0.0)] * len(weights) if poses is None else poses)
+        plan, after = self.plan(weights, scenes, poses)
         if not any(weights):
             self._state = after
             return generator(mel, faces), len(weights)

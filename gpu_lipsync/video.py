@@ -16,11 +16,11 @@ from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.decoding.planar_decoder import PlanarDecoder
 from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.media.colours import BT709
-from gpu_lipsync.media.containers import require_file
 from gpu_lipsync.media.stills import Still, is_still, read_still
 from gpu_lipsync.media.video_info import VideoInfo, probe_video
 from gpu_lipsync.ops import reduce_bytes, upload
 from gpu_lipsync.ops.boxes import Window
+from gpu_lipsync.process.input_files import require_file
 from gpu_lipsync.timeline import Timeline, align
 
 _CPU_BATCH, _CPU_BATCH_PIXELS = 16, 16 << 20
@@ -119,6 +119,7 @@ class Video:
             edited = edit(on_device, self._config, self._window) if self.layout is RGB else on_device
             yield range(start, start + len(batch)), edited
             start += len(batch)
+            del batch, on_device, edited  # not kept while the next is decoded
 
 
 def edit(frames: Tensor, config: FrameConfig, window: Window) -> Tensor:

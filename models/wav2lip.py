@@ -154,7 +154,7 @@ class Wav2Lip(nn.Module):
             its caches.
 
         Raises:
-            ValueError: `mel` or `faces` of another shape.
+            ValueError: `mel`, `faces` or `reference` of another shape.
         """
         plane = (3, FACE_SIZE, FACE_SIZE)
         if mel.shape[1:] != MEL_SHAPE or faces.shape[1:] != plane or len(faces) not in (1, len(mel)):
@@ -162,6 +162,8 @@ class Wav2Lip(nn.Module):
                 f"expected mel (B, 1, 80, 16) and faces (B, 3, 96, 96) or one, got {mel.shape = }, {faces.shape = }"
             )
         reference = faces if reference is None else reference
+        if reference.shape != faces.shape:
+            raise ValueError(f"expected reference like faces, got {reference.shape = }, {faces.shape = }")
         learns = torch.is_grad_enabled() and any(t.requires_grad for t in (mel, faces, reference, *self.parameters()))
         if self.training or learns or faces.device.type != "cpu" or len(mel) == 1:
             return self._decode(mel, self._encode(faces, reference), window)
@@ -199,8 +201,8 @@ class Wav2Lip(nn.Module):
         # As loaded, `to_rgb` is float32: in half precision the sigmoid would come out in steps of a whole level.
         last, to_rgb, squash = self.output_block
         logits = to_rgb(last(out).to(to_rgb.weight.dtype))
-        # Beyond half precision's range lies infinity, of which a sigmoid makes a colour: it is to be found out instead.
-        rgb = _swap_red_and_blue(squash(logits) + (logits - logits)).float()
+        # Beyond half precision's range lies infinity, of which a sigmoid makes a colour: NaN is found out.
+        rgb = _swap_red_and_blue(torch.where(logits.isfinite(), squash(logits), torch.nan)).float()
         if window is None:
             return rgb
         left_over = (window[2], FACE_SIZE - window[3], window[0], FACE_SIZE - window[1])

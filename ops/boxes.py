@@ -19,3 +19,13 @@ class Rect(NamedTuple):
     y1: int
     x2: int
     y2: int
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.y2 - self.y1
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.x2 - self.x1

@@ -7,6 +7,7 @@ filters in a row are one product, and any window of the result costs only that w
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ class Axis:
     symmetric filter that is applied to the result, borders reflected.
     """
 
-    kind: str
+    kind: Literal["bilinear", "bicubic", "lanczos4", "box", "pyramid_down", "pyramid_up"]
     size_in: int
     size_out: int
     width: int = 1
@@ -99,19 +100,19 @@ class Axis:
 @lru_cache(maxsize=32)
 def axis_matrix(axis: Axis) -> Matrix:
     """(size_out, size_in): each output pixel's weights."""
-    if axis.kind in KERNELS:
-        taps, weights = _resampling(axis)
-        columns = taps.clip(0, axis.size_in - 1)
-    elif axis.kind == "box":
+    if axis.kind == "box":
         columns = reflected(np.arange(axis.size_in)[:, None] + np.arange(axis.width) - axis.width // 2, axis.size_in)
         weights = np.full(columns.shape, 1 / axis.width)
     elif axis.kind == "pyramid_down":
         columns = reflected(2 * np.arange(axis.size_out)[:, None] + np.arange(-2, 3), axis.size_in)
         weights = np.broadcast_to(_PYRAMID, columns.shape)
-    else:
+    elif axis.kind == "pyramid_up":
         # Every other pixel of the fine grid is an old one, the rest are 0; then the blur, twice as strong.
         fine = reflected(np.arange(axis.size_out)[:, None] + np.arange(-2, 3), axis.size_out)
         columns, weights = fine // 2, np.where(fine % 2 == 0, 2 * _PYRAMID, 0.0)
+    else:
+        taps, weights = _resampling(axis)
+        columns = taps.clip(0, axis.size_in - 1)
     matrix = np.zeros((axis.size_out, axis.size_in))
     np.add.at(matrix, (np.arange(axis.size_out)[:, None], columns), weights)
     if axis.taps:

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, frame_loudness, mel_windows
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
-from gpu_lipsync.blend_kernels.colourless import as_colourful
+from gpu_lipsync.blend_kernels.colourless import desaturated_like
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoding.frame_layout import RGB, Yuv420Frames
 from gpu_lipsync.faces import crop_faces, paste_faces
@@ -25,6 +25,7 @@ from gpu_lipsync.silence import RestingMouths
 from gpu_lipsync.tracking.scene_cuts import SAMPLES, SceneChanges
 from gpu_lipsync.tracking.tracked_frames import _pick
 from gpu_lipsync.video import edit
+from tests.heads import STILL, held_still
 
 Run = Callable[[Tensor], object]  # a batch's work, given its boxes
 Stage = Callable[[int], Run]  # made ready for so many frames
@@ -56,7 +57,7 @@ def batch(n: int, method: str, tilts: Tensor | None = None) -> Run:
         fits = FITS[n]
         window = mouth_window(boxes, config, frames.device, fits=fits)
         faces = crop_faces(frames, boxes, tilts=tilts)
-        mouths = as_colourful(generator(mel, faces, window=window).float(), faces)
+        mouths = desaturated_like(generator(mel, faces, window=window).float(), faces)
         return paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts)
 
     return run
@@ -87,7 +88,7 @@ def some_without_a_face(n: int) -> Run:
         with _disable_current_modes():
             boxes = boxes.clone()
             boxes[0] = 0
-            heads = HeadsOnHost.held_still(boxes)
+            heads = held_still(boxes, HeadsOnHost)
         return renderer.render(frames, mel, heads)
 
     return run
@@ -154,7 +155,7 @@ def silence(n: int) -> Run:
         generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
         faces = torch.zeros(n, 3, 96, 96)
     weights = [0.0] * (n // 2) + [1.0] * (n - n // 2)
-    return lambda _: RestingMouths().mouths(generator, mel, faces, weights)
+    return lambda _: RestingMouths().mouths(generator, mel, faces, weights, [0] * n, [STILL] * n)
 
 
 STAGES: dict[str, Stage] = {

@@ -28,7 +28,7 @@ def judge(clip: Clip, generator: torch.nn.Module, text: str | None) -> dict[str,
     sounds = telling_sounds(align(clip.waveform, text), len(clip.waveform) / SAMPLE_RATE_HZ)
     opening_of = OpeningMeter(clip)
     faces = {"generated": resync(clip, generator, clip.waveform), "truth": clip.faces.float() / 255}
-    return {name: openings_at(sounds, opening_of(f), clip.frames, clip.fps) for name, f in faces.items()}
+    return {name: openings_at(sounds, opening_of(f), clip.frames, float(clip.fps)) for name, f in faces.items()}
 
 
 def _means(openings: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float | None]]:

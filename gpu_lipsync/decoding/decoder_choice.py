@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -47,12 +48,12 @@ def choose_decoder(
         if note not in notes:  # however often the clip is played
             notes.append(note)
 
-    for build, doubtful, stops in _candidates(info, wanted, device, tell, as_decoded=as_decoded):
+    for candidate in _candidates(info, wanted, device, tell, as_decoded=as_decoded):
         try:
-            decoder = build()
-            if doubtful:
+            decoder = candidate.build()
+            if candidate.doubtful:
                 require_same_picture(decoder, info)
-            if stops and wanted == "auto":
+            if candidate.stops_at_damage and wanted == "auto":
                 decoder = Rescued(decoder, info, tell)
         except DecoderUnavailableError as error:
             # Its traceback leads here, to `reasons`, and to whatever decoder is chosen: a circle that would outlive it.
@@ -72,22 +73,48 @@ def _joined(reasons: list[DecoderUnavailableError]) -> str:
     return "; ".join(map(str, reasons))
 
 
+class _Candidate(NamedTuple):
+    """A decoder that may be taken.
+
+    Attributes:
+        may: whether it is asked at all here.
+        doubtful: whether it is to show first that its picture is FFmpeg's.
+    """
+
+    name: DecoderName
+    build: Callable[[], Decoder]
+    may: bool = True
+    doubtful: bool = False
+    stops_at_damage: bool = False
+
+
 def _candidates(
     info: VideoInfo, wanted: DecoderName, device: torch.device, tell: Callable[[str], None], *, as_decoded: bool
-) -> list[tuple[Callable[[], Decoder], bool, bool]]:
-    """What builds each decoder that may be taken, in the order in which they are asked; whether it is to show that its
-    picture is FFmpeg's; and whether it stops at damage.
-    """
+) -> list[_Candidate]:
+    """Those that may be taken, in the order in which they are asked."""
     on_gpu, cpu, by_name = device.type == "cuda", torch.device("cpu"), wanted != "auto"
     turned = bool(info.rotation)  # of the ways in which that is said, decord knows one
     ahead = None if by_name else _DECORD_AHEAD_BYTES
-    torchcodec = on_gpu or wanted == "torchcodec"
-    table: tuple[tuple[DecoderName, bool, Callable[[], Decoder], bool, bool], ...] = (
-        ("pyav", as_decoded and PlanarDecoder.can_read(info), lambda: PlanarDecoder(info, tell), False, False),
-        ("decord", on_gpu, lambda: DecordDecoder(info, device=device), True, True),
-        ("pyav", on_gpu, lambda: NvdecDecoder(info, device, tell), True, False),
-        ("torchcodec", torchcodec, lambda: TorchcodecDecoder(info, device=device, on_host=by_name), True, True),
-        ("decord", True, lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=ahead), turned, True),
-        ("pyav", True, lambda: PyavDecoder(info, tell), False, False),
+    planar = as_decoded and PlanarDecoder.can_read(info)
+    all_of_them = (
+        _Candidate("pyav", lambda: PlanarDecoder(info, tell), may=planar),
+        _Candidate(
+            "decord", lambda: DecordDecoder(info, device=device), may=on_gpu, doubtful=True, stops_at_damage=True
+        ),
+        _Candidate("pyav", lambda: NvdecDecoder(info, device, tell), may=on_gpu, doubtful=True),
+        _Candidate(
+            "torchcodec",
+            lambda: TorchcodecDecoder(info, device=device, on_host=by_name),
+            may=on_gpu or wanted == "torchcodec",
+            doubtful=True,
+            stops_at_damage=True,
+        ),
+        _Candidate(
+            "decord",
+            lambda: DecordDecoder(info, device=cpu, max_ahead_bytes=ahead),
+            doubtful=turned,
+            stops_at_damage=True,
+        ),
+        _Candidate("pyav", lambda: PyavDecoder(info, tell)),
     )
-    return [(build, doubtful, stops) for name, may, build, doubtful, stops in table if may and wanted in ("auto", name)]
+    return [candidate for candidate in all_of_them if candidate.may and wanted in ("auto", candidate.name)]

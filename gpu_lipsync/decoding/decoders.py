@@ -80,7 +80,9 @@ class TorchcodecDecoder:
             self._reader = VideoDecoder(str(info.path), device=str(device), stream_index=info.stream_index)
             self._reader[0]  # whether NVDEC takes this stream is known after the first frame only
         except (RuntimeError, ValueError, IndexError) as error:
-            raise DecoderUnavailableError(f"torchcodec on {device.type}: {first_line(error)}") from error
+            # It loads those when it is first used, and lists all that it has tried.
+            without = "the system's FFmpeg libraries are not found" if "libtorchcodec" in str(error) else ""
+            raise DecoderUnavailableError(f"torchcodec on {device.type}: {without or first_line(error)}") from error
         if len(self._reader) != info.n_frames:
             raise DecoderUnavailableError(f"torchcodec finds {len(self._reader)} frames of {info.n_frames}")
         fallback = getattr(self._reader, "cpu_fallback", None)

@@ -15,11 +15,12 @@ from gpu_lipsync.decoding.decoders import DecoderUnavailableError
 from gpu_lipsync.decoding.pyav_decoder import PyavDecoder, as_shown
 from gpu_lipsync.errors import LipSyncError, MediaError, ResourceError, first_line
 from gpu_lipsync.media.colours import FULL_RANGE, matrix_of
-from gpu_lipsync.media.containers import open_container, require_file
+from gpu_lipsync.media.containers import open_container
 from gpu_lipsync.media.video_info import VideoInfo
 from gpu_lipsync.ops.yuv import nv12_to_rgb
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix
 from gpu_lipsync.process.device import current_context
+from gpu_lipsync.process.input_files import require_file
 
 
 class _Picture(NamedTuple):

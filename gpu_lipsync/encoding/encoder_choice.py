@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import torch
@@ -41,11 +42,14 @@ def open_backend(
         raise EncodeError(f"encoder h264_nvenc needs a CUDA device, got {device}; use --encoder auto or libx264")
     # FFmpeg's NVENC is reported to crash on detailed pictures in CUDA's memory at the finest quantisers.
     risky = config.crf == 0 and wanted == "auto"
+    if risky and device.type == "cuda":
+        notes.append("encoding with libx264: h264_nvenc may fail at crf 0; --encoder h264_nvenc tries it")
     if wanted != "libx264" and device.type == "cuda" and not risky:
         try:
             return NvencBackend(path, shape, config, device)
         except (av.FFmpegError, UnknownCodecError) as error:
-            reason = first_line(error)
+            too_old = getattr(error, "errno", None) == errno.ENOSYS  # FFmpeg's word for a driver below NVENC's version
+            reason = "the NVIDIA driver is older than its FFmpeg wants" if too_old else first_line(error)
             if wanted == "h264_nvenc":
                 raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
             notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")

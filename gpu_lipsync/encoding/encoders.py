@@ -46,6 +46,7 @@ class PyavBackend:
         self._n_written = 0
 
     def write(self, frames: Tensor) -> None:
+        """Encode frames (B, ...) uint8 as they come from the pipeline, and the sound up to their end."""
         for picture in self._pictures(frames):
             picture.colorspace, picture.color_range = self._colours.number, _LIMITED_RANGE
             picture.pts = self._n_written
@@ -55,11 +56,13 @@ class PyavBackend:
             self._sound.write_until(self._n_written * self._video.codec_context.time_base)
 
     def finish(self) -> None:
+        """Encode what the encoder still holds, write the index, and close the file."""
         self._container.mux(self._coded(None))
         self._sound.finish()
         self._container.close()
 
     def abandon(self) -> None:
+        """Close the file, which nobody wants any more."""
         try:
             self._container.close()
         except OSError:  # the disk that was full still is
@@ -131,6 +134,7 @@ def _pictures_of_host(frames: Tensor) -> Iterator[Any]:
 
 
 def cannot_write(target: Path, error: Exception) -> LipSyncError:
+    """The error for an output that could not be written, with the way out."""
     if is_shortage(error):
         return shortage(f"{target} cannot be written", error)
     reason = getattr(error, "strerror", None) or str(error)

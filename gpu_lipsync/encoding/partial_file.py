@@ -75,6 +75,7 @@ def write_into(target: Path, complete: Path) -> None:
 
 
 def remove_folders(folders: list[Path]) -> None:
+    """Remove folders that were made for a file, as far as they are empty."""
     for folder in folders:  # the innermost first
         with suppress(OSError):  # it was never made, or somebody else put something there meanwhile
             folder.rmdir()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
-from gpu_lipsync.blend_kernels.colourless import as_colourful
+from gpu_lipsync.blend_kernels.colourless import desaturated_like
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
@@ -102,7 +102,7 @@ def compare(
     n_frames, every = 0, 1
     for batch, (outputs, frames, heads) in enumerate(_tracked(video, len(mel), detector, max_seconds)):
         faces = crop_faces(frames, heads.boxes, tilts=heads.tilts)
-        mouths = as_colourful(generator(mel[torch.tensor(outputs, device=mel.device)], faces).float(), faces)
+        mouths = desaturated_like(generator(mel[torch.tensor(outputs, device=mel.device)], faces).float(), faces)
         require_numbers(mouths)
         n_frames += len(outputs)
         results: dict[BlendMethod, Tensor] = {}
@@ -115,9 +115,14 @@ def compare(
             results[method] = paste_faces(frames, mouths, heads.boxes, config, **how)
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
-        still = _still(outputs[middle], frames[middle], heads.picked([middle]), results, middle, figures, settings)
+        view = _View.of_head(frames[middle], heads.picked([middle]), settings)
+        source = upright_view(frames[middle], view.shown)
+        modes = {method: upright_view(result[middle], view.shown) for method, result in results.items()}
+        for method, picture in modes.items():
+            view.measure(figures[method], source, picture, masked=BLENDS[method].masked)
         if batch % every == 0:
-            stills.append(still)
+            kept: dict[str, Tensor] = {method: _kept(picture) for method, picture in modes.items()}
+            stills.append(Still(frame=outputs[middle], source=_kept(source), modes=kept))
         if len(stills) == 4 * moments:  # enough to choose from, however long the clip
             stills, every = stills[::2], 2 * every
     if not stills:
@@ -157,34 +162,45 @@ def _clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _still(
-    output: int,
-    frame: Tensor,
-    head: Heads,
-    results: dict[BlendMethod, Tensor],
-    index: int,
-    figures: dict[BlendMethod, ModeFigures],
-    settings: BlendConfig,
-) -> Still:
-    """Cut the face out of one frame, whose head is given, in every mode, and measure it there; upright if tilted."""
-    ((x1, y1, x2, y2),), (tilt,) = head.boxes.tolist(), head.tilts.tolist()
-    ellipse = replace(settings, method="ellipse")
-    (place,) = fitted_masks(head.boxes, head.fits, ellipse, frame.device)
-    margin = round(MARGIN * (y2 - y1))
-    left, top, right, bottom = x1 - margin, y1 - margin, x2 + margin, y2 + margin
-    if not tilt:
-        left, top, right, bottom = max(0, left), max(0, top), min(frame.shape[2], right), min(frame.shape[1], bottom)
-    inner = (x1 - left, right - x2, y1 - top, bottom - y2)
-    shown = Aslant(Rect(left, top, right, bottom), Rect(x1, y1, x2, y2), tilt)
-    source = upright_view(frame, shown)
-    modes = {name: upright_view(frames[index], shown) for name, frames in results.items()}
-    beside = (place.left, place.width - place.right, place.top, place.height - place.bottom)
-    mask = pad(place.stencil.mask, [a + b for a, b in zip(inner, beside, strict=True)])
-    outline = box_edge(y2 - y1, x2 - x1, inner, frame.device)
-    for name, picture in modes.items():
-        edge = mask_edge(mask) if BLENDS[name].masked else outline
-        figures[name].seam.append(seam(source[None], picture[None], edge))
-        figures[name].detail.append(detail(source[None], picture[None], mask > 0.5))
-    # Copies on a CPU too, where a view would hold its whole batch.
-    kept: dict[str, Tensor] = {name: picture.to("cpu", copy=True) for name, picture in modes.items()}
-    return Still(frame=output, source=source.to("cpu", copy=True), modes=kept)
+@dataclass(frozen=True)
+class _View:
+    """What a still shows of a frame.
+
+    Attributes:
+        shown: the face and its surroundings.
+        mask: (1, 1, h, w), of `ellipse`, in what is shown.
+        box: (1, 1, h, w), 1 along the edge of the face's box there.
+    """
+
+    shown: Aslant
+    mask: Tensor
+    box: Tensor
+
+    @classmethod
+    def of_head(cls, frame: Tensor, head: Heads, settings: BlendConfig) -> _View:
+        """Around the one head of a frame (3, H, W), upright if that is turned for it."""
+        ((x1, y1, x2, y2),), (tilt,) = head.boxes.tolist(), head.tilts.tolist()
+        (place,) = fitted_masks(head.boxes, head.fits, replace(settings, method="ellipse"), frame.device)
+        margin = round(MARGIN * (y2 - y1))
+        left, top, right, bottom = x1 - margin, y1 - margin, x2 + margin, y2 + margin
+        if not tilt:
+            left, top = max(0, left), max(0, top)
+            right, bottom = min(frame.shape[2], right), min(frame.shape[1], bottom)
+        inner = (x1 - left, right - x2, y1 - top, bottom - y2)
+        beside = (place.left, place.width - place.right, place.top, place.height - place.bottom)
+        return cls(
+            shown=Aslant(Rect(left, top, right, bottom), Rect(x1, y1, x2, y2), tilt),
+            mask=pad(place.stencil.mask, [a + b for a, b in zip(inner, beside, strict=True)]),
+            box=box_edge(y2 - y1, x2 - x1, inner, frame.device),
+        )
+
+    def measure(self, figure: ModeFigures, source: Tensor, picture: Tensor, *, masked: bool) -> None:
+        """Add what a mode has made of the source here, both as `upright_view` shows them."""
+        edge = mask_edge(self.mask) if masked else self.box
+        figure.seam.append(seam(source[None], picture[None], edge))
+        figure.detail.append(detail(source[None], picture[None], self.mask > 0.5))
+
+
+def _kept(picture: Tensor) -> Tensor:
+    """A copy on a CPU too, where a view would hold its whole batch."""
+    return picture.to("cpu", copy=True)

@@ -145,7 +145,7 @@ def _moved(waveform: Tensor, samples: int) -> Tensor:
 
 def _envelope(clip: Clip, waveform: Tensor) -> Tensor:
     """Root mean square of the sound at each output frame, those after the clip too, averaged with its neighbours."""
-    n_frames = max(clip.frames[-1] + 1, int(len(waveform) / SAMPLE_RATE_HZ * clip.fps))
+    n_frames = max(clip.frames[-1] + 1, int(len(waveform) * clip.fps / SAMPLE_RATE_HZ))
     loudness = frame_loudness(waveform, n_frames, clip.fps)
     return nn.functional.avg_pool1d(loudness[None, None], 3, 1, padding=1, count_include_pad=False)[0, 0]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_lipsync.audio import mel_windows
-from gpu_lipsync.blend_kernels.colourless import as_colourful
+from gpu_lipsync.blend_kernels.colourless import desaturated_like
 from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.judging.talking_clip import BATCH, Clip
 from gpu_lipsync.tracking.mouth_landmarks import lips_apart
@@ -23,7 +23,7 @@ def resync(clip: Clip, generator: nn.Module, waveform: Tensor) -> Tensor:
     windows = mel_windows(waveform, clip.fps)
     mel = windows[torch.tensor(clip.frames, device=windows.device).clamp(max=len(windows) - 1)]
     parts = zip(mel.split(BATCH), (clip.faces.float() / 255).split(BATCH), strict=True)
-    mouths = torch.cat([as_colourful(generator(sound, faces).float(), faces) for sound, faces in parts])
+    mouths = torch.cat([desaturated_like(generator(sound, faces).float(), faces) for sound, faces in parts])
     require_numbers(mouths)
     return mouths
 

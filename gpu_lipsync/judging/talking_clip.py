@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -14,9 +15,9 @@ from gpu_lipsync.config import DecoderName, FrameConfig
 from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces
-from gpu_lipsync.media.containers import require_file
 from gpu_lipsync.models import FaceMesh, load_face_detector, load_face_mesh
 from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.process.input_files import require_file
 from gpu_lipsync.timeline import Timeline
 from gpu_lipsync.tracking.mouth_landmarks import Contexts, find_contexts
 from gpu_lipsync.tracking.tracked_frames import track_faces
@@ -36,7 +37,7 @@ class Clip:
         contexts: the same faces for the landmarks.
         frames: when each is on screen, counted in output frames.
         waveform: (n,) at 16 kHz.
-        fps: frames a second.
+        fps: frames a second, exact.
         own_sound: whether the sound is the clip's own; with another one there is no truth to compare with.
     """
 
@@ -44,7 +45,7 @@ class Clip:
     contexts: Contexts
     frames: list[int]
     waveform: Tensor
-    fps: float
+    fps: Fraction
     own_sound: bool = True
 
 
@@ -85,7 +86,7 @@ def read_clip(
                 "give a longer clip or sound, or a larger --max_seconds"
             )
         faces, contexts = _cut_out(video, heads, with_face, mesh)
-        fps = float(video.fps)
+        fps = video.fps
     return Clip(
         faces=faces,
         contexts=contexts,

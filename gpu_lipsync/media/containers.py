@@ -1,4 +1,4 @@
-"""Media files as containers of streams: whether a file is usable, its streams, their frames. PyAV; no torch."""
+"""Media files as containers of streams: which of them counts, its frames, whether the file is whole. PyAV; no torch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from gpu_lipsync.errors import CheckpointError, LipSyncError, MediaError, is_shortage, shortage
-
-if TYPE_CHECKING:
-    from gpu_lipsync.config import LipSyncConfig
+from gpu_lipsync.errors import MediaError, is_shortage, shortage
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
-_STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi"}
+_STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi", "aiff", "au", "tta", "mxf"}
 _WITHOUT_OWN = {"matroska", "webm"}  # states one for all streams
 _INDEX_BYTES = 1 << 16
 # Which name other files, whose owner need not be who sent the list; one that names itself is never done.
@@ -26,37 +23,19 @@ _WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
 _STREAMED_BYTES = 0x7FF00000  # or more: what writers of WAV promise who do not know, espeak-ng and SoX among them
 
 
-def require_file(path: str | Path, role: str, *, error: type[LipSyncError] = MediaError) -> Path:
-    """The path, if it is a file with something in it.
-
-    Raises:
-        MediaError: it is missing, a folder, a pipe, unreadable or empty; or another kind, as `error` says.
-    """
-    file = Path(path)
-    try:
-        if not file.exists():
-            raise error(f"{role} file {file} does not exist; check the path")
-        if not file.is_file():  # a pipe would have to be read three times over
-            raise error(f"{role} {file} is not a regular file; give the path of one")
-        with file.open("rb") as stream:
-            if not stream.read(1):
-                raise error(f"{role} file {file} is empty (0 bytes); export it again")
-    except OSError as reason:
-        if is_shortage(reason):
-            raise shortage(f"{role} file {file} cannot be read", reason) from reason
-        raise error(f"{role} file {file} cannot be read ({reason.strerror}); check its permissions") from reason
-    return file
-
-
-def require_inputs(config: LipSyncConfig) -> None:
-    """Raise MediaError or CheckpointError unless face, sound and checkpoint are files with something in them."""
-    require_file(config.face, "face")
-    require_file(config.audio, "audio")
-    require_file(config.checkpoint_path, "checkpoint", error=CheckpointError)
-
-
 @contextmanager
 def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]:
+    """A file as PyAV's InputContainer, until it is left; FFmpeg's errors within become ours.
+
+    Args:
+        path: the file.
+        role: what it is to a run, for messages: face, audio.
+        hardware: the `av.codec.hwaccel.HWAccel` to decode with.
+
+    Raises:
+        MediaError: it is damaged, no media, or a list of other files.
+        ResourceError: the host lacks memory or open files.
+    """
     import av
 
     # Absolute: FFmpeg takes what stands before the colon of `12:30.mp4` for a protocol.
@@ -82,6 +61,11 @@ def _is_list(path: Path) -> bool:
 
 
 def chosen_stream(path: Path, container: Any, kind: str) -> Any:
+    """The stream of a kind (video, audio) that a player would take: the default one, else the first; no cover picture.
+
+    Raises:
+        MediaError: there is none, or FFmpeg has no decoder for it.
+    """
     streams = [s for s in getattr(container.streams, kind) if not is_cover_art(s)]
     parts = [s for s in streams if s.disposition and "dependent" in s.disposition.name.lower()]
     if kind == "video" and parts and container.metadata.get("major_brand") in _PHOTO_BRANDS:
@@ -102,6 +86,7 @@ def chosen_stream(path: Path, container: Any, kind: str) -> Any:
 
 
 def is_cover_art(stream: Any) -> bool:
+    """Whether a video stream is but the picture of an album."""
     return "attached_pic" in stream.disposition.name.lower() if stream.disposition else False
 
 
@@ -138,6 +123,16 @@ def _packets(container: Any, streams: Any) -> Iterator[Any]:
 
 
 def decoded(container: Any, stream: Any, *, hardware: bool = False) -> Iterator[Any]:
+    """A stream's frames in order, those of damaged packets left out.
+
+    Args:
+        container: as `open_container` gives it.
+        stream: one of its.
+        hardware: whether a device decodes, whose errors may be other than damage.
+
+    Raises:
+        MediaError, ResourceError, av.FFmpegError: not a single frame can be decoded, or what is no damage.
+    """
     # A damaged packet costs its own moment, not the file. Decoders of sound have many names for damage (AAC's says
     # "operation not permitted"); of pictures, where a device may decode, other errors are not the packet's.
     import av

@@ -34,21 +34,24 @@ def _is_hidden(packet: Any) -> bool:
 
 
 def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
-    # FFmpeg offers several guesses, each wrong for some container (twice the rate for field-coded MPEG-1, the mean for
-    # a variable rate): take the one that the usual distance between frames agrees with.
+    """Frames a second of a clip of more than one.
+
+    FFmpeg offers several guesses, each wrong for some container (twice the rate for field-coded MPEG-1, the mean for a
+    variable rate): the one that the usual step from frame to frame agrees with is taken, or what the steps say.
+
+    Args:
+        stream: the video's, of PyAV.
+        shown_at: when each frame is on screen, seconds, in order.
+
+    Raises:
+        MediaError: the rate is above MAX_FPS.
+    """
     guesses = [Fraction(r) for r in (stream.guessed_rate, stream.average_rate, stream.base_rate) if r]
     steps = [float(b - a) for a, b in zip(shown_at, shown_at[1:], strict=False) if b > a]
-    usual = statistics.median(steps) if steps else 1 / float(guesses[0] if guesses else 25)
-    if usual < 1 / (MAX_FPS * 1.01):  # stamped as they came over a network, in bunches
-        usual = statistics.fmean(steps) if steps else usual
+    usual = _usual_step(steps) or 1 / float(guesses[0] if guesses else 25)
     close = [rate for rate in guesses if abs(float(1 / rate) - usual) < _SURE_S]
-    if close:  # of several, and of what steps are but for pauses, the first that is as near as can be told
-        regular = [step for step in steps if abs(step - usual) < usual / 5 + _SURE_S] or [usual]
-        mean = statistics.fmean(regular)
-        doubt = 3 * statistics.pstdev(regular) / len(regular) ** 0.5 + _SURE_S / len(regular)
-        close.append(_measured(mean))
-        off = [abs(float(1 / rate) - mean) for rate in close]
-        rate = next(rate for rate, by in zip(close, off, strict=True) if by <= min(off) + doubt)
+    if close:
+        rate = _best_supported(close, steps, usual)
     else:
         rate = min([*guesses, _measured(usual)], key=lambda rate: abs(float(1 / rate) - usual))
     if not 0 < rate <= MAX_FPS * 1.01:  # "240" of slow motion is a little more
@@ -57,6 +60,27 @@ def nominal_rate(stream: Any, shown_at: tuple[Fraction, ...]) -> Fraction:
             "re-encode the video"
         )
     return rate
+
+
+def _usual_step(steps: list[float]) -> float | None:
+    """From one frame to the next, seconds; None where all are at one moment."""
+    if not steps:
+        return None
+    usual = statistics.median(steps)
+    stamped_in_bunches = usual < 1 / (MAX_FPS * 1.01)  # as they came over a network
+    return statistics.fmean(steps) if stamped_in_bunches else usual
+
+
+def _best_supported(guesses: list[Fraction], steps: list[float], usual: float) -> Fraction:
+    """The first of several rates near 1 / `usual` that is as near the mean of the steps as can be told, pauses left
+    out; that mean's own rate where none is.
+    """
+    regular = [step for step in steps if abs(step - usual) < usual / 5 + _SURE_S] or [usual]
+    mean = statistics.fmean(regular)
+    doubt = 3 * statistics.pstdev(regular) / len(regular) ** 0.5 + _SURE_S / len(regular)
+    rates = [*guesses, _measured(mean)]
+    off = [abs(float(1 / rate) - mean) for rate in rates]
+    return next(rate for rate, by in zip(rates, off, strict=True) if by <= min(off) + doubt)
 
 
 def _measured(step_s: float) -> Fraction:
@@ -76,5 +100,6 @@ def stated_rate(stream: Any) -> Fraction | None:
 
 
 def is_constant(shown_at: tuple[Fraction, ...], fps: Fraction) -> bool:
-    # Half a frame: matroska rounds to milliseconds, and nobody sees that.
+    """Whether each frame is shown when it would be at a constant rate, to within half a frame."""
+    # Matroska rounds to milliseconds, and nobody sees that.
     return all(abs(t - i / fps) < 1 / (2 * fps) for i, t in enumerate(shown_at))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.media.containers import chosen_stream, decoded, open_container, refuse_truncated, require_file
+from gpu_lipsync.media.containers import chosen_stream, decoded, open_container, refuse_truncated
+from gpu_lipsync.process.input_files import require_file
 
 # Containers that say when sound is heard; of others FFmpeg counts, and is wrong where a bare stream changes its rate.
 _STAMPED = {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg", "asf", "nut"}

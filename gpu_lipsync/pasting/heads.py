@@ -47,15 +47,6 @@ class Heads:
     frames: tuple[int, ...]
     tilts: Tensor
 
-    @classmethod
-    def held_still(cls, boxes: Tensor) -> Heads:
-        """In boxes (n, 4), in one scene, under masks that are not fitted."""
-        n = len(boxes)
-        fits = torch.zeros((n, 3), dtype=torch.int64)
-        tilts = torch.zeros(n, dtype=torch.float64)
-        poses, scenes = (Pose(0.0, 0.0),) * n, (0,) * n
-        return cls(boxes=boxes, fits=fits, poses=poses, scenes=scenes, frames=tuple(range(n)), tilts=tilts)
-
     def __len__(self) -> int:
         return len(self.scenes)
 

@@ -138,7 +138,7 @@ class Turn:
         seen = _sampled(to_float(windows), self._upright, size, mode=mode, beyond="border")
         return to_uint8(seen)
 
-    def blended(self, windows: Tensor, place: Placement, blend: Callable[[Callable[[], Tensor]], Tensor]) -> Tensor:
+    def blended(self, windows: Tensor, place: Placement, blend: Callable[[Tensor], Tensor]) -> Tensor:
         """Change the rectangles, which a mask lies on, as they are seen upright, and put what has changed back.
 
         What lies under the mask goes back as what it covers in the frame does not show through: its colours times the
@@ -148,14 +148,14 @@ class Turn:
         Args:
             windows: (n, 3, H, W) uint8.
             place: the mask, and its size.
-            blend: gets what gives the rectangles, (n, 3, rows, columns) uint8, interleaved, and returns them blended.
+            blend: gets the rectangles, (n, 3, rows, columns) uint8, interleaved, and returns them blended.
 
         Returns:
             Like `windows`.
         """
         # Of what is there little goes back, and none of it where the mask is 1: no need to be exact, or slow.
         under = self.upright(windows, place.size, mode="bilinear")
-        blended = to_float(blend(lambda: interleaved(under)).contiguous())
+        blended = to_float(blend(interleaved(under)).contiguous())
         weight = place.stencil.mask.expand(len(under), 1, *place.size)
         covering = torch.cat((torch.addcmul(blended, to_float(under), weight - 1), weight), dim=1)
         over = _sampled(covering, self._aslant, self.size, mode="bicubic", beyond="zeros")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -12,14 +14,18 @@ from torch import Tensor
 
 from gpu_lipsync.config import require_device_name
 from gpu_lipsync.errors import ConfigError, first_line
+from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
+
+_NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
 
 def resolve_device(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for; a GPU with its number, which threads differ in.
 
     Raises:
-        ConfigError: another name, CUDA is asked for by name and not there, or PyTorch has no kernels for the GPU.
-            Never a silent fallback to the CPU.
+        ConfigError: another name, CUDA is asked for by name and not there, PyTorch has no kernels for the GPU, or its
+            first one fails. Never a silent fallback to the CPU.
+        ResourceError: another process has the GPU for itself, or all of its memory.
     """
     require_device_name(name)
     if name == "auto":
@@ -28,19 +34,24 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         n_devices = torch.cuda.device_count()
         if (device.index or 0) >= n_devices:
-            raise ConfigError(f"device {name} is not available (CUDA devices found: {n_devices}); use auto or cpu")
+            why = f"CUDA devices found: {n_devices}" if n_devices else _unusable() or "CUDA devices found: 0"
+            raise ConfigError(f"device {name} is not available ({why}); use auto or cpu")
         if reason := _unusable():
             raise ConfigError(f"device {name} cannot be used ({reason}); use cpu")
         device = torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
         _require_kernels(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list())
+        _require_work(device, name)
     return device
 
 
 def why_no_gpu() -> str:
-    """Why `auto` takes the CPU though there is a GPU, such as a driver that is too old for PyTorch; empty if it does
-    not, or there is none.
+    """Why `auto` takes the CPU though there is a GPU, such as a driver that is too old for PyTorch, or a PyTorch for
+    CPUs; empty if it does not, or there is none, or none is to be seen.
     """
-    return _unusable() if torch.cuda.device_count() and not torch.cuda.is_available() else ""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    # With such a driver PyTorch counts GPUs by NVML alone, which a container may lack.
+    there = torch.cuda.device_count() or (_NVIDIA_DRIVER.exists() and not hidden)
+    return _unusable() if there and not torch.cuda.is_available() else ""
 
 
 def _unusable() -> str:
@@ -50,6 +61,15 @@ def _unusable() -> str:
     except (RuntimeError, AssertionError) as error:
         return first_line(error)
     return ""
+
+
+def _require_work(device: torch.device, name: str) -> None:
+    """Have a GPU do a first thing, or raise: till then PyTorch has only asked what there is."""
+    try:
+        with lack_of_memory_named(device):
+            torch.zeros(1, device=device)
+    except RuntimeError as error:  # its memory's error correction has given up, say
+        raise ConfigError(f"device {name} cannot be used ({first_line(error)}); use cpu") from error
 
 
 def _require_kernels(capability: tuple[int, int], compiled: list[str]) -> None:
@@ -158,6 +178,7 @@ def staged(batches: Iterable[tuple[Key, Tensor]], device: torch.device) -> Itera
     if device.type != "cuda" or not torch.cuda.is_available():
         for frames, batch in batches:
             yield frames, batch, None
+            del batch  # not kept while the next is made
         return
     with side_stream(device) as stream:
         stream.wait_stream(torch.cuda.default_stream(device))  # on which weights and constants were made
@@ -169,6 +190,7 @@ def staged(batches: Iterable[tuple[Key, Tensor]], device: torch.device) -> Itera
                     return
                 made = stream.record_event()
             yield *item, made
+            del item
 
 
 def taken_over(items: Iterable[Staged[Key]]) -> Iterator[tuple[Key, Tensor]]:
@@ -179,6 +201,7 @@ def taken_over(items: Iterable[Staged[Key]]) -> Iterator[tuple[Key, Tensor]]:
             current.wait_event(made)
             batch.record_stream(current)  # its memory is not reused before this stream is done with it
         yield frames, batch
+        del batch  # not kept while the next comes
 
 
 class HostCopy:

@@ -42,6 +42,7 @@ def prefetch(
             for item in iterator:
                 if not _put(ready, item, stop):
                     break
+                del item  # not kept alive while the next is made
         except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
             outcome = _Failure(error)
         finally:
@@ -64,6 +65,7 @@ def prefetch(
                 finally:
                     del item  # as above
             yield item
+            del item  # nor while the next comes
     finally:
         stop.set()
         if thread is not None:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_lipsync.models.box_voting import FACE_SCORE
-from gpu_lipsync.pasting.mouth_fit import EDGE_ABOVE, EDGE_ASIDE, EDGE_BELOW
 from gpu_lipsync.tracking.head_tilt import across
+from gpu_lipsync.tracking.mouth_fits import EDGE_ABOVE, EDGE_ASIDE, EDGE_BELOW
 from gpu_lipsync.tracking.tracked_box import CENTRE, MOUTH, SIZE, Box, Boxes, Detections, Floats
 
 SAME_SCENE_SHIFT = 0.25, 0.05, 0.5  # of the face's size: what a face may move at once, per frame more, at most
@@ -114,6 +114,7 @@ def likely(faces: Detections) -> NDArray[np.bool_]:
 
 
 def largest_of(faces: Boxes) -> Box | None:
+    """The largest of the faces (n, 8), if there is one."""
     return faces[np.argmax(faces[:, SIZE].prod(axis=1))] if len(faces) else None
 
 

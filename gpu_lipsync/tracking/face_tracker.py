@@ -17,12 +17,13 @@ from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.heads import Heads, Pose
-from gpu_lipsync.pasting.mouth_fit import NO_FIT, Fit, MouthFits, is_cut_off
+from gpu_lipsync.pasting.mouth_fit import NO_FIT, Fit
 from gpu_lipsync.tracking.association import FaceFollower
 from gpu_lipsync.tracking.detection import DetectionStream, Detector
 from gpu_lipsync.tracking.face_paths import likely
 from gpu_lipsync.tracking.head_tilt import HeadTilts
 from gpu_lipsync.tracking.mouth_finder import MouthFinder
+from gpu_lipsync.tracking.mouth_fits import MouthFits, is_cut_off
 from gpu_lipsync.tracking.scene_cuts import is_cut, look_ahead
 from gpu_lipsync.tracking.smoothing import BoxSmoother
 from gpu_lipsync.tracking.tracked_box import Detections
@@ -213,29 +214,28 @@ class FaceTracker:
             return _Track(NO_FACE)
         placed = self._smoother.place(self._follower.boxes, self._follower.segments, frame)
         known = frame + self._reach  # and no later, even if later ones have come: as it would be, pushed one by one
-        whole = placed._replace(mouth=self._mouths.corrected(placed.mouth, placed.size, segment, known=known))
+        whole = placed._replace(mouth=self._mouths.corrected(placed.mouth, placed.corners, segment, known=known))
         seen, was = whole.trimmed(self._frame_size), self._cut_off == segment
         where, tilt = whole.mouth_in_frame, whole.tilt
-        gone = is_cut_off(whole.corners, where, self._frame_size, shown=seen.size, tilt=tilt, was=was)
+        gone = is_cut_off(whole.corners, where, self._frame_size, shown=seen.corners, tilt=tilt, was=was)
         self._cut_off = segment if gone else 0
-        box, mouth, _ = shown = whole.padded(self._config.pads).trimmed(self._frame_size)
-        width, height = shown.size
-        if gone or min(width, height) < MIN_BOX_PX:
+        box, mouth, _ = whole.padded(self._config.pads).trimmed(self._frame_size)
+        if gone or min(box.width, box.height) < MIN_BOX_PX:
             self.frames_without_face += 1
             if not gone and min(self._config.pads) < 0:
-                self._lost_to_pads = f"the {whole.size[0]}x{whole.size[1]} face in frame {frame}"
+                self._lost_to_pads = f"the {whole.corners.width}x{whole.corners.height} face in frame {frame}"
             return _Track(NO_FACE)
-        x, y = (mouth[0] - box[0]) * FACE_SIZE / width, (mouth[1] - box[1]) * FACE_SIZE / height
-        half_mouth = self._mouths.half_width(segment, known=known) * whole.size[0]
-        fit = self._mouth_fits.place(box, mouth, half_mouth, segment)
+        x, y = (mouth[0] - box.x1) * FACE_SIZE / box.width, (mouth[1] - box.y1) * FACE_SIZE / box.height
+        half_mouth = self._mouths.half_width(segment, known=known) * whole.corners.width
+        fit = self._mouth_fits.fit(box, mouth, half_mouth, segment)
         return _Track(box, fit, Pose(x, y, self._changed), segment, tilt)
 
     def _given_box(self) -> Rect:
         top, bottom, left, right = self._config.box
         box = self._clip(Rect(left, top, right, bottom))
-        if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
+        if min(box.width, box.height) < MIN_BOX_PX:
             height, width = self._frame_size
-            where = f"has only {box[2] - box[0]}x{box[3] - box[1]} px in" if box != NO_FACE else "lies outside"
+            where = f"has only {box.width}x{box.height} px in" if box != NO_FACE else "lies outside"
             raise FaceNotFoundError(
                 f"box {self._config.box} {where} the {width}x{height} frame; give top bottom left right in its pixels"
             )
@@ -244,5 +244,5 @@ class FaceTracker:
     def _clip(self, box: Rect) -> Rect:
         """To the frame; NO_FACE if nothing is left."""
         height, width = self._frame_size
-        x1, y1, x2, y2 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
+        x1, y1, x2, y2 = max(0, box.x1), max(0, box.y1), min(width, box.x2), min(height, box.y2)
         return Rect(x1, y1, x2, y2) if x2 > x1 and y2 > y1 else NO_FACE

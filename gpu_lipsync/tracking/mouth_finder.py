@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.models.face_mesh import FaceMesh
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.tilted import rotated
 from gpu_lipsync.process.device import HostCopy
 from gpu_lipsync.tracking.head_tilt import tilts_of, upright_sizes
@@ -88,15 +89,15 @@ class MouthFinder:
             sight = _Sight(float(off[0]), float(off[1]), float(half), whole, frame)
             self._seen.setdefault(segment, []).append(sight)
 
-    def corrected(self, mouth: Point, size: tuple[int, int], segment: int, *, known: int) -> Point:
-        """A mouth x y, in pixels, of an upright face of `size`, width and height, put where the segment's looks have
-        it, those up to the frame `known`.
+    def corrected(self, mouth: Point, box: Rect, segment: int, *, known: int) -> Point:
+        """A mouth x y, in pixels, of an upright face in a box, put where the segment's looks have it, those up to the
+        frame `known`.
         """
         sights = self._sights(segment, known)
         if not sights:
             return mouth
         right, down = median(sight.right for sight in sights), median(sight.down for sight in sights)
-        return mouth[0] + right * size[0], mouth[1] + down * size[1]
+        return mouth[0] + right * box.width, mouth[1] + down * box.height
 
     def half_width(self, segment: int, *, known: int) -> float:
         """Half the width of the segment's mouth at its widest, as part of the box's, by looks up to the frame `known`;

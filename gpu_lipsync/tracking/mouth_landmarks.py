@@ -59,7 +59,7 @@ class Contexts:
             (N, 3, 192, 192) in [0, 1].
         """
         images = self.images.float() / 255
-        at = _pixels(images.device) @ self.to_face.transpose(1, 2)[:, None]
+        at = _apply(self.to_face, _pixels(images.device))
         inside = ((at > 0) & (at < 1)).all(dim=3) & (at[..., 1] > GENERATED_ROWS)
         placed = F.grid_sample(faces, at * 2 - 1, align_corners=False, padding_mode="border")
         return torch.where(inside[:, None], placed, images)
@@ -83,7 +83,8 @@ def find_contexts(frames: Tensor, boxes: Tensor, mesh: FaceMesh, *, tilts: Tenso
     seen = mesh(_view(frames, plain))[..., :2]
     upright = _upright(_apply(plain, seen))
     from_middle = torch.cat((upright[:, :, :2], upright[:, :, 2:] - middle[:, :, None]), dim=2)
-    to_face = _axes(across).transpose(1, 2) @ from_middle / size[:, :, None]
+    back = torch.cat((_axes(across).transpose(1, 2), torch.zeros_like(across)[:, :, None]), dim=2)
+    to_face = _apply(back, from_middle.transpose(1, 2)).transpose(1, 2) / size[:, :, None]
     to_face[:, :, 2] += 0.5
     images = (_view(frames, upright) * 255).round().to(torch.uint8)
     return Contexts(images, to_face)
@@ -104,8 +105,7 @@ def find_landmarks(frames: Tensor, boxes: Tensor, mesh: FaceMesh, *, tilts: Tens
     for frame, box, tilt in parts:
         contexts = find_contexts(frame, box, mesh, tilts=tilt)
         seen = mesh(contexts.images.float() / 255)
-        x_y = torch.cat((seen[..., :2], torch.ones_like(seen[..., :1])), dim=2) @ contexts.to_face.transpose(1, 2)
-        found.append(torch.cat((x_y, seen[..., 2:]), dim=2))
+        found.append(torch.cat((_apply(contexts.to_face, seen[..., :2]), seen[..., 2:]), dim=2))
     return torch.cat(found)
 
 
@@ -147,20 +147,24 @@ def _axes(side: Tensor) -> Tensor:
 
 
 def _apply(maps: Tensor, points: Tensor) -> Tensor:
-    """Points (N, M, 2), as pixel positions of the network's, through maps (N, 2, 3)."""
-    return points @ maps[:, :, :2].transpose(1, 2) + maps[:, None, :, 2]
+    """Points (N or 1, ..., 2) x y through maps (N, 2, 3).
+
+    No matrix product: a GPU may be told to do those in TF32, which knows a position of 1920 to within a pixel.
+    """
+    across, down, origin = maps[(slice(None), *[None] * (points.dim() - 2))].unbind(dim=-1)
+    return across * points[..., :1] + (down * points[..., 1:] + origin)
 
 
 def _pixels(device: torch.device) -> Tensor:
-    """Homogeneous positions of a context's pixels, (1, 192, 192, 3)."""
+    """Where the middles of a context's pixels lie, x y, (1, 192, 192, 2)."""
     at = torch.arange(MESH_PX, dtype=torch.float32, device=device) + 0.5
     y, x = torch.meshgrid(at, at, indexing="ij")
-    return torch.stack((x, y, torch.ones_like(x)), dim=2)[None]
+    return torch.stack((x, y), dim=2)[None]
 
 
 def _view(frames: Tensor, maps: Tensor) -> Tensor:
     """Frames seen through maps (N, 2, 3) from context pixels: (N, 3, 192, 192) float in [0, 1]."""
     height, width = frames.shape[2:]
-    x, y = (_pixels(frames.device) @ maps.transpose(1, 2)[:, None]).unbind(dim=3)
+    x, y = _apply(maps, _pixels(frames.device)).unbind(dim=3)
     at = torch.stack((x / width, y / height), dim=3) * 2 - 1
     return F.grid_sample(frames.float() / 255, at, align_corners=False, padding_mode="border").clamp(0, 1)

@@ -39,12 +39,6 @@ class Placed(NamedTuple):
         return np.array([x1 + x2, y1 + y2]) / 2
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the box."""
-        x1, y1, x2, y2 = self.corners
-        return x2 - x1, y2 - y1
-
-    @property
     def mouth_in_frame(self) -> Point:
         """The mouth as it is."""
         if not self.tilt:
@@ -117,15 +111,15 @@ class BoxSmoother:
             segments: number of the segment each belongs to; nothing is taken from another one.
             frame: which one, with a face in it.
         """
-        first, last = self._reach(segments, frame, self._half_window)
+        around = self._around(segments, frame, self._half_window)
         if not self._half_window:
             box = boxes[frame][None]
             tilts = tilts_of(box)
             (size,) = upright_sizes(box, tilts)
             self._size, self._corner = np.maximum(size.round(), 1), (box[0, CENTRE] - size / 2).round()
             return self._placed(box[0, MOUTH], float(tilts[0]))
-        around = np.asarray(boxes[first : last + 1])
-        smooth = local_fit(frame - first, last - frame, self._half_window) @ around
+        weights = local_fit(frame - around.start, around.stop - 1 - frame, self._half_window)
+        smooth = weights @ np.asarray(boxes[around.start : around.stop])
         new_segment = segments[frame] != self._segment
         self._segment = segments[frame]
         new_size = self._hold_size(boxes, segments, frame, renew=new_segment)
@@ -140,23 +134,24 @@ class BoxSmoother:
         x, y = middle + rotated(mouth - middle, -tilt) if tilt else mouth
         return Placed(Rect(int(left), int(top), int(left + width), int(top + height)), (float(x), float(y)), tilt)
 
-    def _reach(self, segments: Sequence[int], frame: int, window: int) -> tuple[int, int]:
-        """First and last frame of the segment within so many frames."""
-        first = last = frame
-        while first > max(0, frame - window) and segments[first - 1] == segments[frame]:
-            first -= 1
-        while last < min(len(segments) - 1, frame + window) and segments[last + 1] == segments[frame]:
-            last += 1
-        return first, last
+    def _around(self, segments: Sequence[int], frame: int, window: int) -> range:
+        """The frames of its segment within so many before and after a frame."""
+        start, stop = frame, frame + 1
+        while start > max(0, frame - window) and segments[start - 1] == segments[frame]:
+            start -= 1
+        while stop < min(len(segments), frame + window + 1) and segments[stop] == segments[frame]:
+            stop += 1
+        return range(start, stop)
 
     def _hold_size(self, boxes: Sequence[Box], segments: Sequence[int], frame: int, *, renew: bool) -> bool:
         """Choose a new size if the held one no longer fits, and say whether it was."""
-        first, last = self._reach(segments, frame, self._size_window)
-        around = np.asarray(boxes[first : last + 1])
-        sizes = upright_sizes(around, tilts_of(around))
-        size = np.exp(local_fit(frame - first, last - frame, self._size_window, degree=0) @ np.log(sizes))
+        around = self._around(segments, frame, self._size_window)
+        seen = np.asarray(boxes[around.start : around.stop])
+        sizes = upright_sizes(seen, tilts_of(seen))
+        weights = local_fit(frame - around.start, around.stop - 1 - frame, self._size_window, degree=0)
+        size = np.exp(weights @ np.log(sizes))
         if renew:  # the first detections count for no more than those to come
-            wanted = np.clip(np.median(sizes[frame - first :], axis=0), size / SIZE_HOLD, size * SIZE_HOLD)
+            wanted = np.clip(np.median(sizes[frame - around.start :], axis=0), size / SIZE_HOLD, size * SIZE_HOLD)
         else:
             if np.abs(np.log(size / self._size)).max() <= np.log(SIZE_HOLD):
                 return False

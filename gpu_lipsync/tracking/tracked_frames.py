@@ -53,6 +53,7 @@ def tracked_frames(
                 part = range(start, min(start + size, shown.stop))
                 picks = [timeline.source[k] - batch.start for k in part]
                 yield part, _pick(frames, picks, shared=len(shown) != len(batch)), heads.picked(picks)
+            del frames  # here and in what it came through: else it would be kept until the next one has come
 
 
 class HeldFrames:
@@ -60,15 +61,16 @@ class HeldFrames:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._batches = most_bytes, list[tuple[range, Tensor]]()
-        self.complete = False
+        self.fit = False  # known from the first batch on; once the pass is over, whether they are here
 
     def kept(self, decoded: Iterable[tuple[range, Tensor]], n_frames: int) -> Iterator[tuple[range, Tensor]]:
         """The same batches, n_frames in all, of each of which a copy stays here: whoever gets them may change them."""
         for batch, frames in decoded:
-            self.complete = n_frames * frames[0].nbytes <= self._most_bytes
-            if self.complete:
+            self.fit = n_frames * frames[0].nbytes <= self._most_bytes
+            if self.fit:
                 self._batches.append((batch, frames.clone()))
             yield batch, frames
+            del frames
 
     def batches(self, sources: range) -> Iterator[tuple[range, Tensor]]:
         """Consecutive source frames, copies again, in the batches that they came in."""
@@ -95,12 +97,13 @@ def _decoded(
         if i and tracker.frames_without_face == tracker.n_ready:
             return
         sources = range(timeline.source[outputs.start], timeline.source[outputs.stop - 1] + 1)
-        again = bool(i) and held.complete
+        again = bool(i) and held.fit
         batches = _timed(held.batches(sources) if again else video.batches(sources, size), "decode", report)
         if not i:
             batches = held.kept(_track(batches, tracker, report, sources.start), len(sources))
         for batch, frames in batches:
             yield (i, batch), frames
+            del frames
 
 
 def _track(
@@ -112,6 +115,7 @@ def _track(
         with report.timed("faces"):
             tracker.push(frames)
         waiting.append((batch, frames))
+        del frames
         while waiting and waiting[0][0].stop - first <= tracker.n_ready:
             yield waiting.popleft()
     with report.timed("faces"):
@@ -127,6 +131,7 @@ def _timed(items: Iterator[T], stage: str, report: Report) -> Iterator[T]:
         if item is None:
             return
         yield item
+        del item
 
 
 def _pick(frames: Tensor, picks: list[int], *, shared: bool) -> Tensor:

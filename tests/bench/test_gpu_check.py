@@ -28,6 +28,7 @@ STAGES = (
     "encode from the device, libx264",
     "the whole sample",
     "the whole sample in half precision, hd, pauses gated",
+    "the whole sample by inference_fast.py",
     "the whole sample in little memory",
 )
 

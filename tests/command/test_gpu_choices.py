@@ -1,5 +1,6 @@
 """What users of GPUs choose by flag, where there is none: which precision, encoder and batch a run asks for."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.video import open_video
 from tests.clips import write_clip
+from tests.heads import held_still
 from tests.places import FACE, SPEECH
 from tests.residency import fake_cuda
 from tests.stages import HeadsOnHost
@@ -37,22 +39,46 @@ def test_fp16_is_the_networks_precision(monkeypatch: pytest.MonkeyPatch, fp16: b
     assert asked == [dtype, dtype]
 
 
-@pytest.mark.parametrize(("encoder", "crf", "asked"), [("libx264", 18, False), ("auto", 18, True), ("auto", 0, False)])
-def test_libx264_asked_for_by_name_or_without_loss_is_not_nvenc(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: EncoderName, crf: int, asked: bool
+@pytest.mark.parametrize(
+    ("encoder", "crf", "fails_with", "said"),
+    [
+        ("libx264", 18, None, ""),
+        (
+            "auto",
+            18,
+            av.ExternalError(-542398533, "no capable devices found"),
+            "h264_nvenc does not open here (no capable",
+        ),
+        (
+            "auto",
+            18,
+            av.FFmpegError(errno.ENOSYS, "Function not implemented"),
+            "(the NVIDIA driver is older than its FFmpeg",
+        ),
+        ("auto", 0, None, "h264_nvenc may fail at crf 0; --encoder h264_nvenc tries it"),
+    ],
+)
+def test_libx264_encodes_where_nvenc_does_not_or_is_not_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encoder: EncoderName,
+    crf: int,
+    fails_with: av.FFmpegError | None,
+    said: str,
 ) -> None:
-    tried: list[str] = []
+    """And unless it was asked for by name a line says so."""
 
     def nvenc(*_: Any) -> Any:
-        tried.append("h264_nvenc")
-        raise av.ExternalError(-542398533, "no capable devices found")
+        assert fails_with is not None, "not to be tried"
+        raise fails_with
 
     monkeypatch.setattr(encoder_choice, "NvencBackend", nvenc)
-    config, path = EncodeConfig(encoder=encoder, crf=crf), tmp_path / "out.mp4"
-    backend = encoder_choice.open_backend(path, shape_of(64, 64), config, CUDA, [], target=path)
+    config, path, notes = EncodeConfig(encoder=encoder, crf=crf), tmp_path / "out.mp4", list[str]()
+    backend = encoder_choice.open_backend(path, shape_of(64, 64), config, CUDA, notes, target=path)
     backend.abandon()
     assert isinstance(backend, X264Backend)
-    assert bool(tried) is asked
+    about = [note for note in notes if "h264_nvenc" in note]
+    assert len(about) == bool(said) and said in "".join(about)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +105,7 @@ def test_on_a_gpu_the_generator_is_given_few_numbers_of_faces(n_faces: int, rows
     boxes[n_faces:] = 0
     facts = dict.fromkeys(("outfile", "device", "decoder", "encoder", "precision", "fps"), "")
     report = Report(**facts, width=320, height=240, batch_size=20)  # type: ignore[arg-type]
-    heads = HeadsOnHost.held_still(boxes)
+    heads = held_still(boxes, HeadsOnHost)
     with fake_cuda():
         frames = torch.zeros(20, 240, 320, 3, dtype=torch.uint8, device="cuda").permute(0, 3, 1, 2)
         mel = torch.zeros(20, 1, 80, 16, device="cuda")

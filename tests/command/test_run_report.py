@@ -22,11 +22,11 @@ from gpu_lipsync.errors import CheckpointError, EncodeError
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models.wav2lip import Wav2Lip
-from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
+from tests.heads import held_still
 from tests.places import FACE, ROOT, SPEECH
 from tests.residency import fake_cuda, watched
 
@@ -113,7 +113,7 @@ def test_mouths_spared_are_those_of_faces() -> None:
 
 def test_counting_them_does_not_make_the_host_wait() -> None:
     boxes, speaking = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)]), [0.0] * 4
-    here, there = Heads.held_still(boxes), Heads.held_still(boxes + 30)
+    here, there = held_still(boxes), held_still(boxes + 30)
     with fake_cuda():
         with torch.device("cuda"):
             generator, mel = Wav2Lip(0.125).eval(), torch.zeros(4, 1, 80, 16)

@@ -5,6 +5,7 @@ import os
 import sys
 import weakref
 from importlib.abc import MetaPathFinder
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -52,6 +53,20 @@ def test_a_decord_whose_libraries_are_not_there_is_passed_over(
         assert video.decoder.startswith("PyAV") and "decord cannot be loaded" in " ".join(video.notes)
 
 
+def test_a_torchcodec_without_ffmpeg_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is imported without, and lists all that it has tried when it is first used."""
+
+    def reader(*_: object, **__: object) -> None:
+        raise RuntimeError("Could not load libtorchcodec. Likely causes:\n 1. FFmpeg is not properly installed")
+
+    decoders = ModuleType("torchcodec.decoders")
+    decoders.VideoDecoder = reader  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
+    with pytest.raises(ConfigError, match=r"torchcodec .*the system's FFmpeg libraries are not found"):
+        open_video(FACE, FrameConfig(decoder="torchcodec"))
+
+
 def test_without_a_path_in_the_environment_decord_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
     with open_video(FACE, FrameConfig(decoder="decord")) as video:
@@ -65,7 +80,8 @@ def test_what_is_said_of_a_refused_decoder_holds_no_other_alive(monkeypatch: pyt
     def refused(*_: Any) -> Any:
         raise DecoderUnavailableError("not on this host") from OSError("no library")
 
-    candidates = [(refused, False, False), (lambda: PyavDecoder(info), False, False)]
+    of = decoder_choice._Candidate
+    candidates = [of("decord", refused), of("pyav", lambda: PyavDecoder(info))]
     monkeypatch.setattr(decoder_choice, "_candidates", lambda *_, **__: candidates)
     info, notes = probe_video(FACE), list[str]()
     gc.collect()

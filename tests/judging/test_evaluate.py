@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tests.judging.test_bars import LIMITS
 from tests.places import DEMO, FACE, SPEECH
 from tests.talkers import sample_frame, speaking, surroundings
 
-FPS = 25.0
+FPS = Fraction(25)
 
 
 def level(mel: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync import LipSyncConfig, run
-from gpu_lipsync.blend_kernels.colourless import COLOUR, NO_COLOUR, as_colourful
+from gpu_lipsync.blend_kernels.colourless import COLOUR, NO_COLOUR, desaturated_like
 from tests import pictures
 from tests.clips import write_clip
 from tests.places import DEMO, FACE, SPEECH
@@ -30,7 +30,7 @@ def faces_of(spreads: list[float], device: str) -> Tensor:
 
 def test_black_and_white_faces_get_opencv_s_grey_and_others_their_mouths(device: str) -> None:
     mouths = mouths_of(4, device)
-    result = as_colourful(mouths, faces_of([0, NO_COLOUR - 0.01, COLOUR + 0.01, 60], device))
+    result = desaturated_like(mouths, faces_of([0, NO_COLOUR - 0.01, COLOUR + 0.01, 60], device))
     assert torch.equal(result[2:], mouths[2:])
     for made, grey in zip(mouths[:2], result[:2], strict=True):
         expected = cv2.cvtColor(made.permute(1, 2, 0).cpu().numpy(), cv2.COLOR_RGB2GRAY)
@@ -41,7 +41,7 @@ def test_black_and_white_faces_get_opencv_s_grey_and_others_their_mouths(device:
 def test_between_colour_and_none_nothing_switches(device: str) -> None:
     """A picture that fades to black and white takes the mouth along."""
     mouths = mouths_of(1, device).expand(61, -1, -1, -1)
-    result = as_colourful(mouths, faces_of(torch.linspace(0, 2 * COLOUR, 61).tolist(), device))
+    result = desaturated_like(mouths, faces_of(torch.linspace(0, 2 * COLOUR, 61).tolist(), device))
     steps = (result[1:] - result[:-1]).abs().amax((1, 2, 3))
     assert steps.max() <= 0.2 * 2 * COLOUR / (COLOUR - NO_COLOUR) / 3  # of the whole way, in at least 15 of the 60
 
@@ -51,7 +51,7 @@ def test_between_colour_and_none_nothing_switches(device: str) -> None:
 def test_what_is_no_number_stays_none(wrong: float, spread: float, device: str) -> None:
     mouths = mouths_of(1, device)
     mouths[0, 1, 50, 50] = wrong
-    assert not as_colourful(mouths, faces_of([spread], device)).isfinite().all()
+    assert not desaturated_like(mouths, faces_of([spread], device)).isfinite().all()
 
 
 def test_a_black_and_white_clip_stays_so(tmp_path: Path) -> None:

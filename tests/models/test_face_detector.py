@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.models import face_detector
 from gpu_lipsync.models.box_voting import vote
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.models.onednn import OnednnConv, has_onednn
+from tests.operations import Operations
 from tests.places import ROOT
 
 
@@ -158,20 +158,6 @@ def test_noise_has_no_face(detector: CenterFace) -> None:
     assert [tuple(faces.shape) for faces in detector.detect(noise)] == [(0, 15), (0, 15)]
 
 
-class OperationCount(TorchDispatchMode):
-    """Counts operations, and which devices they gave tensors on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n, self.devices = 0, set[str]()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.n += 1
-        self.devices |= {t.device.type for t in torch.utils._pytree.tree_leaves(result) if isinstance(t, Tensor)}
-        return result
-
-
 def in_precision(dtype: torch.dtype) -> CenterFace:
     """Built so, for modules of fake tensors cannot be converted."""
     torch.set_default_dtype(dtype)
@@ -189,11 +175,11 @@ def test_on_cuda_the_work_is_fixed_and_stays_there(dtype: torch.dtype) -> None:
         with FakeTensorMode(), torch.device("cuda"):
             model = in_precision(dtype)
             frames = torch.empty((n_frames, 720, 1280, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-            with OperationCount() as count:
+            with Operations() as count:
                 candidates = model.candidates(frames)
         assert candidates.shape == (n_frames, 256, 15) and candidates.dtype == torch.float32
         assert count.devices == {"cuda"}
-        counts.append(count.n)
+        counts.append(len(count.names))
     assert counts[0] == counts[1]
 
 

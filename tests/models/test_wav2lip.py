@@ -1,18 +1,17 @@
 """The generator against the published network's facts: names and shapes, faces in and out, devices and precisions."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_lipsync.models import Wav2Lip, load_wav2lip
 from gpu_lipsync.ops.boxes import Window
 from tests.generators import WIDTH, speech_and_faces, trained_like
+from tests.operations import Operations
 from tests.published_wav2lip import published_wav2lip
 
 # The published checkpoints' convolutions: block, then the weight's shape (transposed ones are in, out, k, k).
@@ -194,16 +193,6 @@ def test_wrong_shapes_are_named() -> None:
         trained_like()(mel, faces[..., :95])
 
 
-class OperationCount(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_operations_on_cuda_do_not_grow_with_the_batch(dtype: torch.dtype) -> None:
     counts = []
@@ -214,10 +203,10 @@ def test_operations_on_cuda_do_not_grow_with_the_batch(dtype: torch.dtype) -> No
         finally:
             torch.set_default_dtype(torch.float32)
         for n in (4, 64):
-            with OperationCount() as operations:
+            with Operations() as operations:
                 out = generator(torch.empty(n, 1, 80, 16), torch.empty(n, 3, 96, 96))
             assert out.device.type == "cuda" and out.dtype == torch.float32 and out.shape == (n, 3, 96, 96)
-            counts.append(operations.count)
+            counts.append(len(operations.names))
     assert counts[0] == counts[1]
 
 

@@ -13,6 +13,7 @@ from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads, Pose
 from gpu_lipsync.progress import Silent
+from tests.heads import held_still
 from tests.reports import fresh_report
 
 BOX = [40, 30, 120, 130]
@@ -65,7 +66,7 @@ def batch(n: int) -> tuple[Tensor, Tensor]:
 
 
 def heads(boxes: list[list[int]]) -> Heads:
-    return Heads.held_still(torch.tensor(boxes))
+    return held_still(torch.tensor(boxes))
 
 
 def mouths_in(frames: Tensor) -> Tensor:

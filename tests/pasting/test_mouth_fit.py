@@ -15,15 +15,17 @@ from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.pasting.mouth_fit import MouthFits, fitted_masks
+from gpu_lipsync.ops.boxes import Rect
+from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.mouth_fits import MouthFits
 from gpu_lipsync.video import open_video
 from tests import pictures
 from tests.places import FACE
 
 CPU = torch.device("cpu")
-BOX = (100, 50, 292, 290)  # 192 px wide: two for each of the generated face's
-ODD_BOX = (61, 50, 264, 267)  # 203 x 217 px
+BOX = Rect(100, 50, 292, 290)  # 192 px wide: two for each of the generated face's
+ODD_BOX = Rect(61, 50, 264, 267)  # 203 x 217 px
 SIZE = (320, 400)
 MASKED = [name for name in BLENDS if name != "original"]
 
@@ -33,7 +35,7 @@ MIDDLE = (196.0, 206.0 - 4.8)  # lips over which the mask stays where it is by i
 
 def fit_of(aside: float = 0.0, below: float = 0.0, half: float = 0.0) -> tuple[int, int, int]:
     """Of a mouth so much of the box's sides beside the mask's middle, and half of it so wide."""
-    return MouthFits().place(BOX, (MIDDLE[0] + 192 * aside, MIDDLE[1] + 240 * below), 192 * half, 1)
+    return MouthFits().fit(BOX, (MIDDLE[0] + 192 * aside, MIDDLE[1] + 240 * below), 192 * half, 1)
 
 
 def feathered(config: BlendConfig, height: int, width: int, fit: tuple[int, int, int]) -> BlendConfig:
@@ -64,12 +66,12 @@ def test_a_mouth_s_width_is_told_with_it() -> None:
 def test_small_changes_do_not_move_it_and_another_scene_does() -> None:
     fits = MouthFits()
     mouths = [226.0, 226.8, 227.2, 228.0, 227.2, 226.4]  # two pixels here are one of the generated face
-    assert [fits.place(BOX, (x, MIDDLE[1]), 0, 1) for x in mouths] == [(x, 0, 0) for x in (15, 15, 15, 16, 16, 15)]
+    assert [fits.fit(BOX, (x, MIDDLE[1]), 0, 1) for x in mouths] == [(x, 0, 0) for x in (15, 15, 15, 16, 16, 15)]
     heights = [211.2, 212.7, 213.3, 212.0]  # two and a half
-    assert [fits.place(BOX, (196.0, y), 0, 2) for y in heights] == [(0, y, 0) for y in (4, 4, 5, 5)]
+    assert [fits.fit(BOX, (196.0, y), 0, 2) for y in heights] == [(0, y, 0) for y in (4, 4, 5, 5)]
     halves = [40.0, 41.2, 42.0, 41.0]
-    assert [fits.place(BOX, MIDDLE, half, 3)[2] for half in halves] == [20, 20, 21, 21]
-    assert fits.place(BOX, (MIDDLE[0] + 1.3, MIDDLE[1]), 42.4, 4) == (1, 0, 21), "nothing is held over a cut"
+    assert [fits.fit(BOX, MIDDLE, half, 3)[2] for half in halves] == [20, 20, 21, 21]
+    assert fits.fit(BOX, (MIDDLE[0] + 1.3, MIDDLE[1]), 42.4, 4) == (1, 0, 21), "nothing is held over a cut"
 
 
 @pytest.mark.parametrize("region", [0.1, 0.4, 0.6, 1.0])

@@ -9,9 +9,9 @@ import torch
 from gpu_lipsync.blend_kernels import BlendConfig, BlendMethod
 from gpu_lipsync.faces import paste_faces
 from gpu_lipsync.ops.boxes import Window
-from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.mouth_window import blended_boxes, mouth_window
 from tests.generators import speech_and_faces, trained_like
+from tests.heads import held_still
 
 CPU = torch.device("cpu")
 
@@ -51,7 +51,7 @@ def test_nothing_changes_outside_of_the_blended_boxes(
     boxes = torch.tensor([[10, 10, 70, 90], [21, 5, 322, 391]])
     frames = torch.full((2, 3, 400, 420), 60, dtype=torch.uint8)
     pasted = paste_faces(frames, torch.ones(2, 3, 96, 96), boxes, config, fits=fitted)
-    around = blended_boxes(replace(Heads.held_still(boxes), fits=fitted), config, CPU, (400, 420))
+    around = blended_boxes(replace(held_still(boxes), fits=fitted), config, CPU, (400, 420))
     assert around.dtype == torch.int64
     for before, after, (x1, y1, x2, y2) in zip(frames, pasted, around.tolist(), strict=True):
         rows, columns = (before != after).any(0).nonzero().unbind(1)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
-from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.mouth_window import blended_boxes
 from gpu_lipsync.pasting.tilted import Aslant, windows_around, windows_of_boxes
 from tests import pictures
+from tests.heads import held_still
 
 SIDE = 320  # of the frames, which are square
 BOX = (70, 40, 190, 200)
@@ -106,7 +106,7 @@ def test_what_is_outside_of_the_turned_mask_stays_as_it_is(device: str, tilt: fl
     near = cv2.dilate((aslant > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # two pixels: the bicubic's reach
     assert changed.any() and not (changed & ~near).any()
     left, top, right, bottom = blended_boxes(
-        replace(Heads.held_still(boxes), tilts=degrees(tilt)), config, torch.device(device), (SIDE, SIDE)
+        replace(held_still(boxes), tilts=degrees(tilt)), config, torch.device(device), (SIDE, SIDE)
     )[0].tolist()
     rows, columns = changed.nonzero()
     assert left <= columns.min() and columns.max() < right and top <= rows.min() and rows.max() < bottom

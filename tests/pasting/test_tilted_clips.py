@@ -18,13 +18,13 @@ from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.judging.comparison import compare
 from gpu_lipsync.judging.talking_clip import read_clip
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.pasting.tilted import Aslant, upright_view
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_landmarks import lips_apart
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
+from tests.heads import held_still
 from tests.places import FACE
 from tests.reports import fresh_report
 from tests.scripted_faces import NO_PADS, ScriptedDetector, scripted_frames
@@ -56,7 +56,7 @@ def test_a_batch_of_upright_and_tilted_heads(layout: FrameLayout, method: str) -
     boxes = torch.tensor([[170, 110, 340, 340], [171, 113, 330, 347], [171, 131, 274, 280], [-20, -31, 240, 300]])
     tilts, fits = torch.tensor([0, 33.0, 36.46, 61], dtype=torch.float64), torch.tensor([[2, 3, 18]] * 4)
     config = replace(CONFIG, method=method)
-    heads = replace(Heads.held_still(boxes), tilts=tilts, fits=fits)
+    heads = replace(held_still(boxes), tilts=tilts, fits=fits)
     whole = layout.part(frames, torch.tensor([[0, 0, size[1], size[0]]] * 4))
     faces = crop_faces(whole.rgb, boxes, tilts=tilts)
     expected = paste_faces(whole.rgb, faces.flip(1), boxes, config, fits=fits, tilts=tilts)
@@ -83,7 +83,7 @@ def test_a_batch_of_upright_and_tilted_heads(layout: FrameLayout, method: str) -
 def test_a_mask_beyond_the_frame_changes_nothing(layout: FrameLayout) -> None:
     """With large pads the mouth may come to lie there, though the box does not."""
     frames = sample_frames(layout, 1)
-    heads = replace(Heads.held_still(torch.tensor([[150, 300, 300, 700]])), tilts=torch.tensor([30.0]).double())
+    heads = replace(held_still(torch.tensor([[150, 300, 300, 700]])), tilts=torch.tensor([30.0]).double())
     renderer = MouthRenderer(Swapped(), BlendConfig(mouth_region_size=0.1), fresh_report(1), Silent(), layout=layout)
     assert torch.equal(renderer.render(frames.clone(), torch.zeros(1, 1, 80, 16), heads), frames)
 

@@ -1,5 +1,7 @@
 """Choice of device and precision, and what half precision costs."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from gpu_lipsync.config import FaceConfig, FrameConfig
 from gpu_lipsync.errors import ConfigError, ResourceError
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_wav2lip
+from gpu_lipsync.process import device as devices
 from gpu_lipsync.process.device import _require_kernels, network_dtype, resolve_device, staged, taken_over, why_no_gpu
 from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.tracking.tracked_frames import track_faces
@@ -24,7 +27,7 @@ def test_a_device_that_is_not_there_is_no_silent_cpu() -> None:
         resolve_device("cuda:97")
 
 
-def test_a_gpu_whose_driver_is_too_old_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_whose_driver_is_too_old_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """PyTorch counts it, and says why it cannot use it only when asked to begin."""
 
     def too_old() -> None:
@@ -38,17 +41,48 @@ def test_a_gpu_whose_driver_is_too_old_is_named_as_the_reason(monkeypatch: pytes
     assert resolve_device("auto") == torch.device("cpu")
     assert why_no_gpu() == "The NVIDIA driver on your system is too old (found version 12020)."
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(devices, "_NVIDIA_DRIVER", tmp_path / "nvidiactl")
     assert why_no_gpu() == "", "none to be without"
+    # Without NVML, as in a container that has no `utility`, or of a MIG slice, PyTorch does not count it either.
+    (tmp_path / "nvidiactl").touch()
+    assert "too old" in why_no_gpu()
+    with pytest.raises(ConfigError, match=r"cuda:0 is not available \(The NVIDIA driver .* is too old"):
+        resolve_device("cuda:0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert why_no_gpu() == "", "hidden from it on purpose"
 
 
-def test_a_gpu_that_another_process_has_for_itself_is_no_bug() -> None:
+def one_gpu_that_says(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PyTorch asks before any work goes well; then the first kernel fails with these."""
+    answers = {"is_available": True, "device_count": 1, "init": None, "current_device": 0}
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80"])
+
+    def failing(*_: object, device: torch.device) -> None:
+        raise torch.AcceleratorError(words)
+
+    monkeypatch.setattr(torch, "zeros", failing)
+
+
+def test_a_gpu_that_another_process_has_for_itself_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     """In compute mode EXCLUSIVE_PROCESS: PyTorch counts it and begins, and its first kernel fails with this."""
     said = "CUDA error: CUDA-capable device(s) is/are busy or unavailable\nSearch for `cudaErrorDevicesUnavailable' in"
-    taken = r"cuda:1 is taken: another process has it.*--device cpu"
-    with pytest.raises(ResourceError, match=taken), lack_of_memory_named(torch.device("cuda:1")):
-        raise torch.AcceleratorError(said)
+    one_gpu_that_says(said, monkeypatch)
+    with pytest.raises(ResourceError, match=r"cuda:0 is taken: another process has it.*--device cpu"):
+        resolve_device("auto")
     with pytest.raises(RuntimeError, match="busy"), lack_of_memory_named(torch.device("cpu")):
         raise RuntimeError(said)
+
+
+def test_a_gpu_that_is_broken_or_full_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_gpu_that_says("CUDA error: uncorrectable ECC error encountered\nand more", monkeypatch)
+    with pytest.raises(ConfigError, match=r"cuda:0 cannot be used \(CUDA error: uncorrectable ECC .*\); use cpu"):
+        resolve_device("cuda:0")
+    one_gpu_that_says("CUDA out of memory. Tried to allocate 2.00 MiB", monkeypatch)
+    with pytest.raises(ResourceError, match="out of memory on cuda:0"):
+        resolve_device("cuda:0")
 
 
 def test_a_gpu_that_pytorch_was_not_built_for_is_refused() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gpu_lipsync.audio import frame_loudness
 from gpu_lipsync.pasting.heads import Pose
 from gpu_lipsync.silence import CHANGED_LEVELS, SILENT_MEL, RestingMouths, rest_weights
+from tests.heads import STILL
 
 FPS = Fraction(25)
 
@@ -44,8 +45,8 @@ def render(
     mouths, n_generated = [], 0
     for i in range(0, n, batch):
         some = slice(i, i + batch)
-        of_scenes = None if scenes is None else scenes[some]
-        of_places = None if places is None else places[some]
+        of_scenes = ([0] * n if scenes is None else scenes)[some]
+        of_places = ([STILL] * n if places is None else places)[some]
         part, made = resting.mouths(generator, mel[some], poses[some], weights[some], of_scenes, of_places)
         mouths.append(part)
         n_generated += made
@@ -194,8 +195,11 @@ def test_a_resting_mouth_that_is_no_number_spoils_no_speech() -> None:
     """Made in a pause; of the next batch the first frames are speech, which takes nothing of it."""
     resting, weights = RestingMouths(), [1.0] * 5 + [0.0] * 5 + [1.0] * 5
     mel, faces = torch.zeros(15, 1, 80, 16), torch.full((15, 3, 96, 96), 0.5)
-    resting.mouths(lambda mel, faces: torch.full_like(faces, torch.nan), mel[:5], faces[:5], weights[:5])
-    mouths, _ = resting.mouths(lambda mel, faces: faces, mel[5:], faces[5:], weights[5:])
+    one_scene, still = [0] * 5, [STILL] * 5
+    resting.mouths(
+        lambda mel, faces: torch.full_like(faces, torch.nan), mel[:5], faces[:5], weights[:5], one_scene, still
+    )
+    mouths, _ = resting.mouths(lambda mel, faces: faces, mel[5:], faces[5:], weights[5:], one_scene * 2, still * 2)
     assert torch.equal(mouths[:5], faces[:5])
 
 
@@ -213,7 +217,14 @@ def test_it_is_gone_as_soon_as_the_next_one_has_been_faded_in(batch: int) -> Non
 
     mouths = torch.cat(
         [
-            resting.mouths(second_is_none, torch.zeros(batch, 1, 80, 16), faces[:batch], [1.0] * batch)[0]
+            resting.mouths(
+                second_is_none,
+                torch.zeros(batch, 1, 80, 16),
+                faces[:batch],
+                [1.0] * batch,
+                [0] * batch,
+                [STILL] * batch,
+            )[0]
             for _ in range(0, 20, batch)
         ]
     )

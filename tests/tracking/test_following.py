@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.pasting.heads import Heads
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_finder import MouthFinder
+from tests.heads import held_still
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, centres, scripted_frames, sizes, track
 
 FACE: Face = (200.0, 220.0, 100.0, 130.0)
@@ -119,7 +119,7 @@ def test_a_mouth_s_width_is_a_part_of_the_face_and_not_of_its_pads(monkeypatch: 
 
 def test_a_box_is_large_enough_from_sixteen_pixels_on() -> None:
     boxes = torch.tensor([[0, 0, 16, 16], [0, 0, 15, 40], [0, 0, 16, 40], [0, 0, 40, 15], [0, 0, 0, 0]])
-    assert Heads.held_still(boxes).with_face() == [0, 2]
+    assert held_still(boxes).with_face() == [0, 2]
 
 
 def test_who_comes_up_as_a_scene_dissolves_is_followed_at_once() -> None:

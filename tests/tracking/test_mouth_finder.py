@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models import FaceMesh, load_face_detector, load_face_mesh
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.tracking import mouth_finder
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_finder import LOOKS, MouthFinder
@@ -83,9 +84,9 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
     for _ in range(LOOKS + 3):
         finder.look(frame, 1, box, frame=0)
     assert len(list(places)) == 1, "no more than needed"
-    found_at = finder.corrected((10.0, 20.0), (100, 200), 1, known=0)
+    found_at = finder.corrected((10.0, 20.0), Rect(0, 0, 100, 200), 1, known=0)
     assert found_at == pytest.approx((14.0, 28.0)), "not what is too far off"
-    assert finder.corrected((10.0, 20.0), (100, 200), 2, known=0) == (10.0, 20.0)
+    assert finder.corrected((10.0, 20.0), Rect(0, 0, 100, 200), 2, known=0) == (10.0, 20.0)
     assert finder.half_width(1, known=0) == pytest.approx(0.59 / 3) and finder.half_width(2, known=0) == 0, "the widest"
 
 
@@ -106,14 +107,16 @@ def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkey
     corrected = []
     for cx in (20.0, 30.0, 40.0, 49.0, 60.0, 70.0, 30.0, 80.0):  # of a face 100 px wide
         finder.look(frame, 1, face_at(cx, 150), frame=0)
-        corrected.append(finder.corrected((0.0, 0.0), (100, 200), 1, known=0)[0])
+        corrected.append(finder.corrected((0.0, 0.0), Rect(0, 0, 100, 200), 1, known=0)[0])
     assert looked == [0.6, 0.52, 0.52, 0.52]
     assert corrected == pytest.approx([10, 10, 10, 2, 2, 2, 2, 2])
     monkeypatch.setattr(mouth_finder, "find_landmarks", lambda *_, **__: looked.append(0) or torch.zeros(1, 468, 3))
     looked.clear()
     for _ in range(30):
         finder.look(frame, 2, face_at(150, 150), frame=0)
-    assert len(looked) == mouth_finder.MOST_LOOKS and finder.corrected((1.0, 2.0), (100, 200), 2, known=0) == (1.0, 2.0)
+    assert len(looked) == mouth_finder.MOST_LOOKS and finder.corrected(
+        (1.0, 2.0), Rect(0, 0, 100, 200), 2, known=0
+    ) == (1.0, 2.0)
 
 
 def test_what_is_seen_later_than_is_asked_for_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,13 +134,13 @@ def test_what_is_seen_later_than_is_asked_for_does_not_count(monkeypatch: pytest
         finder.look(picture, 1, face_at(150, 150), frame=frame)
     for known, half, right in ((-1, 0.0, 0.0), (5, 0.1, 2.0), (10, 0.2, 3.0)):
         assert finder.half_width(1, known=known) == pytest.approx(half)
-        assert finder.corrected((0.0, 0.0), (100, 200), 1, known=known)[0] == pytest.approx(right)
+        assert finder.corrected((0.0, 0.0), Rect(0, 0, 100, 200), 1, known=known)[0] == pytest.approx(right)
 
 
 def test_without_landmarks_mouths_are_the_detector_s() -> None:
     finder = MouthFinder(None)
     finder.look(torch.zeros(1, 3, 300, 300, dtype=torch.uint8), 1, face_at(100, 200), frame=0)
-    assert finder.corrected((10.0, 20.0), (100, 200), 1, known=0) == (10.0, 20.0)
+    assert finder.corrected((10.0, 20.0), Rect(0, 0, 100, 200), 1, known=0) == (10.0, 20.0)
 
 
 def test_landmarks_are_found_on_the_device_without_a_look_at_them() -> None:

@@ -15,6 +15,7 @@ from gpu_lipsync.models import FaceMesh, face_mesh, load_face_detector, load_fac
 from gpu_lipsync.ops import resize, to_float
 from gpu_lipsync.tools.face_landmarks import LOWER_INNER
 from gpu_lipsync.tracking.mouth_landmarks import LEFT_EYE, RIGHT_EYE, find_contexts, find_landmarks, lips_apart
+from tests.operations import Operations
 from tests.talkers import BOX, sample_frame, speaking, surroundings
 
 # Every 52nd landmark that TensorFlow Lite (ai-edge-litert 2.1.0) finds with the original file in the view below.
@@ -31,6 +32,14 @@ def test_landmarks_are_those_of_the_original_network(device: str) -> None:
     # 0.1 px: another decoder may round the sample's pixels otherwise; with the same pixels it is 1e-4. A GPU's
     # convolutions may keep ten bits of their factors (TF32).
     torch.testing.assert_close(found, torch.tensor(BY_TENSORFLOW), atol=0.3 if device == "cuda" else 0.1, rtol=0)
+
+
+def test_positions_pass_through_no_matrix_product() -> None:
+    """A GPU may be told to do those in TF32, which knows 11 bits of a position; a CPU cannot show it."""
+    with Operations() as seen:
+        find_landmarks(sample_frame(), BOX, load_face_mesh())
+        surroundings(2).with_mouths(speaking(torch.zeros(2)))
+    assert not set(seen.names) & {"mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "dot"}
 
 
 def test_opening_follows_the_mouth(device: str) -> None:

@@ -5,9 +5,10 @@ import pytest
 
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models import load_face_detector, load_face_mesh
-from gpu_lipsync.pasting.mouth_fit import is_cut_off
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.tilted import rotated
 from gpu_lipsync.tracking.face_tracker import FaceTracker
+from gpu_lipsync.tracking.mouth_fits import is_cut_off
 from tests.talkers import sample_frame
 
 
@@ -29,9 +30,8 @@ def test_a_mouth_beyond_the_frame_s_edge_is_none(
     whole: tuple[int, int, int, int], mouth: tuple[float, float], cut_off: bool
 ) -> None:
     """In a frame of 300 x 240. A mask for it would lie on the nose, or half on the cheek."""
-    box = (max(0, whole[0]), max(0, whole[1]), min(300, whole[2]), min(240, whole[3]))
-    shown = box[2] - box[0], box[3] - box[1]
-    assert is_cut_off(whole, mouth, (240, 300), shown=shown, tilt=0.0, was=False) == cut_off
+    shown = Rect(max(0, whole[0]), max(0, whole[1]), min(300, whole[2]), min(240, whole[3]))
+    assert is_cut_off(Rect(*whole), mouth, (240, 300), shown=shown, tilt=0.0, was=False) == cut_off
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,16 @@ def test_of_a_tilted_head_every_edge_may_cut_the_mouth_off(
 ) -> None:
     """A face of 100 x 140, its mouth 0.7 down, in a frame of 300 x 240."""
     x, y = middle
-    whole = (round(x - 50), round(y - 70), round(x + 50), round(y + 70))
+    whole = Rect(round(x - 50), round(y - 70), round(x + 50), round(y + 70))
     down = rotated(np.array([0.0, 28.0]), tilt)
     mouth = x + float(down[0]), y + float(down[1])
-    assert is_cut_off(whole, mouth, (240, 300), shown=(100, 140), tilt=tilt, was=False) == cut_off
+    assert is_cut_off(whole, mouth, (240, 300), shown=whole, tilt=tilt, was=False) == cut_off
 
 
 def test_a_mouth_that_was_gone_has_to_come_back_by_more() -> None:
     def gone(below: float, *, was: bool) -> bool:
-        return is_cut_off((100, 150, 200, 290), (150, below), (240, 300), shown=(100, 90), tilt=0.0, was=was)
+        face, shown = Rect(100, 150, 200, 290), Rect(100, 150, 200, 240)
+        return is_cut_off(face, (150, below), (240, 300), shown=shown, tilt=0.0, was=was)
 
     at = {below: [gone(below, was=was) for was in (False, True)] for below in (222, 227, 230)}
     assert at == {222: [False, False], 227: [False, True], 230: [True, True]}
