@@ -22,9 +22,9 @@ from typing import get_args
 from gpu_lipsync.config import DecoderName
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
-from gpu_lipsync.process.output_paths import require_apart, require_writable, write_text, written
+from gpu_lipsync.process.output_paths import require_apart, require_writable, write_stdout, write_text, written
+from gpu_lipsync.process.own_process import flush
 from gpu_lipsync.process.stopping import Stops
-from gpu_lipsync.progress import TolerantStream
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file instead of stdout")
     parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
     arguments = parser.parse_args(argv)
-    with Stops() as stops:
-        return exit_code_of(lambda: _run(arguments, stops))
+    try:
+        with Stops() as stops:
+            return exit_code_of(lambda: _run(arguments, stops))
+    finally:
+        flush()  # what could not be written would fail the interpreter's end
 
 
 def _run(arguments: argparse.Namespace, stops: Stops) -> None:
@@ -64,7 +67,7 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
         report |= evaluate(clip, generator, arguments.picture, settle=stops.ignore)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     if arguments.out is None:
-        TolerantStream(sys.stdout).write(text)
+        write_stdout(text)
     else:
         with written("out", arguments.out):
             write_text(arguments.out, text)

@@ -22,7 +22,7 @@ class TolerantStream:
     """Takes text for people to read; that nobody reads it, any more or ever, is no reason for a run to fail."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        """`stream` is None where the caller closed it, as `2>&-` does."""
+        """`stream` is None where the caller closed it, as `2>&-` does; a host program's own may have `write` alone."""
         self._stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
 
@@ -35,11 +35,11 @@ class TolerantStream:
 
     def flush(self) -> None:
         if self._stream is not None:
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, AttributeError):
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        with suppress(ValueError):
+        with suppress(ValueError, AttributeError):
             return self._stream is not None and self._stream.isatty()
         return False
 

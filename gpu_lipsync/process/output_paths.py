@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,21 @@ def write_text(path: Path, text: str) -> None:
         return
     with os.fdopen(os.dup(number), "w", encoding="utf-8") as going_on:
         going_on.write(text)
+
+
+def write_stdout(text: str) -> None:
+    """Write what the command was called for, unlike its messages.
+
+    Raises:
+        EncodeError: stdout is closed, full, or its reader has left.
+    """
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise EncodeError(f"stdout cannot be written ({error.strerror}); give a file by --out") from error
 
 
 def _leads_to(path: Path, number: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpu_lipsync.config import LipSyncConfig
@@ -30,14 +30,14 @@ def fill_closed_descriptors() -> None:
 def flush() -> None:
     """Write out what waits for stdout and stderr."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is None:
-            continue
         try:
             stream.flush()
-        except ValueError:  # a host program has closed it
+        except (AttributeError, ValueError):  # closed, by the caller or a host program, or a host's that has no flush
             continue
         except OSError:  # its reader has left; the interpreter's own flush at the end would fail the program for that
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            with suppress(OSError, AttributeError):  # it is no file
+                number = stream.fileno()
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 @contextmanager

@@ -59,8 +59,8 @@ class Stops:
             yield
         finally:
             self._holding = False
-        if self._held is not None:
-            self._stop(self._held, None)
+            if self._held is not None:  # goes before what may have failed meanwhile
+                self._stop(self._held, None)
 
     def _stop(self, number: int, _: object) -> None:
         if self._holding:

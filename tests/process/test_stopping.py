@@ -41,6 +41,12 @@ def test_a_signal_waits_for_what_cannot_be_left_in_the_middle() -> None:
     assert done
 
 
+def test_a_signal_goes_before_what_fails_meanwhile() -> None:
+    with pytest.raises(Stopped, match="terminated"), Stops() as stops, stops.held():
+        signal.raise_signal(signal.SIGTERM)
+        raise ModuleNotFoundError("an import that the signal's sender did not wait for")
+
+
 def test_of_several_signals_meanwhile_the_first_counts() -> None:
     with pytest.raises(Stopped, match="terminated"), Stops() as stops, stops.held():
         for number in (signal.SIGTERM, signal.SIGINT):
