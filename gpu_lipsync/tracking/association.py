@@ -56,12 +56,14 @@ class FaceFollower:
         self.frame_size: tuple[int, int] | None = None
         self._max_gap, self._memory = max_gap, max(memory, max_gap)
         self._n_segments = 0
-        self._own: FacePath | None = None  # of the face that is followed, where it is surely that
-        self._last: tuple[int, Box] | None = None
-        self._beside: list[FacePath] = []  # of the other likely faces
-        self._lost: tuple[int, Box] | None = None  # where the last track ended, and its box there
-        self._gone: tuple[int, Box] | None = None  # likewise, however long ago
-        self._home: tuple[int, Box] | None = None  # likewise, if one who was beside has the words since
+        self._target: FacePath | None = None  # of the face that is followed, where it is surely that
+        self._last: tuple[int, Box] | None = None  # frame and box where it was last seen; nobody is followed: None
+        self._rivals: list[FacePath] = []  # of the other likely faces
+        # Frame and box likewise: where the last track ended, however long ago; and if within `memory`; and where one
+        # ended who has the words again if he comes back, since one of his rivals has them.
+        self._last_end: tuple[int, Box] | None = None
+        self._recent_end: tuple[int, Box] | None = None
+        self._previous: tuple[int, Box] | None = None
         self._missed: list[Missed] = []
         self._new_scene = False
 
@@ -101,7 +103,7 @@ class FaceFollower:
         self._pass_until(n_frames)
 
     def _observe(self, frame: int, faces: Detections) -> None:
-        self._beside = [path for path in self._beside if frame - path.last[0] <= self._memory]
+        self._rivals = [path for path in self._rivals if frame - path.last[0] <= self._memory]
         seen = centred(faces[likely(faces)])
         if self._last is None:
             chosen = self._choose(frame, seen)
@@ -114,33 +116,33 @@ class FaceFollower:
         match = self._match(frame, faces)
         self._see_others(frame, seen, own=match.box)
         if match.box is not None and self._missed and self._has_jumped(match.box):
-            self._look_again()
+            self._end_and_replay()
             self._observe(frame, faces)
         elif match.box is not None:
             self._extend(frame, match.box, contested=match.contested)
             self._give_back(frame, match.box)
         else:
-            elsewhere = len(pair_up(self._beside, frame, seen, may_stay=True)) < len(seen)
+            elsewhere = len(pair_up(self._rivals, frame, seen, may_stay=True)) < len(seen)
             self._missed.append(Missed(frame, faces, match.hidden, elsewhere))
             if frame - self._last[0] > self._max_gap:
-                self._look_again()
+                self._end_and_replay()
 
     def _has_jumped(self, box: Box) -> bool:
         """Whether the face, missed until now, was where it is in the last frame already, too far off to be known."""
         frame, faces, hidden, _ = self._missed[-1]
         seen = centred(faces[likely(faces)])
-        others = pair_up(self._beside, frame, seen)
+        others = pair_up(self._rivals, frame, seen)
         return not hidden and any(i not in others for i in np.flatnonzero(may_be_same(box, seen, 1)))
 
     def _choose(self, frame: int, candidates: Boxes) -> Box | None:
         """Whom to follow from here on, of likely faces (n, 8); None if nobody, or none but others than before."""
-        if self._lost is not None and frame - self._lost[0] > self._memory:
-            self._lost = None
-        last_one = self._lost or (self._gone if self._new_scene else None)
+        if self._recent_end is not None and frame - self._recent_end[0] > self._memory:
+            self._recent_end = None
+        last_one = self._recent_end or (self._last_end if self._new_scene else None)
         if last_one is None or not len(candidates):
             return largest_of(with_mouth(candidates, self.frame_size))
         others = self._others(frame, candidates)
-        if self._lost is not None and others.all():
+        if self._recent_end is not None and others.all():
             self._new_scene = False
             self._see_others(frame, candidates)
             return None
@@ -158,10 +160,10 @@ class FaceFollower:
         """Which of the faces (n, 8) are those of people who were beside the one that is lost; (n,)."""
         others = np.zeros(len(candidates), dtype=bool)
         if not self._new_scene:
-            others[list(pair_up(self._beside, frame, candidates, may_stay=True))] = True
+            others[list(pair_up(self._rivals, frame, candidates, may_stay=True))] = True
             return others
         # A cut that leaves another face quite where it was is none: something has covered a part of the picture.
-        for path in self._beside:
+        for path in self._rivals:
             there = path.at(frame)
             others |= (shift(there, candidates) <= STEADY_SHIFT) & (zoom(there, candidates) <= STEADY_ZOOM)
         return others
@@ -169,12 +171,12 @@ class FaceFollower:
     def _see_others(self, frame: int, seen: Boxes, *, own: Box | None = None) -> None:
         """Take note of where those beside it are; of who is new there, too, where it is known who is not."""
         faces = seen if own is None else seen[(seen != own).any(axis=1)]
-        pairs = pair_up(self._beside, frame, faces, may_stay=own is None)
+        pairs = pair_up(self._rivals, frame, faces, may_stay=own is None)
         for i, box in enumerate(faces):
             if i in pairs:
-                self._beside[pairs[i]].see(frame, box)
+                self._rivals[pairs[i]].see(frame, box)
             elif own is not None:
-                self._beside.append(FacePath(frame, box, pace_over=self._max_gap))
+                self._rivals.append(FacePath(frame, box, pace_over=self._max_gap))
 
     def _start(self, frame: int, box: Box, seen: Boxes) -> None:
         """Follow this one of the faces seen. If he was beside the last one, he is not his own rival from here on, but
@@ -184,19 +186,20 @@ class FaceFollower:
         self._n_segments += 1
         self.boxes.append(box)
         self.segments.append(self._n_segments)
-        own = {k for i, k in pair_up(self._beside, frame, seen, may_stay=True).items() if (seen[i] == box).all()}
-        if self._lost is None and self._home is None and self._gone is not None:
+        own = {k for i, k in pair_up(self._rivals, frame, seen, may_stay=True).items() if (seen[i] == box).all()}
+        if self._recent_end is None and self._previous is None and self._last_end is not None:
             # A newcomer's rival comes back after him, and not with him, a little later seen: as scenes fade in.
-            self._home = self._gone if own else (frame + self._memory, self._gone[1])
-        own = set() if self._gone is not None and shift(self._gone[1], box[None])[0] < HIDING else own
-        self._beside = [path for k, path in enumerate(self._beside) if not self._new_scene and k not in own]
-        if self._new_scene or (self._home is not None and may_be_same(self._home[1], box[None], self._memory)[0]):
-            self._home = None
-        self._own = FacePath(frame, box, pace_over=self._max_gap)
+            self._previous = self._last_end if own else (frame + self._memory, self._last_end[1])
+        own = set() if self._last_end is not None and shift(self._last_end[1], box[None])[0] < HIDING else own
+        self._rivals = [path for k, path in enumerate(self._rivals) if not self._new_scene and k not in own]
+        previous = self._previous
+        if self._new_scene or (previous and may_be_same(previous[1], box[None], self._memory)[0]):
+            self._previous = None
+        self._target = FacePath(frame, box, pace_over=self._max_gap)
         self._last, self._new_scene = (frame, box), False
 
     def _extend(self, frame: int, box: Box, *, contested: bool) -> None:
-        assert self._last is not None and self._own is not None
+        assert self._last is not None and self._target is not None
         last_frame, last_box = self._last
         hidden = {missed.frame for missed in self._missed if missed.hidden or missed.elsewhere}
         for between in range(last_frame + 1, frame + 1):
@@ -205,28 +208,29 @@ class FaceFollower:
             self.segments.append(0 if between in hidden else self._n_segments)
         self._last, self._missed = (frame, box), []
         if not contested:
-            self._own.see(frame, box)
+            self._target.see(frame, box)
 
     def _give_back(self, frame: int, box: Box) -> None:
         """Let whoever had the words before the one in this box follow from the next frame on, if he is back."""
-        for k, path in enumerate(self._beside):
-            if self._home is not None and path.last[0] == frame and path.has_come_back(*self._home, self._memory):
-                self._beside[k] = FacePath(frame, box, pace_over=self._max_gap)
-                self._lost, self._last, self._home = path.last, None, None
+        for k, path in enumerate(self._rivals):
+            previous = self._previous
+            if previous and path.last[0] == frame and path.has_come_back(*previous, self._memory):
+                self._rivals[k] = FacePath(frame, box, pace_over=self._max_gap)
+                self._recent_end, self._last, self._previous = path.last, None, None
 
-    def _look_again(self) -> None:
+    def _end_and_replay(self) -> None:
         """The face did not come back: let the track end where it was last seen, and follow what was there since."""
         assert self._last is not None
-        missed, self._missed, self._lost, self._last = self._missed, [], self._last, None
-        self._gone = self._lost
+        missed, self._missed, self._recent_end, self._last = self._missed, [], self._last, None
+        self._last_end = self._recent_end
         # Who came up where he stands just before is of the next scene, which the last one has dissolved into.
-        self._beside = [path for path in self._beside if not path.came_up(self._lost[0])]
+        self._rivals = [path for path in self._rivals if not path.came_up(self._recent_end[0])]
         for one in missed:
             self._observe(one.frame, one.faces)
 
     def _end_track(self) -> None:
         while self._last is not None:
-            self._look_again()
+            self._end_and_replay()
 
     def _pass_until(self, frame: int) -> None:
         missing = frame - len(self.boxes)
@@ -234,10 +238,10 @@ class FaceFollower:
         self.segments += [0] * missing
 
     def _match(self, frame: int, faces: Detections) -> Match:
-        assert self._last is not None and self._own is not None
+        assert self._last is not None and self._target is not None
         last_frame, last = self._last
         seen = centred(faces)
-        costs, claims = unlikeness(self._own.at(frame), seen), claims_of(self._beside, frame, seen)
+        costs, claims = unlikeness(self._target.at(frame), seen), claims_of(self._rivals, frame, seen)
         near = np.flatnonzero(may_be_same(last, seen, frame - last_frame))
         for i in near[np.argsort(costs[near])]:
             if costs[i] - claims[i] <= TOLD_APART:
