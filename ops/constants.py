@@ -53,9 +53,14 @@ def fake_mode() -> object | None:
     return detect_fake_mode() if torch._C._len_torch_dispatch_stack() else None
 
 
+def is_cpu(tensor: Tensor) -> bool:
+    """Whether a CPU is to work on it, its own way. Asked here, so that a test can have a GPU's ways go on a CPU."""
+    return tensor.device.type == "cpu"
+
+
 def on_host(tensor: Tensor) -> bool:
     """Whether NumPy and threads may work on its memory: it is a CPU's, and no fake tensor, which has none."""
-    return tensor.device.type == "cpu" and fake_mode() is None
+    return is_cpu(tensor) and fake_mode() is None
 
 
 def upload(host: Tensor, device: torch.device | str) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_lipsync.ops.boxes import Window
-from gpu_lipsync.ops.constants import remembered, upload
+from gpu_lipsync.ops.constants import is_cpu, remembered, upload
 
 Matrix = NDArray[np.float32]
 CPU_CACHED_VALUES = 1 << 17  # of a filter's result: half a megabyte of float32, which stays in a core's cache
@@ -206,8 +206,8 @@ def filter_axes(
     """
     y1, y2, x1, x2 = window or Window(0, rows.size_out, 0, cols.size_out)
     batch, channels, height, width = image.shape
-    across = down = CPU_BLOCK if image.device.type == "cpu" else GPU_BLOCK
-    if interleave and image.device.type == "cpu":
+    across = down = CPU_BLOCK if is_cpu(image) else GPU_BLOCK
+    if interleave and is_cpu(image):
         # A CPU is slow at rearranging, and here there is least of it; products three times as large cost less.
         lines = image.permute(0, 2, 3, 1).reshape(batch * height, width * channels)
         wide = _along_lines(lines, _interleaved_blocks(cols, (x1, x2), channels, image.device))
@@ -219,7 +219,7 @@ def filter_axes(
         if interleave:
             planes = wide.view(batch, channels, height, -1).permute(0, 2, 3, 1).reshape(batch, height, -1)
     out = planes.new_empty(len(planes), y2 - y1, planes.shape[2], dtype=None if finish is None else finish.dtype)
-    if finish is not None and image.device.type == "cpu":
+    if finish is not None and is_cpu(image):
         down = max(CPU_LEAST, min(CPU_BLOCK, CPU_CACHED_VALUES // out[:, 0].numel()))
     for block in _blocks(rows, (y1, y2), False, down, image.device):
         matrix, source = block.matrix.expand(len(planes), -1, -1), planes[:, block.start : block.stop]

@@ -8,6 +8,7 @@ from torch.nn.functional import interpolate
 
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.checks import check_bytes, check_image, check_window
+from gpu_lipsync.ops.constants import is_cpu
 from gpu_lipsync.ops.convert import levels_and_a_half, to_float
 from gpu_lipsync.ops.matrices import Axis, Finish, filter_axes
 
@@ -57,7 +58,7 @@ def resize_bytes(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """
     check_bytes(frames, name="frames")
     _check_size(size)
-    on_cpu = frames.device.type == "cpu"
+    on_cpu = is_cpu(frames)
     resized = interpolate(frames if on_cpu else to_float(frames), size, mode="bilinear", align_corners=False)
     return to_float(resized) if on_cpu else resized
 
@@ -80,7 +81,7 @@ def reduce_bytes(frames: Tensor, size: tuple[int, int]) -> Tensor:
     check_bytes(frames, name="frames")
     _check_size(size)
     n, channels = frames.shape[:2]
-    if frames.device.type != "cpu":  # where torch has it for floats only
+    if not is_cpu(frames):  # where torch has it for floats only
         means = interpolate(frames.float(), size, mode="bilinear", antialias=True)
         return means.round_().clamp_(0, 255).to(torch.uint8)
     if channels <= 2 and n * channels % 4 == 0:
@@ -139,7 +140,7 @@ def _axes(image: Tensor, size: tuple[int, int], window: Window, mode: ResizeMode
 
 def _clamped(levels: Tensor) -> Tensor:
     """In 0 to 255; still to be cut off after the point on a GPU."""
-    return levels.to(torch.int16).clamp_(0, 255) if levels.device.type == "cpu" else levels.clamp_(0.0, 255.0)
+    return levels.to(torch.int16).clamp_(0, 255) if is_cpu(levels) else levels.clamp_(0.0, 255.0)
 
 
 def check_resize(image: Tensor, size: tuple[int, int], mode: str) -> None:

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.checks import check_bytes, check_planes, check_window
-from gpu_lipsync.ops.constants import device_constant, on_host, upload
+from gpu_lipsync.ops.constants import device_constant, is_cpu, on_host, upload
 from gpu_lipsync.ops.convert import to_bytes
 from gpu_lipsync.ops.resize import reduce_bytes
 from gpu_lipsync.ops.yuv_matrix import (
@@ -192,8 +192,8 @@ def _twice_as_wide(values: Tensor) -> Tensor:
 def _means_of_four(image: Tensor) -> Tensor:
     """(B, 3, h // 2, w // 2) float, of uint8."""
     size = (image.shape[2] // 2, image.shape[3] // 2)
-    on_cpu = image.device.type == "cpu"  # where there is vector code for bytes; what it rounds cancels in chroma
-    means = interpolate(image if on_cpu else image.float(), size, mode="bilinear", align_corners=False)
+    # On a CPU there is vector code for bytes; what it rounds cancels in chroma.
+    means = interpolate(image if is_cpu(image) else image.float(), size, mode="bilinear", align_corners=False)
     return means.float()
 
 

@@ -50,8 +50,8 @@ def blended_boxes(heads: Heads, config: BlendConfig, device: torch.device, size:
     """
     places = fitted_masks(heads.boxes, heads.fits, config, device)
     masks = masks_aslant(places, heads.boxes.tolist(), heads.tilts.tolist())
-    around = [windows_around([mask], size)[0].tolist() if mask.tilt else mask.rect for mask in masks]
-    return torch.tensor(around).long()
+    around = [windows_around([mask], size)[0].astype(int).tolist() if mask.tilt else mask.rect for mask in masks]
+    return torch.tensor(around, dtype=torch.int64)
 
 
 def covers(window: Window | None, other: Window | None) -> bool:

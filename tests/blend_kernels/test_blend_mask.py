@@ -157,6 +157,10 @@ def test_too_small(size: tuple[int, int]) -> None:
         ("sharpen_amount", -0.1),
         ("sharpen_amount", 5.1),
         ("sharpen_amount", float("inf")),
+        ("sharpen_amount", True),
+        ("mouth_region_size", True),
+        ("blur_intensity", True),
+        ("sharpen_mouth", "no"),  # which is true
     ],
 )
 def test_settings_out_of_range(setting: str, value: object) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from gpu_lipsync import compare
-from gpu_lipsync.blend_kernels import BLENDS
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.judging import comparison
 from gpu_lipsync.judging.compare_figures import box_edge, detail, mask_edge, seam
 from gpu_lipsync.judging.compare_page import page, png
@@ -97,6 +97,16 @@ def test_the_page_needs_nothing_beside_it() -> None:
 def shown_in(text: str) -> list[np.ndarray]:
     """A page's pictures, (H, W, 3), in order: for each moment the source, each mode, each difference."""
     return [read_png(base64.b64decode(data)) for data in re.findall(r"base64,([^\"]+)", text)]
+
+
+def test_differences_are_shown_six_times_as_large_around_grey() -> None:
+    """As far as there are levels: what is too much is white or black, and does not come round to the other."""
+    levels = {"ellipse": 102, "hd": 99, "guided": 200, "original": 0}
+    source, *modes = (torch.full((3, 4, 5), level, dtype=torch.uint8) for level in (100, *levels.values()))
+    still = Still(frame=0, source=source, modes=dict(zip(levels, modes, strict=True)))
+    shown = shown_in(page("a", "b", Comparison(n_frames=1, figures={}, stills=[still])))
+    for difference, level in zip(shown[-4:], (128 + 6 * 2, 128 - 6, 255, 0), strict=True):
+        assert (difference == level).all()
 
 
 def test_the_command_shows_every_mode(checkpoint: Path, tmp_path: Path) -> None:
@@ -212,6 +222,36 @@ def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:
     assert 0 < changed[0] < changed[1] / 2, "a third of the size is about a ninth of the pixels, feather aside"
 
 
+def test_every_flag_of_the_blend_counts_and_is_told(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def compared(*_: object, **how: Any) -> Comparison:
+        asked.update(how)
+        return Comparison(n_frames=1, figures={}, stills=[])
+
+    monkeypatch.setattr(comparison, "compare", compared)
+    arguments = [
+        "--checkpoint_path",
+        checkpoint,
+        "--face",
+        FACE,
+        "--audio",
+        SPEECH,
+        "--outfile",
+        tmp_path / "page.html",
+    ]
+    flags = ["--mouth_region_size", "0.3", "--blur_intensity", "15", "--sharpen_mouth", "--sharpen_amount", "1.5"]
+    assert compare.main([*map(str, arguments), *flags, "--moments", "12"]) == 0  # the most
+    assert asked["moments"] == 12
+    assert asked["settings"] == BlendConfig(
+        mouth_region_size=0.3, blur_intensity=15, sharpen_mouth=True, sharpen_amount=1.5
+    )
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "; mouth region 0.3, feather 15 px, sharpened by 1.5: 1 frames" in text
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
@@ -219,6 +259,7 @@ def test_the_mask_s_flags_count(checkpoint: Path, tmp_path: Path) -> None:
         ({"--audio": "missing.wav"}, 3, "missing.wav"),
         ({"--checkpoint_path": "missing.pth"}, 5, "missing.pth"),
         ({"--moments": "0"}, 2, "got 0"),
+        ({"--moments": "13"}, 2, "got 13"),
         ({"--max_seconds": "nan"}, 2, "got nan"),
         ({"--mouth_region_size": "2"}, 2, "got 2.0"),
         ({"--outfile": f"{SAMPLES}/face.mp4/page.html", "--checkpoint_path": "missing"}, 6, "face.mp4 is a file"),

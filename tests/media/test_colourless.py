@@ -38,6 +38,25 @@ def test_black_and_white_faces_get_opencv_s_grey_and_others_their_mouths(device:
         np.testing.assert_allclose(grey.cpu().numpy(), np.broadcast_to(expected, (3, 96, 96)), atol=1e-5)
 
 
+def test_skin_is_never_taken_for_grey_nor_a_codec_s_tinge_for_skin(device: str) -> None:
+    """Levels between the colours of real material: a dark skin has 13, and codecs make 2 of black and white."""
+    mouths = mouths_of(2, device)
+    grey, skin = desaturated_like(mouths, faces_of([2.5, 7.0], device))
+    assert torch.equal(skin, mouths[1]) and (grey - grey[:1]).abs().max() < 1e-6
+
+
+def test_the_face_as_a_whole_decides_by_all_of_its_colours(device: str) -> None:
+    """A logo in red on black and white is no skin; a face lit in green has as much red as blue."""
+    noise = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)).sub_(0.5).mul_(4 / 255)
+    logo, green = torch.full((2, 1, 3, 96, 96), 0.4)
+    logo += noise
+    logo[0, :, :4, :4] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    green[:, 1] += 60 / 255
+    mouths = mouths_of(2, device)
+    grey, coloured = desaturated_like(mouths, torch.cat((logo, green)).to(device))
+    assert (grey - grey[:1]).abs().max() < 1e-6 and torch.equal(coloured, mouths[1])
+
+
 def test_between_colour_and_none_nothing_switches(device: str) -> None:
     """A picture that fades to black and white takes the mouth along."""
     mouths = mouths_of(1, device).expand(61, -1, -1, -1)

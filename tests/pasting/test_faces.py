@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
+from gpu_lipsync import faces
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, blend_mouths, elliptical_mask
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.ops import to_float, to_uint8
@@ -75,7 +76,10 @@ def test_a_crop_of_the_generator_s_size_is_the_frame_itself(device: str) -> None
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("method", BLENDS)
-def test_paste_is_blending_each_crop_by_itself(method: str, layout: str, device: str) -> None:
+def test_paste_is_blending_each_crop_by_itself(
+    method: str, layout: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces, "_piece_size", lambda *_: 2)  # a CPU's cores share the crops of a group
     frames, mouths = frames_of(len(BOXES), layout, device), mouths_of(len(BOXES), device)
     before, config = frames.clone(), BlendConfig(method=method, sharpen_mouth=True)
     result = paste_faces(frames, mouths, torch.tensor(BOXES), config)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_lipsync.blend_kernels import BlendConfig
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.blend_kernels.config import BlendMethod
 from gpu_lipsync.blend_kernels.mask import CENTRE_DOWN, feather_over, fit_ellipse, semi_axes
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
@@ -73,6 +73,43 @@ def test_an_old_lower_lip_is_gone_from_a_small_face_whose_mouth_is_low(method: B
     across = place.stencil.values[:, (place.stencil.size[1] - 1) // 2]
     below = [float(across[lips + round(n * 157 / 96) - place.top]) for n in (0, 4, 7)]
     assert min(below) > 0.85, "0.89, 0.74 and 0.58 with the feather as stated"
+
+
+@pytest.mark.parametrize("size", SIZES[:-1], ids=str)
+def test_a_mode_that_looks_around_its_mask_leaves_room_for_that(size: tuple[int, int]) -> None:
+    """What goes along with the mask stays inside the crop, so it moves less far: its feather has to know."""
+    height, width = size
+    config, half = BlendConfig(method="edge_aware", mouth_region_size=0.6), 15
+    axes = semi_axes(height, width, 0.6, round(half * width / 96))
+    n_held = 0
+    for right, down in SHIFTS:
+        shift = round(right * width / 96), round(down * height / 96)
+        (place,) = fitted_masks(
+            torch.tensor([(0, 0, width, height)]), torch.tensor([(right, down, half)]), config, torch.device("cpu")
+        )
+        mask = np.zeros(size, np.float32)
+        mask[place.top : place.bottom, place.left : place.right] = place.stencil.values
+        assert not mask[[0, -1]].any() and not mask[:, [0, -1]].any()
+        if feather_over(height, width, axes, 51, shift, BLENDS["edge_aware"].margin) - 4 <= min(size) // NO_NARROWER:
+            continue
+        n_held += 1
+        across, along = place.left + place.stencil.size[1] // 2, place.top + place.stencil.size[0] // 2
+        y, x = int(CENTRE_DOWN * height) + shift[1], width // 2 + shift[0]  # the lips
+        high, wide = min(0.08 * height, 0.55 * axes[1]), 0.55 * axes[0]
+        least = min(mask[round(y + high), across], mask[round(y - high), across])
+        least = min(least, mask[along, round(x + wide)], mask[along, round(x - wide)])
+        assert least > 0.9 - 0.03, f"{shift = }: the old lips show through"  # of a mask whose middle is a pixel off
+    assert n_held > 1
+
+
+@pytest.mark.parametrize("region", [0.4, 0.8])
+@pytest.mark.parametrize("size", SIZES[:-1], ids=str)
+def test_no_mask_is_so_narrow_that_it_shows_as_an_edge(size: tuple[int, int], region: float) -> None:
+    """Over a mouth in the corner, which no mask has the room to reach."""
+    height, width = size
+    axes = semi_axes(height, width, region, round(0.16 * width))
+    feather = feather_over(height, width, axes, 51, (round(24 * width / 96), round(20 * height / 96)))
+    assert min(size) // NO_NARROWER < feather <= min(size) // NO_NARROWER + 4, "and as narrow as that"
 
 
 def test_masks_grow_narrower_without_a_jump() -> None:

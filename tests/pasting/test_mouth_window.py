@@ -61,6 +61,20 @@ def test_nothing_changes_outside_of_the_blended_boxes(
         assert max(abs(a - b) for a, b in zip(seen, (x1, y1, x2, y2), strict=True)) <= 8
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_boxes_of_tilted_heads_are_exact_whatever_a_host_program_s_default_is(dtype: torch.dtype) -> None:
+    """Half precision knows every eighth pixel from 1024 on."""
+    boxes = torch.tensor([[1301, 403, 1599, 800], [2702, 503, 2918, 800]])
+    heads = replace(held_still(boxes), tilts=torch.tensor([30.0, -30.0], dtype=torch.float64))
+    expected = blended_boxes(heads, BlendConfig(), CPU, (1080, 3840))
+    torch.set_default_dtype(dtype)
+    try:
+        found = blended_boxes(heads, BlendConfig(), CPU, (1080, 3840))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+
+
 def test_the_window_is_no_larger_than_it_must_be() -> None:
     window = mouth_window(torch.tensor([[0, 0, 300, 360]]), BlendConfig(), CPU)
     assert window is not None

@@ -5,6 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,11 +20,13 @@ from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.judging.comparison import compare
 from gpu_lipsync.judging.talking_clip import read_clip
 from gpu_lipsync.models import load_face_detector, load_face_mesh
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.tilted import Aslant, upright_view
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_landmarks import lips_apart
 from gpu_lipsync.video import open_video
+from tests import pictures
 from tests.clips import tone, write_clip, write_sound
 from tests.heads import held_still
 from tests.places import FACE
@@ -111,17 +115,26 @@ def test_what_is_seen_upright_is_the_frame_where_it_is() -> None:
     assert torch.equal(on_its_side, torch.rot90(frame[:, 26:66, 24:56], 1, dims=(1, 2)))
 
 
+def test_what_is_aslant_is_seen_upright_as_opencv_does() -> None:
+    face = pictures.face_like(320, 320, seed=3)
+    rect, box, tilt = Rect(90, 100, 190, 220), Rect(80, 90, 200, 230), 30.0
+    seen = upright_view(torch.from_numpy(face).permute(2, 0, 1).contiguous(), Aslant(rect, box, tilt))
+    # Through the middles of pixels: OpenCV counts them from 0, and turns the other way.
+    turn = cv2.getRotationMatrix2D(((80 + 200 - 1) / 2, (90 + 230 - 1) / 2), tilt, 1.0)
+    upright = cv2.warpAffine(face.astype(np.float32), turn, (320, 320), flags=cv2.INTER_CUBIC)
+    off = np.abs(seen.permute(1, 2, 0).numpy() - upright[100:220, 90:190].clip(0, 255))
+    assert off.mean() < 1 and off.max() < 24  # OpenCV takes places to a 32nd of a pixel, on edges of 200 levels
+
+
 @pytest.fixture(scope="module")
 def turned_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample's beginning, its head turned by 40 degrees to the left."""
-    import cv2
-
     path = tmp_path_factory.mktemp("tilted") / "turned.mp4"
     with av.open(str(FACE)) as container:
-        pictures = [frame.to_ndarray(format="rgb24") for _, frame in zip(range(40), container.decode(video=0))]  # noqa: B905
-    height, width = pictures[0].shape[:2]
+        seen = [frame.to_ndarray(format="rgb24") for _, frame in zip(range(40), container.decode(video=0))]  # noqa: B905
+    height, width = seen[0].shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), 40, 1.0)
-    turned = [cv2.warpAffine(p, turn, (width, height), borderMode=cv2.BORDER_REPLICATE) for p in pictures]
+    turned = [cv2.warpAffine(p, turn, (width, height), borderMode=cv2.BORDER_REPLICATE) for p in seen]
     return write_clip(
         path,
         n_frames=40,

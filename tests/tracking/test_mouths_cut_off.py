@@ -57,6 +57,38 @@ def test_of_a_tilted_head_every_edge_may_cut_the_mouth_off(
     assert is_cut_off(whole, mouth, (240, 300), shown=whole, tilt=tilt, was=False) == cut_off
 
 
+@pytest.mark.parametrize("was", [False, True])
+@pytest.mark.parametrize(
+    ("face", "shown", "edge", "share"),
+    [  # of a face that is cut off there by half: how near the edge its mouth may be, of what is seen of it
+        (Rect(-60, 100, 40, 220), Rect(0, 100, 40, 220), "left", 0.18),
+        (Rect(260, 100, 360, 220), Rect(260, 100, 300, 220), "right", 0.18),
+        (Rect(100, -60, 200, 60), Rect(100, 0, 200, 60), "top", 0.27),
+        (Rect(100, 180, 200, 300), Rect(100, 180, 200, 240), "bottom", 0.13),
+    ],
+)
+def test_how_near_each_edge_a_mouth_may_be(face: Rect, shown: Rect, edge: str, share: float, was: bool) -> None:
+    """Once it was gone, 0.03 more is needed on every side, or a mouth would come and go with a pixel of noise."""
+    side = shown.width if edge in ("left", "right") else shown.height
+    limit = (share + 0.03 * was) * side
+    for near, gone in ((limit - 0.3, True), (limit + 0.3, False)):
+        mouth = {
+            "left": (near, 170.0),
+            "right": (300 - near, 170.0),
+            "top": (150.0, near),
+            "bottom": (150.0, 240 - near),
+        }
+        assert is_cut_off(face, mouth[edge], (240, 300), shown=shown, tilt=0.0, was=was) == gone
+
+
+def test_a_corner_of_a_tilted_box_beyond_the_edge_is_no_part_of_the_face() -> None:
+    """Faces are ellipses in their boxes, which at 45 degrees reach a quarter less far than their corners."""
+    face = Rect(50, 70, 150, 170)  # in the middle of it a circle of 50 px
+    for beyond, gone in ((52, False), (48, True)):
+        moved = Rect(beyond - 50, 70, beyond + 50, 170)
+        assert is_cut_off(moved, (4.0, 120.0), (240, 300), shown=face, tilt=45.0, was=False) == gone
+
+
 def test_a_mouth_that_was_gone_has_to_come_back_by_more() -> None:
     def gone(below: float, *, was: bool) -> bool:
         face, shown = Rect(100, 150, 200, 290), Rect(100, 150, 200, 240)
