@@ -170,20 +170,22 @@ def test_a_refusal_is_found_with_the_first_packet(monkeypatch: pytest.MonkeyPatc
 
 
 def test_each_picture_is_shown_as_it_is_tagged() -> None:
-    """Clips joined byte by byte change from BT.601 to BT.709 within a batch."""
+    """Clips joined byte by byte change from BT.601 to BT.709 within a batch, and from one range to the other."""
     kept: list[Any] = []
 
     class Joined(OnTheHost):
         def _kept(self, frame: Any) -> Any:
             frame = frame.reformat(format="nv12")
             frame.colorspace = 1 if len(kept) >= 3 else 6
+            frame.color_range = ColorRange.JPEG if len(kept) in (2, 3) else ColorRange.MPEG
             kept.append(NvdecDecoder._kept(self, frame))
             return kept[-1]
 
     frames = torch.cat(list(Joined(probe_video(FACE)).batches(0, 6, 6)))
     assert frames.is_contiguous(memory_format=torch.channels_last)
     for i, matrix in enumerate(["bt601"] * 3 + ["bt709"] * 3):
-        assert torch.equal(frames[i : i + 1], nv12_to_rgb(kept[i].planes[None], matrix=matrix))  # type: ignore[arg-type]
+        expected = nv12_to_rgb(kept[i].planes[None], matrix=matrix, full_range=i in (2, 3))  # type: ignore[arg-type]
+        assert torch.equal(frames[i : i + 1], expected)
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
@@ -193,6 +195,18 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int, device: str) -> None
     info = probe_video(path)
     ours, theirs = (frames_of(d, 0, 6).float() for d in (nvdec_on(device, info), PyavDecoder(info)))
     assert ours.shape == theirs.shape and (ours - theirs).abs().mean() < 2
+
+
+def test_what_only_stands_as_high_as_hd_is_none(tmp_path: Path, device: str) -> None:
+    """Untagged 480 lines are BT.601, turned upright or not; by BT.709's matrix red would be 15 levels off."""
+
+    def red(_index: int, height: int, width: int) -> np.ndarray:
+        return np.full((height, width, 3), (200, 40, 40), np.uint8)
+
+    info = probe_video(write_clip(tmp_path / "a.mp4", n_frames=2, size=(480, 720), picture=red, rotation=90))
+    assert info.height == 720
+    ours, theirs = (frames_of(d, 0, 2).float() for d in (nvdec_on(device, info), PyavDecoder(info)))
+    assert (ours - theirs).abs().max() <= 2  # rounding, and swscale's fast path, brightened
 
 
 def test_no_driver_no_decoder() -> None:

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
 from gpu_lipsync import LipSyncConfig, run
@@ -16,7 +16,7 @@ from gpu_lipsync.decoding import frame_layout
 from gpu_lipsync.decoding.frame_layout import RGB, Yuv420Frames
 from gpu_lipsync.decoding.planar_decoder import PlanarDecoder
 from gpu_lipsync.face_config import FaceConfig
-from gpu_lipsync.media.colours import BT709, plain_colours
+from gpu_lipsync.media.colours import BT709, Colours, plain_colours
 from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.models import load_face_detector
 from gpu_lipsync.tracking.face_tracker import FaceTracker
@@ -55,6 +55,7 @@ def test_frames_are_the_codecs_own() -> None:
         ("a.avi", {"options": {"bf": "3", "x264-params": "b-pyramid=none"}}),
         ("a.avi", {"codec": "mpeg4", "options": {"bf": "2"}}),
         ("a.mkv", {"options": {"bf": "8", "g": "10"}}),
+        ("a.mpg", {"codec": "mpeg1video", "options": {"bf": "2", "b": "4M"}}),
         ("a.mpg", {"codec": "mpeg2video", "options": {"bf": "2"}}),
         ("a.webm", {"codec": "libvpx-vp9"}),
     ],
@@ -140,17 +141,21 @@ def test_frames_that_change_on_the_way_become_like_the_first(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("first", ["bt709", "bt601"])
 @pytest.mark.parametrize("later", [("yuv444p", ITU601), ("yuv420p", ITU601), ("yuv420p", ITU709), ("yuv444p", ITU709)])
+@pytest.mark.parametrize("spread", [ColorRange.MPEG, ColorRange.JPEG])
 def test_colours_that_are_coded_otherwise_later_on_stay_what_they_are(
-    tmp_path: Path, first: str, later: tuple[str, int]
+    tmp_path: Path, first: str, later: tuple[str, int], spread: ColorRange
 ) -> None:
     clip = write_clip(tmp_path / "a.mp4", size=(100, 120), options={"x264-params": f"colormatrix={MATRIX_TAGS[first]}"})
     decoder = PlanarDecoder(probe_video(clip))
     picture = av.VideoFrame.from_ndarray(np.full((100, 120, 3), (200, 40, 90), np.uint8), format="rgb24")
-    other = picture.reformat(format=later[0], dst_colorspace=later[1], interpolation=Interpolation.ACCURATE_RND)
+    exact = Interpolation.ACCURATE_RND
+    other = picture.reformat(format=later[0], dst_colorspace=later[1], dst_color_range=spread, interpolation=exact)
+    other.color_range = spread
     other.colorspace = 1 if later[1] == ITU709 else 6  # as a stream is tagged; the scaler has numbers of its own
     batch = decoder._batch([decoder._kept(other)])
     rgb = Yuv420Frames(first).part(batch, torch.tensor([[0, 0, 120, 100]])).rgb.float().mean((0, 2, 3))  # type: ignore[arg-type]
-    assert (rgb - torch.tensor([200.0, 40.0, 90.0])).abs().max() <= 2  # the other matrix is 20 off
+    # Rounding; the other matrix is 20 off, and the other range 11.
+    assert (rgb - torch.tensor([200.0, 40.0, 90.0])).abs().max() <= 2
 
 
 @pytest.mark.parametrize("later", [(1080, 1920), (480, 640)])
@@ -254,6 +259,15 @@ def test_where_memory_runs_out_frames_are_as_they_were(monkeypatch: pytest.Monke
     assert not torch.equal(part.replaced(255 - part.rgb, boxes), before)
 
 
+def test_a_face_beyond_the_edge_changes_nothing() -> None:
+    """A box that is kept within the frame has no rows or columns left then."""
+    frames = torch.randint(0, 256, (2, 96, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before = frames.clone()
+    part = Yuv420Frames("bt709").part(frames, torch.tensor([[10, 8, 50, 48]] * 2))
+    for nothing in ([20, 20, 20, 20], [20, 20, 20, 40], [20, 20, 40, 20]):
+        assert torch.equal(part.replaced(255 - part.rgb, torch.tensor([nothing] * 2)), before)
+
+
 def test_a_frame_shown_twice_is_changed_once(tmp_path: Path) -> None:
     """What is yielded is the caller's to change: the next that shows the same source has it as it was."""
     path = write_clip(tmp_path / "a.mkv", n_frames=8, pts=[0, 40, 80, 120, 240, 400, 440, 480])  # 3 stays
@@ -275,7 +289,10 @@ def test_colours_of_frames_in_words() -> None:
     picture.colorspace = 7  # SMPTE 240M, which nothing here converts
     assert plain_colours(picture) is None
     picture.colorspace, picture.color_range = 1, 1
-    colours = plain_colours(picture)
-    assert colours is not None and (colours.matrix, colours.number) == ("bt709", 1)
-    picture.color_range = 2  # as VP9 may have it: H.264's is another format
+    picture.color_primaries, picture.color_trc = 12, 13  # P3 with sRGB's curve, as phones have it
+    assert plain_colours(picture) == Colours("bt709", 1, 12, 13)
+    for curve in (16, 18):  # PQ and HLG, which some encoders write beside BT.709's matrix
+        picture.color_trc = curve
+        assert plain_colours(picture) is None
+    picture.color_trc, picture.color_range = 13, 2  # as VP9 may have it: H.264's is another format
     assert plain_colours(picture) is None

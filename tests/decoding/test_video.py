@@ -1,5 +1,6 @@
 """Decoding: pixels against PyAV's exact conversion, timing against what was written, edits against OpenCV and NumPy."""
 
+import weakref
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from PIL import Image
 
@@ -237,24 +237,6 @@ def test_bad_faces_are_media_errors_that_name_the_file(tmp_path: Path) -> None:
             open_video(path, FrameConfig())
 
 
-@pytest.mark.parametrize(("name", "held"), [("a.mp3", "a cover picture, audio"), ("a.m4a", "a cover picture, audio")])
-def test_a_cover_is_no_video_and_not_called_one(tmp_path: Path, name: str, held: str) -> None:
-    with av.open(str(tmp_path / name), "w", format={".mp3": "mp3", ".m4a": "mp4"}[name[1:]]) as container:
-        sound = container.add_stream("mp3" if name == "a.mp3" else "aac", rate=16000, layout="mono")
-        cover = container.add_stream("mjpeg", rate=1)
-        (cover.height, cover.width), cover.pix_fmt = (64, 64), "yuvj420p"
-        cover.disposition = Disposition.attached_pic
-        picture = av.VideoFrame.from_ndarray(gradient(0, 64, 64), format="rgb24").reformat(format="yuvj420p")
-        for packet in [*cover.encode(picture), *cover.encode(None)]:
-            container.mux(packet)
-        samples = av.AudioFrame.from_ndarray(tone(1.0).astype(np.float32), format="fltp", layout="mono")
-        samples.sample_rate = 16000
-        for packet in [*sound.encode(samples), *sound.encode(None)]:
-            container.mux(packet)
-    with pytest.raises(MediaError, match=rf"has no video stream \(it holds: {held}\); --face needs"):
-        open_video(tmp_path / name, FrameConfig())
-
-
 def test_a_video_cut_short_after_its_index_is_refused(tmp_path: Path) -> None:
     whole = write_clip(
         tmp_path / "whole.mp4",
@@ -275,6 +257,14 @@ def test_a_video_cut_short_after_its_index_is_refused(tmp_path: Path) -> None:
     cut.write_bytes(fast.read_bytes()[: fast.stat().st_size // 2])
     with pytest.raises(MediaError, match="cut short"):
         open_video(cut, FrameConfig())
+
+
+def test_a_clip_that_is_closed_keeps_no_decoder(tmp_path: Path) -> None:
+    """A run goes on to its encoder's end without the frames that a decoder holds and, on a GPU, its surfaces."""
+    with open_video(write_clip(tmp_path / "a.mp4"), FrameConfig(decoder="pyav")) as video:
+        decoder = weakref.ref(video._decoder)
+        assert decoder() is not None
+    assert decoder() is None
 
 
 @pytest.mark.parametrize("crop", [(0, 10, 0, -1), (90, 200, 0, -1), (50, 20, 0, -1)])

@@ -230,6 +230,15 @@ def test_a_link_that_leads_to_itself_is_not_replaced(tmp_path: Path) -> None:
     assert [path.is_symlink() for path in tmp_path.iterdir()] == [True]
 
 
+def test_an_outfile_in_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that the command was called in: a name that begins there leads nowhere."""
+    (folder := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(EncodeError, match="out.mp4 cannot be written"):
+        open_writer("out.mp4", shape_of(64, 64), EncodeConfig())
+
+
 def test_a_report_is_not_written_into_a_pipe_with_a_name(tmp_path: Path) -> None:
     """Nobody may read it, ever; what a shell's redirection names, /dev/stdout, is no name of a pipe."""
     os.mkfifo(tmp_path / "pipe")
@@ -243,7 +252,14 @@ def test_a_report_is_not_written_into_a_pipe_with_a_name(tmp_path: Path) -> None
         os.close(writing)
 
 
-@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "; free space there or"), (errno.EACCES, r"\); choose")])
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "; free space there or"),
+        (errno.EFBIG, "; free space there or"),  # more than a file may have here
+        (errno.EACCES, r"\); choose"),
+    ],
+)
 def test_the_way_out_is_one_of_that_trouble(number: int, advice: str) -> None:
     assert re.search(advice, str(cannot_write(Path("a.mp4"), OSError(number, os.strerror(number)))))
 

@@ -3,16 +3,19 @@
 import errno
 import os
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import EncodeError
+from tests.probe import ffprobe
 from tests.writing import encode, pictures, shape_of
 
 
@@ -58,6 +61,17 @@ def test_preset_and_crf_are_those_asked_for(tmp_path: Path, preset: str, crf: in
     path = encode(tmp_path / "a.mp4", shape_of(64, 64), pictures(4, 64, 64), preset=preset, crf=crf)
     told = path.read_bytes()
     assert (b" cabac=0 " in told) == (preset == "ultrafast") and f" crf={crf}.0 ".encode() in told
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_sound_gets_96_kbit_a_second_and_channel(tmp_path: Path, n_channels: int) -> None:
+    """Of noise, which takes all that it is given."""
+    shape = shape_of(32, 32, n_frames=75, rate=48000, channels=n_channels)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (n_channels, 3 * 48000)).astype(np.float32)
+    shape = replace(shape, sound=replace(shape.sound, samples=noise))
+    path = encode(tmp_path / "a.mp4", shape, pictures(75, 32, 32), preset="ultrafast")
+    # The muxer's own mean, over three seconds.
+    assert int(ffprobe(path)["audio"]["bit_rate"]) == pytest.approx(96_000 * n_channels, rel=0.1)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov"])
@@ -110,3 +124,17 @@ def test_what_a_disk_says_only_when_all_is_written_is_heard(tmp_path: Path, monk
     with pytest.raises(EncodeError, match=r"Disk quota exceeded.*free space"):
         encode(target, shape_of(64, 64), pictures(8, 64, 64))
     assert target.read_bytes() == b"before" and list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_disk_that_cannot_say_whether_all_is_written_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Some file systems that are programs, or lie behind a network, have no fsync."""
+
+    def none(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", none)
+    target = encode(tmp_path / "out.mp4", shape_of(64, 64), pictures(4, 64, 64))
+    assert ffprobe(target)["video"]["nb_read_frames"] == "4" and list(tmp_path.iterdir()) == [target]

@@ -128,6 +128,23 @@ def test_what_is_not_said_is_what_hdr_is(full_range: bool) -> None:
     assert np.abs(shown - expected).mean() < 0.5
 
 
+@pytest.mark.parametrize("change", ["range", "matrix", "primaries"])
+def test_what_the_numbers_mean_is_asked_of_each_picture(change: str) -> None:
+    """Joined recordings change it on the way; BT.709's matrix some encoders keep for HDR. Within 1 level as above."""
+    frame, convert = coded_patches("HLG", ColorPrimaries.BT2020), SdrConversion("HLG")
+    if change == "primaries":
+        other = coded_patches("HLG", ColorPrimaries.SMPTE432)
+    elif change == "range":
+        other = frame.reformat(format="yuv420p10le", dst_color_range=ColorRange.JPEG)
+    else:
+        matrices = {"src_colorspace": Colorspace.BT2020, "dst_colorspace": Colorspace.ITU709}
+        other = frame.reformat(format="yuv420p10le", **matrices)
+        other.colorspace = 1  # as a stream is tagged; the scaler has numbers of its own
+    for picture in (frame, other):
+        shown = convert(picture, "rgb24", width=frame.width, height=frame.height).to_ndarray()[8::16, 8::16]
+        assert np.abs(shown.reshape(-1, 3) - PATCHES * 255).mean() < 1
+
+
 def test_greys_are_where_the_recommendations_have_them() -> None:
     """By hand. Of 203 cd/m2 (BT.2408) 50.7 is a quarter, in HLG (BT.2100) 0.5 and in PQ (ST 2084) 0.4403; BT.2390's
     spline takes the 203, 0.75 and 0.5807, to 230 and 1000 to white.

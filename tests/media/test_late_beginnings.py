@@ -1,4 +1,4 @@
-"""Files whose clocks do not begin at 0 are whole: fragments from the middle of a stream, sound that starts late."""
+"""Files whose clocks do not begin at 0 are as whole as others: fragments of a stream, sound that starts late."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from gpu_lipsync.errors import MediaError
 from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.media.video_info import probe_video
 from tests.clips import tone, write_clip
@@ -57,3 +58,12 @@ def test_sound_that_starts_late_and_ends_early_beside_a_long_picture_is_whole(tm
         (sound,) = container.streams.audio
         assert float(sound.duration * sound.time_base) == pytest.approx(20, abs=0.2)
     assert read_sound(path).duration_s == pytest.approx(13.0, abs=0.2)  # with the silence before it
+
+
+def test_silence_before_the_sound_makes_nothing_good_that_is_missing(tmp_path: Path) -> None:
+    """Two seconds of it and more than half of the sound's four: with silence counted twice they would be all six."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 4 * 16000))
+    path = write_clip(tmp_path / "a.mkv", n_frames=150, size=(32, 32), sound=noise, sound_start_s=2.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(MediaError, match="announces 6.* s and holds"):
+        read_sound(path)

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.media.sound_file import read_sound
+from gpu_lipsync.media.video_info import _shape
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip
 
@@ -50,6 +52,11 @@ def test_matrices_that_the_scaler_lacks_are_read_as_others_are(
     nearest = {"x264-params": "colormatrix=bt2020nc"} if number == 10 else {"x264-params": "colormatrix=undef"}
     other = write_clip(tmp_path / "b.mp4", options=nearest, **settings)  # type: ignore[arg-type]
     assert torch.equal(frames_of(tagged, as_decoded=as_decoded), frames_of(other, as_decoded=as_decoded))
+
+
+@pytest.mark.parametrize("aspect", [None, Fraction(0), Fraction(-4, 3)])
+def test_pixels_of_no_shape_or_of_an_impossible_one_are_square(aspect: Fraction | None) -> None:
+    assert _shape(SimpleNamespace(width=64, height=48), aspect, 0) == (64, 48, 1)
 
 
 def test_time_without_sound_is_silence_in_mpeg_ps_too(tmp_path: Path) -> None:

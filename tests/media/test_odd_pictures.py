@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gpu_lipsync.config import DecoderName, FrameConfig
-from gpu_lipsync.errors import MediaError
+from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.media.stills import read_still
 from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
@@ -32,6 +32,15 @@ def test_a_clip_of_32_pixels_is_large_enough(tmp_path: Path) -> None:
     with open_video(write_clip(tmp_path / "a.mp4", n_frames=2, size=(32, 32)), FrameConfig()) as video:
         _, frames = next(video.batches(range(1), 1))
         assert video.size == tuple(frames.shape[2:]) == (32, 32)
+
+
+def test_a_clip_that_would_become_smaller_than_that_needs_another_setting(tmp_path: Path) -> None:
+    """And not another clip: 24 rows of 96 are left."""
+    path = write_clip(tmp_path / "a.mp4", n_frames=2)
+    with pytest.raises(ConfigError, match="resize_factor 4 leaves frames of 32x24"):
+        open_video(path, FrameConfig(resize_factor=4))
+    with open_video(path, FrameConfig(resize_factor=3)) as video:
+        assert video.size == (32, 42)
 
 
 def test_pixels_that_are_not_square_are_turned_with_the_picture(tmp_path: Path) -> None:

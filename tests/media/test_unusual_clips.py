@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoding.decoders import DecoderUnavailableError
 from gpu_lipsync.decoding.decord_decoder import DecordDecoder
+from gpu_lipsync.encoding.streams import StreamShape
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.media.colours import Colours
@@ -27,6 +28,7 @@ from gpu_lipsync.tracking.tracked_frames import tracked_frames
 from gpu_lipsync.video import open_video
 from tests.clips import gradient, write_clip
 from tests.reports import fresh_report
+from tests.writing import sound_of
 
 CPU = torch.device("cpu")
 
@@ -92,6 +94,7 @@ def test_lips_move_in_a_clip_of_slides(tmp_path: Path) -> None:
     with open_video(path, FrameConfig()) as video:
         assert (video.fps, video.source_fps) == (25, 1) and "1 frames a second" in video.notes[-1]
         assert video.timeline(150).source == tuple(i // 25 % 5 for i in range(150))
+        assert StreamShape.of_video(video, 150, sound_of(6.0)).fps == 25
     with open_video(write_clip(tmp_path / "b.mp4", fps=Fraction(10)), FrameConfig()) as video:
         assert video.fps == 10
 

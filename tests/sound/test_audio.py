@@ -23,7 +23,7 @@ from gpu_lipsync.audio import (
     window_starts,
 )
 from gpu_lipsync.errors import MediaError
-from gpu_lipsync.media.sound_file import read_sound
+from gpu_lipsync.media.sound_file import Sound, read_sound
 from tests.clips import tone, write_clip, write_sound
 from tests.places import SPEECH
 
@@ -117,7 +117,12 @@ def test_speech_of_low_rates_has_no_images_above_them(rate: int) -> None:
 @pytest.mark.parametrize("rate", [22050, 44100, 48000])
 def test_from_16_khz_up_resampling_is_what_the_published_figures_were_measured_with(rate: int) -> None:
     noise = torch.rand(rate, generator=torch.Generator().manual_seed(0)) - 0.5
-    assert torch.equal(resample(noise, rate), torchaudio.functional.resample(noise, rate, 16000))
+    square = torch.from_numpy(tone(0.1, rate)[0]).sign().float()
+    samples = torch.cat([noise, square])
+    expected = torchaudio.functional.resample(samples, rate, 16000)
+    sound = Sound(path=Path("noise"), samples=samples[None].numpy(), layout="mono", sample_rate_hz=rate)
+    assert expected.max() > 1  # a square wave at full scale rings
+    assert torch.equal(waveform_of(sound), expected.clamp(-1, 1))
 
 
 @pytest.mark.parametrize("rate", [8000, 44100])
