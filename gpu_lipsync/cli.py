@@ -52,7 +52,7 @@ def _run(config: LipSyncConfig, stops: Stops, *, own_process: bool) -> None:
     started = PROGRAM_START if own_process else time.perf_counter()
     require_inputs(config)  # as `run` does, but before torch is imported
     if own_process:
-        leave_folder_that_is_gone(config)
+        leave_folder_that_is_gone({"outfile": config.outfile, "report": config.report})
         gc.disable()  # to look through a million objects that all stay takes a tenth of a second
         warnings.simplefilter("ignore")  # libraries' own; what a user should know is said in a line of ours
         begin_context(config.device)

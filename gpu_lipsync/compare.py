@@ -19,6 +19,7 @@ from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.process.input_files import require_file
 from gpu_lipsync.process.output_paths import require_apart, require_writable, written
+from gpu_lipsync.process.own_process import leave_folder_that_is_gone
 from gpu_lipsync.process.stopping import Stops
 
 
@@ -39,6 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, stops: Stops) -> None:
+    if not 1 <= arguments.moments <= 12:
+        raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
+    require_seconds(arguments.max_seconds)
+    settings = blend_config(arguments)
+    require_file(arguments.face, "face")
+    require_file(arguments.audio, "audio")
+    inputs = {role: Path(getattr(arguments, role)) for role in ("checkpoint_path", "face", "audio")}
+    require_apart("outfile", arguments.outfile, inputs)
+    require_writable("outfile", arguments.outfile)
+    leave_folder_that_is_gone({"outfile": arguments.outfile})
     # Here: --help, and the line that says a package is missing, need none of torch.
     import torch
 
@@ -50,15 +61,6 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
     from gpu_lipsync.video import open_video
 
-    if not 1 <= arguments.moments <= 12:
-        raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
-    require_seconds(arguments.max_seconds)
-    settings = blend_config(arguments)
-    require_file(arguments.face, "face")
-    require_file(arguments.audio, "audio")
-    inputs = {role: Path(getattr(arguments, role)) for role in ("checkpoint_path", "face", "audio")}
-    require_apart("outfile", arguments.outfile, inputs)
-    require_writable("outfile", arguments.outfile)
     device = resolve_device(arguments.device)
     with (
         torch.inference_mode(),

@@ -23,7 +23,7 @@ from gpu_lipsync.config import DecoderName
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.process.output_paths import require_apart, require_writable, write_stdout, write_text, written
-from gpu_lipsync.process.own_process import flush
+from gpu_lipsync.process.own_process import flush, leave_folder_that_is_gone
 from gpu_lipsync.process.stopping import Stops
 
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     _require_usable(arguments)
+    leave_folder_that_is_gone({"out": arguments.out, "picture": arguments.picture})
     # Here: --help, and the line that says a package is missing, need none of torch.
     from gpu_lipsync.judging.evaluation import evaluate
     from gpu_lipsync.judging.talking_clip import read_clip

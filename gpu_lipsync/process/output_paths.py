@@ -39,7 +39,12 @@ def require_writable(name: str, path: Path) -> None:
     """
     if path.is_dir():
         raise EncodeError(f"{name} {path} is a folder; give the name of a file in it")
-    resolved = Path(os.path.realpath(path))  # of /dev/stdout that is no file's name where it is a pipe
+    try:
+        resolved = Path(os.path.realpath(path))  # of /dev/stdout that is no file's name where it is a pipe
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)  # of a relative one
+        reason = "the folder that this runs in is gone" if gone else error.strerror or str(error)
+        raise _unwritable(name, path, reason) from error
     if resolved.is_fifo() or resolved.is_socket():
         raise EncodeError(f"{name} {path} is a pipe or a socket; give the name of a file")
     nearest = next(place for place in (path, *path.parents) if place.exists())

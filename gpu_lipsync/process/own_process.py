@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gpu_lipsync.config import LipSyncConfig
 from gpu_lipsync.errors import EncodeError
 
 # Read as torch and NumPy load their libraries. Decoding and encoding run beside the network, and threads that spin at
@@ -52,8 +51,11 @@ def threads_that_sleep() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def leave_folder_that_is_gone(config: LipSyncConfig) -> None:
+def leave_folder_that_is_gone(outputs: Mapping[str, str | Path | None]) -> None:
     """Go elsewhere: oneMKL looks for its libraries from there, and a release may be taken away under its service.
+
+    Args:
+        outputs: what is to be written, by the names of the flags.
 
     Raises:
         EncodeError: something is to be written relative to it.
@@ -61,7 +63,7 @@ def leave_folder_that_is_gone(config: LipSyncConfig) -> None:
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        for name, path in (("outfile", config.outfile), ("report", config.report)):
+        for name, path in outputs.items():
             if path is not None and not Path(path).is_absolute():
                 raise EncodeError(
                     f"{name} {path} cannot be written (the folder that this runs in is gone); give an absolute path"

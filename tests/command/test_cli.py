@@ -82,6 +82,8 @@ def test_a_command_line_of_the_predecessor_parses() -> None:
         (["--static", "False"], False),  # the predecessor took this for true
         (["--static", "1"], True),
         (["--static", "0"], False),
+        (["--static", "yes"], True),
+        (["--static", "No"], False),
     ],
 )
 def test_static_says_what_it_means(flags: list[str], expected: bool) -> None:
@@ -173,11 +175,13 @@ def test_the_users_mouth_sizes_are_accepted(size: str) -> None:
     assert parse("--mouth_region_size", size).blend.mouth_region_size == float(size)
 
 
-def test_an_outfile_that_is_an_input_is_refused(tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(b"precious")
-    assert main(["--checkpoint_path", "c", "--face", str(clip), "--audio", "a", "--outfile", str(clip)]) == 2
-    assert clip.read_bytes() == b"precious"
+@pytest.mark.parametrize("role", ["face", "audio", "checkpoint_path"])
+def test_an_outfile_that_is_an_input_is_refused(tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str]) -> None:
+    precious = tmp_path / "clip.mp4"
+    precious.write_bytes(b"precious")
+    assert main([*REQUIRED, f"--{role}", str(precious), "--outfile", str(precious)]) == ConfigError.exit_code
+    assert f"outfile {precious} and {role} are the same file" in capsys.readouterr().err
+    assert precious.read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("flag", ["face", "audio", "checkpoint_path", "outfile", "report"])
@@ -200,6 +204,15 @@ def test_a_report_over_another_file_is_refused(
     assert main(flags) == ConfigError.exit_code
     assert f"report folder/../clip.mp4 and {role} are the same file" in capsys.readouterr().err
     assert role == "outfile" or precious.read_bytes() == b"precious"
+
+
+def test_a_report_over_another_name_of_an_input_is_refused(tmp_path: Path) -> None:
+    """A hard link, which no path tells."""
+    precious, link = tmp_path / "clip.mp4", tmp_path / "report.json"
+    precious.write_bytes(b"precious")
+    os.link(precious, link)
+    assert main([*REQUIRED, "--face", str(precious), "--report", str(link)]) == ConfigError.exit_code
+    assert precious.read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("flag", ["--outfile", "--report"])

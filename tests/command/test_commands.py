@@ -3,8 +3,9 @@
 import json
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,11 @@ COMMANDS = pytest.mark.parametrize("command", [compare, evaluate], ids=["compare
 
 
 @COMMANDS
-@pytest.mark.parametrize("flags", [["--no_such_flag"], ["--max_seconds", "soon"], ["--device", "tpu"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags",
+    [["--no_such_flag"], ["--device", "tpu"], *(["--max_seconds", value] for value in ("soon", "0", "3600", "inf"))],
+    ids=" ".join,
+)
 def test_what_they_do_not_understand_is_answered_in_one_line(
     command: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,10 +56,8 @@ def test_a_signal_ends_them_in_one_line(
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_comes_too_late_once_something_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Not even half of it, and nobody is told that there is nothing."""
+def about_to_write_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `evaluate` does before at no cost."""
 
     def judged(*_: object, settle: Callable[[], None]) -> dict[str, object]:
         settle()
@@ -63,8 +66,57 @@ def test_a_signal_comes_too_late_once_something_is_written(
 
     monkeypatch.setattr("gpu_lipsync.judging.evaluation.evaluate", judged)
     monkeypatch.setattr("gpu_lipsync.judging.talking_clip.read_clip", lambda *_, **__: None)
+
+
+def about_to_write_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `compare` does before at no cost."""
+    monkeypatch.setattr(compare, "require_file", lambda *_: None)
+    monkeypatch.setattr("gpu_lipsync.video.open_video", lambda *_: nullcontext(SimpleNamespace(fps=25)))
+    monkeypatch.setattr("gpu_lipsync.models.load_face_detector", lambda *_: None)
+    monkeypatch.setattr("gpu_lipsync.audio.load_audio", lambda *_: [])
+    monkeypatch.setattr("gpu_lipsync.audio.mel_windows", lambda *_: None)
+    monkeypatch.setattr("gpu_lipsync.judging.comparison.compare", lambda *_, **__: None)
+    monkeypatch.setattr("gpu_lipsync.judging.compare_page.page", lambda *_: '{"bars": {}}')
+
+
+@pytest.mark.usefixtures("usual_handlers")
+@pytest.mark.parametrize(
+    ("command", "flag", "prepare"),
+    [(compare, "--outfile", about_to_write_a_page), (evaluate, "--out", about_to_write_scores)],
+    ids=["compare", "evaluate"],
+)
+def test_a_signal_comes_too_late_once_something_is_written(
+    command: ModuleType,
+    flag: str,
+    prepare: Callable[[pytest.MonkeyPatch], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not even half of it, and nobody is told that there is nothing."""
+    written = command.written
+
+    def disturbed(name: str, path: Path) -> AbstractContextManager[None]:
+        signal.raise_signal(signal.SIGTERM)
+        return written(name, path)
+
+    prepare(monkeypatch)
+    monkeypatch.setattr(command, "written", disturbed)
     monkeypatch.setattr("gpu_lipsync.models.load_wav2lip", lambda *_: None)
     out = tmp_path / "out.json"
-    assert evaluate.main([*NEEDED[evaluate], "--out", str(out)]) == 0
+    assert command.main([*NEEDED[command], flag, str(out)]) == 0
     assert json.loads(out.read_text())["bars"] == {} and capsys.readouterr().err == ""
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("role", ["checkpoint_path", "face", "audio"])
+def test_a_page_over_what_it_is_made_of_is_refused(
+    role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {name: tmp_path / name for name in ("checkpoint_path", "face", "audio")}
+    for path in files.values():
+        path.write_bytes(b"precious")
+    flags = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    assert compare.main([*flags, "--outfile", str(files[role])]) == 2
+    assert f"outfile {files[role]} and {role} are the same file" in capsys.readouterr().err
+    assert [path.read_bytes() for path in files.values()] == [b"precious"] * 3

@@ -14,7 +14,7 @@ from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.config import EncodeConfig, EncoderName, FrameConfig
 from gpu_lipsync.encoding import encoder_choice
 from gpu_lipsync.encoding.encoders import X264Backend
-from gpu_lipsync.generate import MouthRenderer
+from gpu_lipsync.generate import MouthRenderer, _in_eights
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.video import open_video
@@ -112,3 +112,11 @@ def test_on_a_gpu_the_generator_is_given_few_numbers_of_faces(n_faces: int, rows
         renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
         assert renderer.render(frames, mel, heads).shape == frames.shape
     assert seen == [(rows, rows)] and report.n_generated == n_faces
+
+
+@pytest.mark.parametrize(("n_rows", "most", "given"), [(16, 8, 16), (11, 8, 11), (11, 14, 14), (11, 32, 16), (8, 8, 8)])
+def test_no_row_is_left_out_where_there_are_more_than_a_batch_has(n_rows: int, most: int, given: int) -> None:
+    """As in fades over a moving head, which take two mouths a frame."""
+    rows = torch.arange(float(n_rows))[:, None]
+    last = rows[-1:].expand(given - n_rows, -1)
+    assert torch.equal(_in_eights(rows, most=most), torch.cat((rows, last)))

@@ -112,6 +112,27 @@ def test_what_an_observer_raises_is_its_own(config: LipSyncConfig, error: Except
     assert sorted(path.name for path in Path(config.outfile).parent.iterdir()) == ["speech.wav"]
 
 
+class Settled(Silent):
+    """Looks at the folder of the output when it is told that this is about to be put in its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seen = folder, list[dict[str, bytes]]()
+
+    def settle(self) -> None:
+        self.seen.append({path.name: path.read_bytes() for path in self.folder.iterdir()})
+
+
+def test_an_observer_is_told_once_that_the_output_is_complete(config: LipSyncConfig, tmp_path: Path) -> None:
+    """While it can still be called off: what was there before is there, and what goes in its place beside it."""
+    out = tmp_path / "results" / "out.mp4"
+    out.parent.mkdir()
+    out.write_bytes(b"an earlier result")
+    observer = Settled(out.parent)
+    run(replace(config, outfile=out), observer)
+    (seen,) = observer.seen
+    assert seen.pop("out.mp4") == b"an earlier result" and list(seen.values()) == [out.read_bytes()]
+
+
 @pytest.mark.parametrize("name", ["face", "audio", "checkpoint_path", "outfile", "report"])
 def test_no_path_has_a_nul_character(config: LipSyncConfig, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be a path that files can have: no NUL, and valid Unicode, got"):

@@ -23,7 +23,7 @@ from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.progress import Silent
-from gpu_lipsync.report import Report
+from gpu_lipsync.report import Report, peak_memory_mb
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_clip, write_sound
 from tests.heads import held_still
@@ -111,6 +111,13 @@ def test_mouths_spared_are_those_of_faces() -> None:
     assert report.n_skipped == 2
 
 
+def test_mouths_are_all_spoiled_where_those_of_all_faces_are() -> None:
+    report = Report(**FACTS, width=32, height=32, n_frames=5, n_frames_without_face=2)  # type: ignore[arg-type]
+    for n_spoiled in range(4):
+        report.n_spoiled = n_spoiled
+        assert report.all_spoiled is (n_spoiled == 3)
+
+
 def test_counting_them_does_not_make_the_host_wait() -> None:
     boxes, speaking = torch.tensor([[20 + i, 20, 180 + i, 200] for i in range(4)]), [0.0] * 4
     here, there = held_still(boxes), held_still(boxes + 30)
@@ -135,6 +142,49 @@ def test_a_name_with_control_characters_makes_no_line_of_its_own() -> None:
     facts = FACTS | {"outfile": "two\nlines\x1b[2J.mp4"}
     first, *_ = Report(**facts, width=32, height=32).summary().split("\n")  # type: ignore[arg-type]
     assert first == "two\\nlines\\x1b[2J.mp4: 0 frames, 32x32, 25 fps"
+
+
+def test_a_rate_that_is_no_whole_number_is_told_as_it_is_known() -> None:
+    report = Report(**FACTS | {"fps": "30000/1001"}, width=32, height=32)  # type: ignore[arg-type]
+    assert report.summary().splitlines()[0].endswith(", 29.97 fps")
+
+
+def test_a_line_is_told_once_though_the_run_begins_again() -> None:
+    told: list[str] = []
+    report, observer = Report(**FACTS, width=32, height=32), Silent()  # type: ignore[arg-type]
+    observer.note = told.append  # type: ignore[method-assign]
+    for line in ("the clip is HDR", "out of memory"):
+        report.note(line, observer)
+        report.begin_again(2)
+        report.note("the clip is HDR", observer)
+    assert told == report.notes == ["the clip is HDR", "out of memory"]
+
+
+def test_the_report_has_what_the_user_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the device, the encoder and the clip."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(pipeline, "why_no_gpu", lambda: "its driver is too old")
+    monkeypatch.setattr("gpu_lipsync.tracking.head_tilt.HeadTilts.advice", lambda _, name, *, rotated: f"{rotated=}")
+    told: list[str] = []
+    observer = Silent()
+    observer.note = told.append  # type: ignore[method-assign]
+    report = run(replace(config_of(tmp_path), crf=0), observer)
+    no_gpu, lossless, advice = report.notes
+    assert no_gpu == "going on without the GPU: its driver is too old"
+    assert lossless.startswith("crf 0 is lossless H.264") and advice == "rotated=False"
+    assert report.notes == told
+    chosen = replace(config_of(tmp_path), device="cpu", rotate=True)
+    assert run(chosen).notes == ["rotated=True"], "who asks for a CPU lacks no GPU"
+
+
+def test_memory_is_told_in_mib() -> None:
+    """As Linux tells it elsewhere, in KiB."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("this system does not say how much memory it has given")
+    (largest,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    # 0.9: each CPU's share of a counter comes in later. 100: what used memory here before `exec` counts in one alone.
+    assert 0.9 * int(largest) / 1024 < peak_memory_mb() < 100 * int(largest) / 1024
 
 
 def test_silence_gating_says_what_it_skipped(checkpoint: Path, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.models import face_detector
 from gpu_lipsync.models.box_voting import vote
-from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
+from gpu_lipsync.models.face_detector import CenterFace, load_face_detector, network_size
 from gpu_lipsync.models.onednn import OnednnConv, has_onednn
 from tests.operations import Operations
 from tests.places import ROOT
@@ -130,6 +131,31 @@ def test_candidates_are_the_decoded_cells(detector: CenterFace, astronaut: Tenso
     likely = expected[:, 4] > 0.3  # the order of the many cells near 0 is a matter of rounding
     assert likely.sum() > 5
     np.testing.assert_allclose(found[: likely.sum()], expected[likely], rtol=1e-4, atol=1e-3)  # float32 exp
+
+
+@pytest.mark.parametrize(
+    ("frame", "seen"),
+    [
+        ((720, 1280), (224, 384)),
+        ((1280, 720), (384, 224)),
+        ((96, 128), (96, 128)),  # never enlarged
+        ((32, 1920), (32, 384)),  # a strip is a cell high at least
+        ((1920, 32), (384, 32)),
+    ],
+)
+def test_what_the_network_sees_is_as_large_as_it_may_be_and_no_larger(
+    frame: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    assert network_size(*frame, 384) == seen
+
+
+def test_every_pixel_of_a_frame_that_is_reduced_counts(detector: CenterFace) -> None:
+    """Against torch's resize of floats: on a CPU bytes are reduced, which are rounded, and torch rounds its weights."""
+    noise = torch.randint(0, 256, (1, 3, 720, 1280), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(noise.float(), (224, 384), mode="bilinear", antialias=True)
+    assert (detector._shrink(noise, 384) - expected).abs().max() <= 1.0  # level
+    single = F.interpolate(noise.float(), (224, 384), mode="bilinear")
+    assert (single - expected).abs().mean() > 10, "or it would not matter"
 
 
 def test_a_shifted_face_is_found_shifted(detector: CenterFace, astronaut: Tensor) -> None:

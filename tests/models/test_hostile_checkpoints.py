@@ -68,7 +68,55 @@ def long_directory_beside_its_mark(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("write", [long_directory, long_directory_beside_its_mark])
+def long_directory_before_a_comment(path: Path) -> None:
+    long_directory(path)
+    with ZipFile(path, "a") as file:
+        file.comment = b"said in up to 64 KiB behind the record of the directory"
+
+
+def told_in_64_bits(path: Path, *, behind: bytes = b"", elsewhere: bool = False, told: int = 0) -> None:
+    """Let a zip file say how long its directory is as those beyond 4 GiB do.
+
+    Args:
+        path: of the file, without a comment.
+        behind: what lies between the record that says it and its locator.
+        elsewhere: the locator names another place, and readers that look just before it find the record.
+        told: what the ordinary record says in its place.
+    """
+    content = path.read_bytes()
+    rest, end = content[:-22], content[-22:]
+    count, size, begin = struct.unpack("<HLL", end[10:20])
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, begin)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, 0 if elsewhere else len(rest), 1)
+    path.write_bytes(rest + record + behind + locator + end[:12] + struct.pack("<L", told) + end[16:])
+
+
+def long_directory_in_64_bits(path: Path) -> None:
+    long_directory(path)
+    told_in_64_bits(path)
+
+
+def long_directory_in_64_bits_further_before(path: Path) -> None:
+    long_directory(path)
+    told_in_64_bits(path, behind=b"gap")
+
+
+def long_directory_in_64_bits_elsewhere(path: Path) -> None:
+    long_directory(path)
+    told_in_64_bits(path, elsewhere=True)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        long_directory,
+        long_directory_beside_its_mark,
+        long_directory_before_a_comment,
+        long_directory_in_64_bits,
+        long_directory_in_64_bits_further_before,
+        long_directory_in_64_bits_elsewhere,
+    ],
+)
 def test_a_zip_file_s_directory_is_refused_before_it_is_read(
     write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +124,22 @@ def test_a_zip_file_s_directory_is_refused_before_it_is_read(
     write(tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="a directory of more than 400000 bytes"):
         load_wav2lip(tmp_path / "weights.pth")
+
+
+def test_a_zip_file_that_tells_all_in_64_bits_is_read(tmp_path: Path) -> None:
+    """Its ordinary record says 4 GiB then, which no directory here has."""
+    path, state = tmp_path / "weights.pth", trained_like().state_dict()
+    torch.save(state, path)
+    content = path.read_bytes()
+    if content[-42:-38] == b"PK\6\7":  # PyTorch writes that record by itself, as long as it is
+        path.write_bytes(content[:-10] + struct.pack("<L", 0xFFFFFFFF) + content[-6:])
+    else:
+        told_in_64_bits(path, told=0xFFFFFFFF)
+    with ZipFile(path) as theirs:
+        assert len(theirs.namelist()) > len(state)
+    torch.save(state, tmp_path / "plain.pth")
+    found, plain = (load_wav2lip(path).parameters() for path in (path, tmp_path / "plain.pth"))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, plain, strict=True))
 
 
 HOSTILE: dict[str, Callable[[Path], Any]] = {

@@ -120,6 +120,21 @@ def test_one_face_says_all_of_the_sound(window: Window | None, device: str, tmp_
     torch.testing.assert_close(out, expected, atol=1e-5 if device == "cpu" else 2e-3, rtol=0)
 
 
+def test_a_batch_that_is_learned_from_stays_whole() -> None:
+    """In evaluation mode too, in which batch norms hold still: only what learns nothing is split over the cores."""
+    generator = trained_like()
+    encoded: list[int] = []
+    generator.face_encoder_blocks[0].register_forward_pre_hook(lambda _module, inputs: encoded.append(len(inputs[0])))
+    mel, faces = speech_and_faces(11)
+    generator(mel, faces)
+    assert sum(encoded) == 11 and len(encoded) > 1
+    encoded.clear()
+    assert generator(mel.requires_grad_(), faces).requires_grad and encoded == [11]
+    with torch.no_grad():
+        generator(mel, faces)
+    assert len(encoded) > 2
+
+
 def test_a_host_program_s_default_device_is_its_own_affair(tmp_path: Path) -> None:
     generator = trained_like()
     save_file(generator.state_dict(), tmp_path / "a.safetensors")

@@ -45,6 +45,14 @@ def test_parts_on_cores_make_gradients_where_their_caller_does(three_threads: in
             assert map_on_cores(lambda _: torch.is_grad_enabled(), range(6)) == [makes] * 6
 
 
+def test_parts_on_cores_are_inference_where_their_caller_s_work_is(three_threads: int) -> None:
+    """What is made so is cheaper, and cannot be mixed with what is to be learned from."""
+    for infers in (False, True):
+        with torch.inference_mode(infers):
+            made = map_on_cores(lambda i: torch.zeros(i), range(6))
+        assert [tensor.is_inference() for tensor in made] == [infers] * 6
+
+
 def test_where_a_part_fails_the_others_have_ended(three_threads: int) -> None:
     """Some write into what the caller may begin again from."""
     ended = []

@@ -52,18 +52,41 @@ def test_a_gpu_whose_driver_is_too_old_is_named_as_the_reason(monkeypatch: pytes
     assert why_no_gpu() == "", "hidden from it on purpose"
 
 
-def one_gpu_that_says(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What PyTorch asks before any work goes well; then the first kernel fails with these."""
-    answers = {"is_available": True, "device_count": 1, "init": None, "current_device": 0}
+def gpus_of(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch, *, n: int = 1, current: int = 0) -> None:
+    """What PyTorch, built for 8.0, asks before any work goes well."""
+    answers = {"is_available": True, "device_count": n, "init": None, "current_device": current}
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80"])
+
+
+def one_gpu_that_says(words: str, monkeypatch: pytest.MonkeyPatch, *, capability: tuple[int, int] = (8, 0)) -> None:
+    """It is there; then the first kernel fails with these."""
+    gpus_of(capability, monkeypatch)
 
     def failing(*_: object, device: torch.device) -> None:
         raise torch.AcceleratorError(words)
 
     monkeypatch.setattr(torch, "zeros", failing)
+
+
+@pytest.mark.parametrize(("name", "number"), [("auto", 2), ("cuda", 2), ("cuda:0", 0), ("cuda:1", 1)])
+def test_a_gpu_without_a_number_is_the_one_that_the_program_has_chosen(
+    name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch.cuda.set_device; threads that the run starts would each choose the first."""
+    worked: list[torch.device] = []
+    gpus_of((8, 0), monkeypatch, n=3, current=2)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: worked.append(device))
+    assert resolve_device(name) == torch.device("cuda", number)
+    assert worked == [torch.device("cuda", number)]
+
+
+def test_a_gpu_without_kernels_is_refused_before_one_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_gpu_that_says("CUDA error: no kernel image is available for execution", monkeypatch, capability=(9, 0))
+    with pytest.raises(ConfigError, match=r"no kernels for a GPU of compute capability 9\.0 \(but sm_80\)"):
+        resolve_device("auto")
 
 
 def test_a_gpu_that_another_process_has_for_itself_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:

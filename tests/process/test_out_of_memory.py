@@ -20,6 +20,7 @@ from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.tracking.detection import HELD_BYTES, DetectionStream
+from gpu_lipsync.tracking.tracked_frames import tracked_frames
 from gpu_lipsync.video import open_video
 from tests.clips import tone, write_sound
 from tests.places import FACE
@@ -133,11 +134,18 @@ def test_a_generator_starved_by_the_frames_that_wait_makes_them_fewer(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, *args, **kwargs)
 
+    def noted(*what: Any, hold_bytes: int) -> Any:
+        held.append(hold_bytes)
+        return tracked_frames(*what, hold_bytes=hold_bytes)
+
+    held: list[int] = []
+    monkeypatch.setattr("gpu_lipsync.pipeline.tracked_frames", noted)
     monkeypatch.setattr(video, "edit", counted)
     monkeypatch.setattr(Wav2Lip, "forward", starved)
     report = run(config_of(tmp_path, checkpoint))
     begun = [int(note.rsplit(" ", 1)[1]) for note in report.notes if "starting again" in note]
     assert begun == [8, 4] and report.n_generated > 0
+    assert held == [HELD_BYTES, 0, 0], "nor is memory taken for frames to be kept"
 
 
 def test_a_second_look_at_frames_is_in_batches_too() -> None:

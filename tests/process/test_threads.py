@@ -29,6 +29,17 @@ def test_prefetch_keeps_order_and_runs_at_most_depth_ahead() -> None:
     assert len(made) == 20
 
 
+def test_what_prepares_a_thread_comes_first_in_it() -> None:
+    order: list[object] = []
+
+    def numbers() -> Iterator[int]:
+        order.append("begun")
+        yield 1
+
+    items = prefetch(numbers(), depth=1, initializer=lambda: order.append(threading.current_thread().name))
+    assert list(items) == [1] and order == ["decode", "begun"]
+
+
 def test_an_error_while_producing_reaches_the_consumer() -> None:
     def failing() -> Iterator[int]:
         yield 1
@@ -96,6 +107,8 @@ def test_a_failing_consumer_surfaces_at_the_next_put_or_close() -> None:
             sink.put(i)
     with pytest.raises(ValueError, match="no room"):
         sink.close()
+    sink.abort()
+    sink.close()  # what it failed with is forgotten: it holds the frames that it came through
 
 
 def test_abort_drops_what_is_queued() -> None:

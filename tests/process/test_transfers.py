@@ -15,7 +15,7 @@ from gpu_lipsync.config import EncodeConfig
 from gpu_lipsync.encoding import writer as encode
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.ops import upload
-from gpu_lipsync.process.device import HostCopy, side_stream, staged, taken_over
+from gpu_lipsync.process.device import HostCopy, on_default_stream, side_stream, staged, taken_over
 from gpu_lipsync.tracking import detection
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from tests.writing import shape_of
@@ -152,8 +152,25 @@ def test_streams_are_taken_up_again_by_the_next_run_and_shared_by_nobody(log: Lo
     with pytest.raises(RuntimeError), side_stream(CUDA):
         raise RuntimeError("a run that fails")
     assert log == []
-    with side_stream(CUDA) as one, side_stream(CUDA) as other:
+    with side_stream(CUDA) as one, side_stream(torch.device("cuda")) as other:  # the current one: 0
         assert {id(one), id(other)} == {id(first), id(second)}
+    with side_stream(torch.device("cuda", 1)) as elsewhere:  # a stream is one GPU's, and takes no work of another
+        assert elsewhere not in (first, second)
+
+
+def test_a_run_works_on_the_default_stream_whatever_its_caller_s(log: Log) -> None:
+    """Those of its threads wait for that one alone."""
+    caller_s: Any = Stream("the caller's", log)
+
+    def current() -> str:
+        stream: Any = torch.cuda.current_stream(CUDA)
+        return stream.name
+
+    with torch.cuda.stream(caller_s):
+        with on_default_stream(CUDA):
+            assert current() == "default"
+        with on_default_stream(torch.device("cpu")):
+            assert current() == "the caller's"
 
 
 def test_encoding_waits_for_its_batch_and_for_nothing_after_it(
