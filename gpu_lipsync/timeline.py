@@ -73,7 +73,8 @@ def align(
     if constant_rate:
         return Timeline(tuple(i % n for i in range(n_outputs)))
     slots = _slots(shown_at, fps, n_outputs)
-    begin, end = max(slots[0], 0), slots[-1] + (1 if last_s is None else max(1, round(last_s * fps)))
+    begin = max(slots[0], 0)
+    end = max(slots[-1] + (1 if last_s is None else max(1, round(last_s * fps))), begin + 1)  # all may lie before 0
     # A late first frame is shown early, but once: it would hold still in every repetition.
     played = (i if i < end else begin + (i - begin) % (end - begin) for i in range(n_outputs))
     return Timeline(tuple(max(bisect_right(slots, slot) - 1, 0) for slot in played))

@@ -35,6 +35,26 @@ def test_voting_averages_those_that_agree() -> None:
     np.testing.assert_allclose(found[0, 5:], mean[5:], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("overlap", "n_faces", "n_voters"),
+    [
+        (0.27, 2, 1),
+        (0.33, 1, 1),  # another cell's idea of the same face, too far off to have a say
+        (0.55, 1, 1),
+        (0.65, 1, 2),
+    ],
+)
+def test_how_much_of_a_box_makes_it_the_same_face_and_lets_it_vote(overlap: float, n_faces: int, n_voters: int) -> None:
+    """Two of one size and score, one moved aside: they share s of their width where s / (2 - s) is the overlap."""
+    moved = 100 * (1 - 2 * overlap / (1 + overlap))
+    candidates = torch.zeros(2, 15)
+    candidates[:, :5] = torch.tensor([[0.0, 0.0, 100.0, 120.0, 0.8], [moved, 0.0, 100.0 + moved, 120.0, 0.8]])
+    assert torchvision.ops.box_iou(candidates[:, :4], candidates[:, :4])[0, 1] == pytest.approx(overlap)
+    (faces,) = vote(candidates[None])
+    assert len(faces) == n_faces
+    assert faces[0, 0] == pytest.approx(moved / 2 if n_voters == 2 else 0.0, abs=1e-4)  # float32
+
+
 def random_candidates(seed: int) -> Tensor:
     """(60, 15), best first: clusters about a few boxes."""
     generator = np.random.default_rng(seed)

@@ -150,10 +150,10 @@ def test_what_the_network_sees_is_as_large_as_it_may_be_and_no_larger(
 
 
 def test_every_pixel_of_a_frame_that_is_reduced_counts(detector: CenterFace) -> None:
-    """Against torch's resize of floats: on a CPU bytes are reduced, which are rounded, and torch rounds its weights."""
+    """Against torch's resize of floats, weighted by what each pixel covers."""
     noise = torch.randint(0, 256, (1, 3, 720, 1280), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(noise.float(), (224, 384), mode="bilinear", antialias=True)
-    assert (detector._shrink(noise, 384) - expected).abs().max() <= 1.0  # level
+    assert (detector._shrink(noise, 384) - expected).abs().max() <= 1.0  # on a CPU bytes are rounded twice, once a side
     single = F.interpolate(noise.float(), (224, 384), mode="bilinear")
     assert (single - expected).abs().mean() > 10, "or it would not matter"
 

@@ -222,3 +222,23 @@ def test_wrong_frames_and_boxes(error: type[Exception], message: str, frames: Te
 def test_wrong_mouths(error: type[Exception], message: str, mouths: Tensor) -> None:
     with pytest.raises(error, match=f"mouths must be .* got {message}"):
         paste_faces(FRAMES, mouths, BOX, BlendConfig())
+
+
+@pytest.mark.parametrize("tilt", [float("inf"), float("-inf")])
+def test_tilts_that_are_no_number(tilt: float) -> None:
+    tilts = torch.tensor([0.0, tilt], dtype=torch.float64)
+    with pytest.raises(ValueError, match=f"tilt 1 must be a number of degrees, got {tilt}"):
+        crop_faces(frames_of(2), torch.tensor(BOXES[:2]), tilts=tilts)
+    with pytest.raises(ValueError, match="tilt 1"):
+        paste_faces(frames_of(2), mouths_of(2), torch.tensor(BOXES[:2]), BlendConfig(), tilts=tilts)
+
+
+def test_of_two_boxes_of_one_size_each_has_its_mask_in_its_own_place(device: str) -> None:
+    """Two places are the fewest that differ: as each pasted by itself."""
+    frames, mouths = frames_of(2, device=device), mouths_of(2, device)
+    boxes, fits = torch.tensor([BOXES[0], BOXES[2]]), torch.tensor([[6, 0, 0], [-6, 4, 0]])
+    both = paste_faces(frames, mouths, boxes, BlendConfig(), fits=fits)
+    for i in range(2):
+        one = slice(i, i + 1)
+        alone = paste_faces(frames[one], mouths[one], boxes[one], BlendConfig(), fits=fits[one])
+        assert torch.equal(both[one], alone)

@@ -1,11 +1,14 @@
 """At which resolution frames are looked at, on CPUs, whose detector sees no small faces at first."""
 
 import pytest
+import torch
 from torch import Tensor
 
+from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.tracking.detection import FINE_SIDE_PX, DetectionStream
 from gpu_lipsync.tracking.scene_cuts import LEAST_LOOK_AHEAD
-from tests.scripted_faces import Face, ScriptedDetector, batches, scripted_frames
+from gpu_lipsync.tracking.tracked_frames import track_faces
+from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, batches, scripted_frames
 
 LARGE: Face = (240.0, 240.0, 150.0, 200.0)
 SMALL: Face = (240.0, 240.0, 20.0, 26.0)  # a twentieth of the frame
@@ -34,12 +37,12 @@ class Looks(ScriptedDetector):
 
 
 def detected(
-    detector: ScriptedDetector, *, of: float | None = None, push: int = 8, stride: int = 5
+    detector: ScriptedDetector, frames: Tensor | None = None, *, of: float | None = None, push: int = 8, stride: int = 5
 ) -> dict[int, float]:
     """The best score of each frame that was looked at, or the score that is nearest to `of`, to a hundredth."""
     stream = DetectionStream(detector, stride=stride, batch_size=4)
     found = []
-    for batch in batches(scripted_frames(240), push):
+    for batch in batches(scripted_frames(240) if frames is None else frames, push):
         stream.push(batch)
         found += stream.results()
     stream.finish()
@@ -142,3 +145,47 @@ def test_a_closer_look_that_finds_no_better_takes_nothing_away(coarse: float, fi
 
     scores = detected(Weak(LARGE, {100: coarse}))
     assert scores[100] == pytest.approx(kept, abs=0.01) and scores[105] > 0.8
+
+
+def test_frames_between_two_samples_are_looked_at_closely_where_a_fast_look_finds_nobody() -> None:
+    """A head moves by two fifths of its width at once, which calls for a look at them: the fast one misses it."""
+    moved: Face = (300.0, 240.0, 150.0, 200.0)
+    detector = Looks(LARGE, dict.fromkeys(range(31, 35), 0.0))
+    detector.script = [[LARGE]] * 33 + [[moved]] * 28
+    boxes = track_faces(batches(scripted_frames(61)), detector, FaceConfig(pads=NO_PADS)).boxes
+    assert boxes[28:38, 0].tolist() == [165] * 5 + [225] * 5, "not missed, and so no straight line from there to there"
+
+
+def test_frames_between_two_samples_are_looked_at_as_the_sample_after_them() -> None:
+    """Fast looks, which miss so small a face, would only be made in vain."""
+    detector = Looks(SMALL, dict.fromkeys(range(240), 0.0))
+    right, left = (240.0 + 8, *SMALL[1:]), (240.0 - 8, *SMALL[1:])
+    detector.script = [[SMALL]] * 23 + [[right]] * 10 + [[left]] * 7
+    assert track_faces(batches(scripted_frames(40)), detector, FaceConfig()).boxes.any(dim=1).all()
+    assert set(range(21, 25)) | set(range(31, 35)) <= set(detector.seen), "the moves are looked at"
+    assert detector.n_coarse == 4, "the first batch"
+
+
+@pytest.fixture(scope="module")
+def wide() -> Tensor:
+    """Forty black frames of 720p, numbered as scripted ones are."""
+    frames = torch.zeros(40, 3, 720, 1280, dtype=torch.uint8)
+    frames[:, :, 0, 0] = torch.arange(40, dtype=torch.uint8)[:, None]
+    return frames
+
+
+@pytest.mark.parametrize(("height", "n_coarse"), [(60, 4), (100, 4), (120, 4), (140, 9)])
+def test_small_is_less_than_a_tenth_of_the_frame_s_longer_side(wide: Tensor, height: float, n_coarse: int) -> None:
+    """128 px. After the first batch no fast look is wasted on what one may miss."""
+    detector = Looks((640.0, 360.0, 0.75 * height, height), dict.fromkeys(range(40), 0.0))
+    found = detected(detector, wide)
+    assert list(found) == [*range(0, 40, 5), 39] and min(found.values()) > 0.8
+    assert (detector.n_fine, detector.n_coarse) == (9, n_coarse)
+
+
+def test_what_is_small_for_a_wide_frame_is_looked_for_closely_when_one_comes_beside_it(wide: Tensor) -> None:
+    """A face of 100 px, which is large in what is 720 px high, is no longer seen by a fast look then."""
+    small, beside = (900.0, 360.0, 75.0, 100.0), (400.0, 360.0, 225.0, 300.0)
+    detector = Looks(small, dict.fromkeys(range(20, 40), 0.0))
+    detector.script = [[small]] * 20 + [[small, beside]] * 20
+    assert min(detected(detector, wide, of=0.9).values()) == 0.9

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpu_lipsync.tracking.face_paths import FacePath, pair_up, unlikeness
+from gpu_lipsync.tracking.face_paths import FacePath, may_be_same, pair_up, unlikeness
 
 BOX = np.array([100.0, 200.0, 80.0, 100.0, 100.0, 225.0])
 
@@ -52,3 +52,9 @@ def test_each_face_is_one_path_s_and_the_most_alike_goes_first(frame: int) -> No
     boxes = np.stack((moved(26), moved(20), moved(500)))
     assert pair_up(paths, frame, boxes) == {0: 1, 1: 0}
     assert pair_up(paths, frame, boxes[:0]) == {} == pair_up([], frame, boxes)
+
+
+@pytest.mark.parametrize(("zoom", "same"), [(1.5, True), (1.7, False), (1 / 1.5, True), (1 / 1.7, False)])
+def test_a_face_that_is_not_of_like_size_is_another(zoom: float, same: bool) -> None:
+    """At once: half as large or small again may be a lens's work, or the detector's doing."""
+    assert may_be_same(BOX, moved(0, zoom)[None], 1).tolist() == [same]

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from gpu_lipsync.face_config import FaceConfig
+from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_finder import MouthFinder
+from gpu_lipsync.tracking.smoothing import Point
 from tests.heads import held_still
 from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, centres, scripted_frames, sizes, track
 
@@ -115,6 +117,28 @@ def test_a_mouth_s_width_is_a_part_of_the_face_and_not_of_its_pads(monkeypatch: 
     tracker.push(scripted_frames(11))
     tracker.finish()
     assert (tracker.heads(0, 11).fits[:, 2] == round(0.2 * 100 / 160 * 96)).all()
+
+
+def test_a_mask_s_place_in_a_new_scene_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds still for less than 0.75 of the box's 96 px: 1.6 px would be 1 after 1.4, and is 2 by itself."""
+    right = {1: 1.4, 2: 1.6}  # by segment
+
+    def corrected(_: MouthFinder, mouth: Point, box: Rect, segment: int, *, known: int) -> Point:
+        return mouth[0] + right[segment] * box.width / 96, mouth[1]
+
+    monkeypatch.setattr(MouthFinder, "corrected", corrected)
+    _, after_another = track([[FACE]] * 40, cuts=[20])
+    right[1] = 1.6
+    _, alone = track([[FACE]] * 20)
+    both, second = after_another.heads(0, 40).fits, alone.heads(0, 20).fits
+    assert (both[:20, 0] == 1).all() and (second[:, 0] == 2).all()
+    assert torch.equal(both[20:], second)
+
+
+@pytest.mark.parametrize(("score", "n_without"), [(0.55, 0), (0.45, 30)])
+def test_a_face_is_one_from_a_score_of_a_half_on(score: float, n_without: int) -> None:
+    _, tracker = track([[FACE]] * 30, scores=dict.fromkeys(range(30), score))
+    assert tracker.frames_without_face == n_without
 
 
 def test_a_box_is_large_enough_from_sixteen_pixels_on() -> None:

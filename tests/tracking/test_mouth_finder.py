@@ -1,5 +1,6 @@
 """Where mouths are: against what was read off enlarged pictures by eye."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,19 @@ def test_a_segment_s_looks_are_few_and_all_of_it_is_put_right(monkeypatch: pytes
     assert finder.half_width(1, known=0) == pytest.approx(0.59 / 3) and finder.half_width(2, known=0) == 0, "the widest"
 
 
-def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda at: (at, 150.0),
+        lambda at: (300.0 - at, 150.0),
+        lambda at: (150.0, 2 * at),  # twice as high as wide
+        lambda at: (150.0, 300.0 - 2 * at),
+    ],
+    ids=["left", "right", "top", "bottom"],
+)
+def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, place: Callable[[float], tuple[float, float]]
+) -> None:
     """Cut off it counts until it is seen as a whole; and where nothing is found, looking ends."""
     looked: list[float] = []
 
@@ -105,8 +118,8 @@ def test_a_face_that_comes_into_the_picture_is_looked_at_when_it_is_there(monkey
     monkeypatch.setattr(mouth_finder, "find_landmarks", found)
     finder, frame = MouthFinder(load_face_mesh()), torch.zeros(1, 3, 300, 300, dtype=torch.uint8)
     corrected = []
-    for cx in (20.0, 30.0, 40.0, 49.0, 60.0, 70.0, 30.0, 80.0):  # of a face 100 px wide
-        finder.look(frame, 1, face_at(cx, 150), frame=0)
+    for at in (20.0, 30.0, 40.0, 49.0, 60.0, 70.0, 30.0, 80.0):  # of a face 100 px wide
+        finder.look(frame, 1, face_at(*place(at)), frame=0)
         corrected.append(finder.corrected((0.0, 0.0), Rect(0, 0, 100, 200), 1, known=0)[0])
     assert looked == [0.6, 0.52, 0.52, 0.52]
     assert corrected == pytest.approx([10, 10, 10, 2, 2, 2, 2, 2])
@@ -162,6 +175,6 @@ def test_looks_at_a_mouth_lie_apart_where_every_frame_is_seen(monkeypatch: pytes
 
     monkeypatch.setattr(MouthFinder, "look", look)
     track([[(200.0, 220.0, 100.0, 130.0)]] * 61, cuts=[31])
-    for segment in (1, 2):
+    for segment, apart in ((1, 5), (2, 3)):  # samples; 0.12 s of 25 frames a second where each frame is seen
         at = np.array([frame for in_segment, frame in looks if in_segment == segment])
-        assert len(at) >= LOOKS and np.diff(at).min() >= 3  # 0.12 s of 25 frames a second
+        assert len(at) >= LOOKS and np.diff(at).min() == apart

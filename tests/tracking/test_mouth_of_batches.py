@@ -1,6 +1,6 @@
 """Where the mask lies does not depend on how many frames come, or are detected, at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -32,11 +32,11 @@ def numbers_seen(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return seen
 
 
-def fits(config: FaceConfig, push: int) -> Tensor:
+def fits(config: FaceConfig, push: int, cuts: Sequence[int] = (CUT,)) -> Tensor:
     face = (100.0, 110.0, 100.0, 130.0)
     detector = ScriptedDetector([[face]] * N_FRAMES)
     tracker = FaceTracker(detector, config, mesh=load_face_mesh())
-    for batch in batches(scripted_frames(N_FRAMES, cuts=[CUT]), push):
+    for batch in batches(scripted_frames(N_FRAMES, cuts=cuts), push):
         tracker.push(batch)
     tracker.finish()
     return tracker.heads(0, N_FRAMES).fits
@@ -56,3 +56,18 @@ def test_masks_do_not_depend_on_batches(numbers_seen: set[int], config: Callable
     assert len(one_by_one.unique(dim=0)) > 1
     for n, push in ((4, 8), (2, 50), (1, 120), (4, 120)):
         assert torch.equal(fits(config(n), push), one_by_one)
+
+
+def test_what_three_looks_see_holds_from_the_first_frame_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lie within half a second; unsmoothed boxes need not wait so long, but the first look alone may be wrong."""
+    rights = iter([0.1, 0.02, 0.02])  # what each sees, of the box's width
+
+    def found(frames: Tensor, boxes: Tensor, mesh: object, *, tilts: Tensor) -> Tensor:
+        right, points = next(rights), torch.zeros(1, 468, 3)
+        points[0, mouth_finder.MOUTH_CORNERS, 0] = torch.tensor([0.4, 0.6]) + right
+        points[0, (0, 17), 1] = torch.tensor([0.6, 0.8])
+        return points
+
+    monkeypatch.setattr(mouth_finder, "find_landmarks", found)
+    at = fits(FaceConfig(pads=NO_PADS, smooth=False), push=8, cuts=[])[:, 0]
+    assert at.tolist() == [round(0.02 * 96)] * N_FRAMES

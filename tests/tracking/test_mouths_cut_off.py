@@ -9,6 +9,8 @@ from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.tilted import rotated
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_fits import is_cut_off
+from gpu_lipsync.tracking.tracked_frames import track_faces
+from tests.scripted_faces import Face, ScriptedDetector, scripted_frames, track
 from tests.talkers import sample_frame
 
 
@@ -107,3 +109,18 @@ def test_a_close_up_whose_chin_leaves_the_frame_gets_no_mouth_on_its_nose() -> N
         tracker.finish()
         assert tracker.heads(0, 1).with_face() == ([0] if has_face else [])
         assert tracker.frames_without_face == (not has_face)
+
+
+def test_a_mouth_that_bobs_at_the_edge_does_not_come_and_go() -> None:
+    """Over the line that it goes at by up to 4 px either way, and never by what it has to come back."""
+    heights = 442 + 4 * np.sin(2 * np.pi * np.arange(200) / 20)
+    boxes, _ = track([[(240.0, y, 100.0, 130.0)] for y in heights])
+    assert not np.diff(boxes.any(axis=1)).any()
+
+
+@pytest.mark.parametrize("y", [20.0, 30.0])
+def test_a_head_on_its_side_at_the_upper_edge_keeps_its_mouth(y: float) -> None:
+    """Half of the cheek is beyond it; of an upright head so high up all but the chin would be."""
+    face: Face = (240.0, y, 140.0, 100.0, 90.0)
+    heads = track_faces([scripted_frames(20)], ScriptedDetector([[face]] * 20), FaceConfig())
+    assert heads.with_face() == list(range(20)) and (heads.tilts > 70).all()

@@ -257,9 +257,9 @@ def test_nobody_else_speaks_in_the_last_frames_before_a_cut_or_the_end() -> None
     assert not boxes[57:61].any() and np.abs(centres(boxes)[61:] - [300, 240]).max() <= 1
 
 
-@pytest.mark.parametrize(("width", "same"), [(104.0, True), (150.0, False)])
+@pytest.mark.parametrize(("width", "same"), [(104.0, True), (138.0, True), (145.0, False), (150.0, False)])
 def test_over_a_cut_faces_of_like_size_do_not_change_places(width: float, same: bool) -> None:
-    """As in interviews with jump cuts; where another is much larger it is another shot."""
+    """As in interviews with jump cuts; where another is twice as large, from 141 px of width on, it is another shot."""
     script = [[OWN, OTHER]] * 40 + [[OWN, (360.0, 220.0, width, 1.3 * width)]] * 40
     boxes, tracker = track(script, cuts=[40])
     assert tracker.n_cuts == 1 and (boxes[:40] == PLACE).all()

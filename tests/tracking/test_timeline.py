@@ -1,7 +1,7 @@
 """Which source frame is shown when, against the rules written out for each case."""
 
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -108,6 +108,22 @@ def test_half_the_rate_shows_each_frame_twice() -> None:
     assert timeline.source == tuple(i // 2 for i in range(39)) + (0,)
 
 
+def test_a_frame_that_comes_early_after_one_that_came_early_leaves_none_out() -> None:
+    """By 19 ms of 40, then by 31: a step of seven tenths is jitter, and not that of a faster clip."""
+    early_ms = {3: 19, 4: 19, 5: 19, 6: 31, 7: 19, 8: 19, 9: 10}
+    shown_at = tuple(Fraction(40 * i - early_ms.get(i, 0), 1000) for i in range(20))
+    assert align(shown_at, fps=FPS, constant_rate=False, n_outputs=20).source == tuple(range(20))
+
+
+def test_a_rate_that_changes_takes_no_frame_a_whole_output_frame_off() -> None:
+    """From 30 to 24 frames a second, in whole milliseconds: what is lost as frames follow each other is made up for."""
+    steps = [Fraction(1, 30)] * 150 + [Fraction(1, 24)] * 150
+    shown_at = tuple(Fraction(round(1000 * moment), 1000) for moment in accumulate(steps, initial=Fraction(0)))
+    source = align(shown_at, fps=Fraction(30), constant_rate=False, n_outputs=338).source
+    assert set(source) == set(range(301)), "all of them are shown"
+    assert max(abs(source.index(i) - moment * 30) for i, moment in enumerate(shown_at)) < 1
+
+
 def test_late_start_shows_the_first_frame_early() -> None:
     timeline = align(even(5, Fraction(8, 100)), fps=FPS, constant_rate=False, n_outputs=5)
     assert timeline.source == (0, 0, 0, 1, 2)
@@ -121,6 +137,12 @@ def test_a_late_start_is_waited_for_once() -> None:
 def test_frames_before_the_start_are_never_shown() -> None:
     timeline = align(even(6, Fraction(-8, 100)), fps=FPS, constant_rate=False, n_outputs=5)
     assert timeline.source == (2, 3, 4, 5, 2)
+
+
+@pytest.mark.parametrize("last", [Fraction(-1, 25), Fraction(-2, 25), Fraction(-9)])
+def test_where_all_frames_lie_before_the_start_the_last_is_held(last: Fraction) -> None:
+    timeline = align((last - Fraction(1, 25), last), fps=FPS, constant_rate=False, n_outputs=3)
+    assert timeline.source == (1, 1, 1)
 
 
 def test_every_output_is_shown_once_whatever_the_batches() -> None:

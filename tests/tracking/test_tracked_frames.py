@@ -34,6 +34,8 @@ class Numbered:
         pass
 
     def heads(self, start: int, stop: int) -> Heads:
+        if not 0 <= start <= stop <= self.n_ready:
+            raise IndexError(f"heads [{start}, {stop}) of {self.n_ready}")
         numbers = torch.arange(start, stop)[:, None]
         return Heads(
             boxes=numbers.expand(-1, 4),
@@ -66,6 +68,34 @@ def test_what_is_known_of_a_frame_goes_with_it(tmp_path: Path) -> None:
             assert len(frames) == len(heads) == len(source)
             passes += numbers
     assert passes == [i for i, part in enumerate(timeline.passes()) for _ in part] and passes[-1] >= 1
+
+
+def test_what_comes_before_the_first_frame_shown_is_not_counted(tmp_path: Path) -> None:
+    """The second comes on screen 5 ms after the first, which has no output frame: the tracker never sees it."""
+    path = write_clip(tmp_path / "a.mkv", n_frames=8, pts=[0, 5, 40, 80, 120, 160, 200, 240])
+    report = fresh_report(4)
+    with open_video(path, FrameConfig()) as video:
+        timeline = video.timeline(12)
+        assert timeline.source[0] == 1
+        for outputs, frames, heads in tracked_frames(video, timeline, cast(FaceTracker, Numbered()), report):
+            seen_by_the_tracker = [source - 1 for source in timeline.source[outputs.start : outputs.stop]]
+            assert heads.boxes[:, 0].tolist() == list(heads.frames) == seen_by_the_tracker
+            assert len(frames) == len(seen_by_the_tracker)
+    assert report.n_source_frames == 7
+
+
+@pytest.mark.parametrize("batch_size", [2, 4])
+def test_a_batch_is_the_caller_s_to_change(batch_size: int, tmp_path: Path) -> None:
+    """A frame that is held comes in several: what is made of it in one must not be seen in the next."""
+    path = write_clip(tmp_path / "a.mkv", n_frames=8, pts=[0, 40, 80, 120, 240, 400, 440, 480])
+    n_black = n_seen = 0
+    with open_video(path, FrameConfig()) as video:
+        tracker, report = cast(FaceTracker, Numbered()), fresh_report(batch_size)
+        for _, frames, _ in tracked_frames(video, video.timeline(30), tracker, report):
+            n_black += sum(not frame.any() for frame in frames)
+            n_seen += len(frames)
+            frames.zero_()
+    assert (n_seen, n_black) == (30, 0)
 
 
 @pytest.mark.parametrize("static", [True, False])
