@@ -6,6 +6,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_lipsync.video import Video
 
 Picture = Callable[[int, int, int], np.ndarray]
 
@@ -129,3 +133,8 @@ def blank_frames(path: Path, frames: slice) -> Path:
         content[position + 4 : position + size] = bytes(size - 4)
     path.write_bytes(content)
     return path
+
+
+def all_frames(video: Video, *, at_a_time: int = 7) -> Tensor:
+    """Of an opened clip, one after the other, as its layout has them."""
+    return torch.cat([frames for _, frames in video.batches(range(video.n_frames), at_a_time)])

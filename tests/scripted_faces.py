@@ -14,7 +14,7 @@ SIDE = 480  # of the scripted clips
 NO_PADS = (0, 0, 0, 0)
 Array = NDArray[np.float64]
 Face = tuple[float, ...]  # centre x, centre y, width, height; and degrees, if it is tilted
-
+PLACE = [150, 155, 250, 285]  # the box of one at (200, 220, 100, 130), without pads
 
 # Eyes, nose and the mouth's corners, in parts of the box's sides from its middle.
 LANDMARKS = ((-0.2, -0.15), (0.2, -0.15), (0.0, 0.02), (-0.15, 0.2), (0.15, 0.2))

@@ -26,6 +26,7 @@ from gpu_lipsync.tracking.scene_cuts import SAMPLES, SceneChanges
 from gpu_lipsync.tracking.tracked_frames import _pick
 from gpu_lipsync.video import edit
 from tests.heads import STILL, held_still
+from tests.operations import default_dtype
 
 Run = Callable[[Tensor], object]  # a batch's work, given its boxes
 Stage = Callable[[int], Run]  # made ready for so many frames
@@ -129,12 +130,8 @@ def for_nvenc(n: int) -> Run:
 
 
 def detector(n: int, dtype: torch.dtype = torch.float32) -> Run:
-    torch.set_default_dtype(dtype)  # fake modules cannot be converted
-    try:
-        with torch.device("cuda"):
-            network = CenterFace(LONG_SIDE_PX).eval()
-    finally:
-        torch.set_default_dtype(torch.float32)
+    with default_dtype(dtype), torch.device("cuda"):
+        network = CenterFace(LONG_SIDE_PX).eval()
     frames = frames_of(n)
     return lambda _: network.candidates(frames)
 

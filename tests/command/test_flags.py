@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from gpu_lipsync import LipSyncConfig, Report, run
@@ -16,12 +15,12 @@ from gpu_lipsync.errors import FaceNotFoundError
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.silence import rest_weights
 from gpu_lipsync.video import open_video
-from tests.clips import gradient, tone, write_clip, write_sound
+from tests.clips import all_frames, gradient, tone, write_clip, write_sound
 
 
 def shown(path: Path) -> Tensor:
     with open_video(path, FrameConfig(decoder="pyav")) as video:
-        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 16)]).float()
+        return all_frames(video).float()
 
 
 @pytest.fixture

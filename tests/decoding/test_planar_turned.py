@@ -11,7 +11,7 @@ from gpu_lipsync import LipSyncConfig, run
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoding.frame_layout import Yuv420Frames
 from gpu_lipsync.video import open_video
-from tests.clips import tone, write_clip, write_sound
+from tests.clips import all_frames, tone, write_clip, write_sound
 from tests.places import DEMO
 from tests.probe import ffprobe
 
@@ -30,7 +30,7 @@ def kept(path: Path) -> tuple[np.ndarray, Yuv420Frames]:
     """(n, H * 3 // 2, W) uint8 of a clip that is to stay 4:2:0, and how it lies in memory."""
     with open_video(path, FrameConfig(), as_decoded=True) as video:
         assert isinstance(video.layout, Yuv420Frames), video.decoder
-        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 5)]).numpy(), video.layout
+        return all_frames(video).numpy(), video.layout
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ from gpu_lipsync.decoding.pyav_decoder import PyavDecoder
 from gpu_lipsync.errors import ConfigError, MediaError
 from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from tests.clips import gradient, tone, write_clip, write_sound
+from tests.clips import all_frames, gradient, tone, write_clip, write_sound
 
 
 def read_all(path: Path, **settings: object) -> torch.Tensor:
     with open_video(path, FrameConfig(**settings)) as video:  # type: ignore[arg-type]
-        frames = torch.cat([frames for _, frames in video.batches(range(video.n_frames), 7)])
+        frames = all_frames(video)
         assert frames.shape == (video.n_frames, 3, *video.size)
     return frames
 

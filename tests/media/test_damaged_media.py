@@ -20,7 +20,7 @@ from gpu_lipsync.media.containers import decoded
 from gpu_lipsync.media.sound_file import _without_gaps, read_sound
 from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from tests.clips import blank_frames, hold_last_frame, tone, write_clip, write_sound
+from tests.clips import all_frames, blank_frames, hold_last_frame, tone, write_clip, write_sound
 
 
 def noise(index: int, height: int, width: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def read_all(path: Path, decoder: str) -> tuple[torch.Tensor, list[str]]:
     """All frames, and what was noted on the way."""
     planes = decoder == "planes"
     with open_video(path, FrameConfig(decoder="auto" if planes else decoder), as_decoded=planes) as video:  # type: ignore[arg-type]
-        frames = torch.cat([frames for _, frames in video.batches(range(video.n_frames), 7)])
+        frames = all_frames(video)
         for _ in video.batches(range(video.n_frames), 7):
             pass  # a second pass, as for long sounds, says nothing new
         assert (video.layout is not RGB) == planes

@@ -14,7 +14,7 @@ from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.media.video_info import _shape
 from gpu_lipsync.video import open_video
-from tests.clips import tone, write_clip
+from tests.clips import all_frames, tone, write_clip
 
 ONE = b"\x00\x01\x00\x00"
 IDENTITY = ONE + bytes(12) + ONE + bytes(12) + b"\x40\x00\x00\x00"  # as MP4 has it of a track
@@ -22,7 +22,7 @@ IDENTITY = ONE + bytes(12) + ONE + bytes(12) + b"\x40\x00\x00\x00"  # as MP4 has
 
 def frames_of(path: Path, *, as_decoded: bool = False) -> Tensor:
     with open_video(path, FrameConfig(), as_decoded=as_decoded) as video:
-        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 4)])
+        return all_frames(video)
 
 
 @pytest.mark.parametrize("as_decoded", [False, True])

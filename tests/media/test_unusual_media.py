@@ -24,12 +24,12 @@ from gpu_lipsync.media.colours import Colours
 from gpu_lipsync.media.sound_file import read_sound
 from gpu_lipsync.media.video_info import probe_video
 from gpu_lipsync.video import open_video
-from tests.clips import gradient, tone, write_clip, write_clip_of_two_sizes, write_sound
+from tests.clips import all_frames, gradient, tone, write_clip, write_clip_of_two_sizes, write_sound
 
 
 def read_all(path: Path, decoder: str = "auto") -> torch.Tensor:
     with open_video(path, FrameConfig(decoder=decoder)) as video:  # type: ignore[arg-type]
-        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 7)])
+        return all_frames(video)
 
 
 NAMES = ["2024-05-01T12:30", "http:a", "a%03d", "100%", "a#b?c=d&e", 'two  words \'n "more"', "-i", "ä嘴🙂"]

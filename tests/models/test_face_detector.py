@@ -20,7 +20,7 @@ from gpu_lipsync.models import face_detector
 from gpu_lipsync.models.box_voting import vote
 from gpu_lipsync.models.face_detector import CenterFace, load_face_detector, network_size
 from gpu_lipsync.models.onednn import OnednnConv, has_onednn
-from tests.operations import Operations
+from tests.operations import Operations, default_dtype
 from tests.places import ROOT
 
 
@@ -185,12 +185,8 @@ def test_noise_has_no_face(detector: CenterFace) -> None:
 
 
 def in_precision(dtype: torch.dtype) -> CenterFace:
-    """Built so, for modules of fake tensors cannot be converted."""
-    torch.set_default_dtype(dtype)
-    try:
+    with default_dtype(dtype):
         return CenterFace(640)
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

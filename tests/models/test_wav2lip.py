@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gpu_lipsync.models import Wav2Lip, load_wav2lip
 from gpu_lipsync.ops.boxes import Window
 from tests.generators import WIDTH, speech_and_faces, trained_like
-from tests.operations import Operations
+from tests.operations import Operations, default_dtype
 from tests.published_wav2lip import published_wav2lip
 
 # The published checkpoints' convolutions: block, then the weight's shape (transposed ones are in, out, k, k).
@@ -212,11 +212,8 @@ def test_wrong_shapes_are_named() -> None:
 def test_operations_on_cuda_do_not_grow_with_the_batch(dtype: torch.dtype) -> None:
     counts = []
     with FakeTensorMode(), torch.device("cuda"):
-        try:
-            torch.set_default_dtype(dtype)  # a module on fake tensors cannot be moved afterwards
+        with default_dtype(dtype):
             generator = Wav2Lip(WIDTH, folded=True).eval().requires_grad_(False)
-        finally:
-            torch.set_default_dtype(torch.float32)
         for n in (4, 64):
             with Operations() as operations:
                 out = generator(torch.empty(n, 1, 80, 16), torch.empty(n, 3, 96, 96))

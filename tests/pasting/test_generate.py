@@ -14,7 +14,7 @@ from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads, Pose
 from gpu_lipsync.progress import Silent
 from tests.heads import held_still
-from tests.reports import fresh_report
+from tests.reports import Listener, fresh_report
 
 BOX = [40, 30, 120, 130]
 NEAR, FAR = [20, 10, 150, 158], [40, 30, 88, 78]  # as large a feather is more of a smaller face
@@ -49,14 +49,6 @@ class Own(nn.Module):
 
     def forward(self, mel: Tensor, faces: Tensor, *, window: object = None) -> Tensor:
         return faces.clone()
-
-
-class Listener(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def batch(n: int) -> tuple[Tensor, Tensor]:

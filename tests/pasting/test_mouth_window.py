@@ -12,6 +12,7 @@ from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.mouth_window import blended_boxes, mouth_window
 from tests.generators import speech_and_faces, trained_like
 from tests.heads import held_still
+from tests.operations import default_dtype
 
 CPU = torch.device("cpu")
 
@@ -67,12 +68,8 @@ def test_boxes_of_tilted_heads_are_exact_whatever_a_host_program_s_default_is(dt
     boxes = torch.tensor([[1301, 403, 1599, 800], [2702, 503, 2918, 800]])
     heads = replace(held_still(boxes), tilts=torch.tensor([30.0, -30.0], dtype=torch.float64))
     expected = blended_boxes(heads, BlendConfig(), CPU, (1080, 3840))
-    torch.set_default_dtype(dtype)
-    try:
-        found = blended_boxes(heads, BlendConfig(), CPU, (1080, 3840))
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert torch.equal(found, expected)
+    with default_dtype(dtype):
+        assert torch.equal(blended_boxes(heads, BlendConfig(), CPU, (1080, 3840)), expected)
 
 
 def test_the_window_is_no_larger_than_it_must_be() -> None:

@@ -17,13 +17,13 @@ from gpu_lipsync.decoding.decoders import TorchcodecDecoder
 from gpu_lipsync.errors import ResourceError
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
-from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
 from gpu_lipsync.tracking.detection import HELD_BYTES, DetectionStream
 from gpu_lipsync.tracking.tracked_frames import tracked_frames
 from gpu_lipsync.video import open_video
-from tests.clips import tone, write_sound
+from tests.clips import all_frames, tone, write_sound
 from tests.places import FACE
+from tests.reports import Listener
 
 SOUND_S = 40 / 25
 # What takes frames as its first argument, or as its second after self.
@@ -33,18 +33,6 @@ STAGES = {
     "scene changes": "gpu_lipsync.tracking.detection.SceneChanges.update",
     "conversion for the encoder": "gpu_lipsync.encoding.writer.even_sided",
 }
-
-
-class Listener(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.begun: list[int] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
-
-    def begin(self, n_frames: int) -> None:
-        self.begun.append(n_frames)
 
 
 def config_of(folder: Path, checkpoint: Path) -> LipSyncConfig:
@@ -83,7 +71,7 @@ def too_many(
 
 def pictures(path: str | Path) -> torch.Tensor:
     with open_video(path, FrameConfig(decoder="pyav")) as video:
-        return torch.cat([frames for _, frames in video.batches(range(video.n_frames), 2)]).float()
+        return all_frames(video, at_a_time=2).float()  # fewer than any limit set here
 
 
 @pytest.fixture(scope="module")

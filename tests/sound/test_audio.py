@@ -25,6 +25,7 @@ from gpu_lipsync.audio import (
 from gpu_lipsync.errors import MediaError
 from gpu_lipsync.media.sound_file import Sound, read_sound
 from tests.clips import tone, write_clip, write_sound
+from tests.operations import default_dtype
 from tests.places import SPEECH
 
 
@@ -130,13 +131,8 @@ def test_from_16_khz_up_resampling_is_what_the_published_figures_were_measured_w
 def test_resampling_does_not_ask_what_a_host_program_has_set(rate: int, dtype: str, device: str) -> None:
     noise = torch.rand(rate, generator=torch.Generator().manual_seed(0)) - 0.5
     expected = resample(noise, rate)
-    torch.set_default_dtype(getattr(torch, dtype))
-    torch.set_default_device(device)
-    try:
+    with default_dtype(getattr(torch, dtype)), torch.device(device):
         resampled = resample(noise, rate)
-    finally:
-        torch.set_default_dtype(torch.float32)
-        torch.set_default_device(None)
     assert torch.equal(resampled, expected)
 
 

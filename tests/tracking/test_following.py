@@ -10,10 +10,9 @@ from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.tracking.mouth_finder import MouthFinder
 from gpu_lipsync.tracking.smoothing import Point
 from tests.heads import held_still
-from tests.scripted_faces import NO_PADS, Face, ScriptedDetector, centres, scripted_frames, sizes, track
+from tests.scripted_faces import NO_PADS, PLACE, Face, ScriptedDetector, centres, scripted_frames, sizes, track
 
 FACE: Face = (200.0, 220.0, 100.0, 130.0)
-PLACE = [150, 155, 250, 285]
 SIZE = float(np.sqrt(100 * 130))
 
 

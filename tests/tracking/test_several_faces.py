@@ -12,10 +12,9 @@ from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.models import load_face_detector
 from gpu_lipsync.tracking.face_tracker import FaceTracker
 from gpu_lipsync.video import open_video
-from tests.scripted_faces import Face, centres, track
+from tests.scripted_faces import PLACE, Face, centres, track
 
 OWN: Face = (200.0, 220.0, 100.0, 130.0)
-PLACE = [150, 155, 250, 285]
 OTHER: Face = (340.0, 200.0, 90.0, 110.0)
 Place = Callable[[int], float]  # across the picture, by frame
 

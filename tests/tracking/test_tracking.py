@@ -13,6 +13,7 @@ from gpu_lipsync.tracking.smoothing import local_fit
 from gpu_lipsync.tracking.tracked_frames import track_faces
 from tests.scripted_faces import (
     NO_PADS,
+    PLACE,
     Face,
     ScriptedDetector,
     batches,
@@ -95,7 +96,6 @@ def test_look_ahead_is_bounded(det_batch_size: int) -> None:
 
 
 FACE: Face = (200.0, 220.0, 100.0, 130.0)
-PLACE = [150, 155, 250, 285]
 
 
 @pytest.mark.parametrize("first, last", [(13, 38), (0, 1), (10, 20), (58, 63), (0, 63), (62, 63)])
