@@ -82,9 +82,10 @@ def _by_command(device: str, expected: Tensor) -> Row:
         files = {"checkpoint_path": CHECKPOINT, "face": FACE, "audio": SPEECH, "outfile": outfile, "report": report}
         flags = [word for flag, path in files.items() for word in (f"--{flag}", str(path))]
         line = [sys.executable, str(ROOT / "inference_fast.py"), *flags, "--device", device, "--quiet"]
-        done = subprocess.run(line, capture_output=True, text=True)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=300)
         if done.returncode:
-            return name, None, f"{FAILED}exit code {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
+            last = (done.stderr.strip() or "nothing on stderr").splitlines()[-1]
+            return name, None, f"{FAILED}exit code {done.returncode}: {last}"
         said = json.loads(report.read_text())
         how = f"start-up {said['seconds']['start-up']:.2f} s; {said['decoder']}; {said['encoder']}"
         return name, said["total_seconds"] / said["n_frames"], _apart(_pictures(str(outfile)), expected, how)

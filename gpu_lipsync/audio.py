@@ -132,7 +132,7 @@ def mel_windows(waveform: Tensor, fps: float | Fraction) -> Tensor:
         (N, 1, 80, 16) float32 in [-4, 4], N the number of output frames.
 
     Raises:
-        ValueError: `fps` is not above 0, or not finite.
+        ValueError: `fps` is not above 0, not finite, or a float below 1/2002.
     """
     needed = (WINDOW_COLUMNS - 1) * HOP
     if waveform.shape[0] < needed:
@@ -160,11 +160,12 @@ def exact_rate(fps: float | Fraction) -> Fraction:
     """A frame rate as a fraction; floats become the nearest one with a denominator of at most 1001.
 
     Raises:
-        ValueError: `fps` is not above 0, or not finite.
+        ValueError: `fps` is not above 0, not finite, or a float below 1/2002.
     """
-    if not 0 < fps < math.inf:  # of which NaN is neither
-        raise ValueError(f"fps must be above 0 and finite, got {fps}")
-    return fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001)
+    rate = Fraction(fps).limit_denominator(1001) if isinstance(fps, float) and math.isfinite(fps) else fps
+    if not 0 < rate < math.inf:  # of which NaN is neither, and 0.0001 has become 0
+        raise ValueError(f"fps must be finite and above 0, got {fps}")
+    return Fraction(rate)
 
 
 def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Tensor:
@@ -181,7 +182,7 @@ def frame_loudness(waveform: Tensor, n_frames: int, fps: float | Fraction) -> Te
         (n_frames,) float32 in [0, 1]; 0 past the end of the sound.
 
     Raises:
-        ValueError: `fps` is not above 0, or not finite.
+        ValueError: `fps` is not above 0, not finite, or a float below 1/2002.
 
     Reference: numpy.std of each frame's samples, within a ten-thousandth of it (float32).
     """

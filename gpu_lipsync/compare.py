@@ -19,12 +19,12 @@ from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.process.input_files import require_file
 from gpu_lipsync.process.output_paths import require_apart, require_writable, written
-from gpu_lipsync.process.own_process import leave_folder_that_is_gone
+from gpu_lipsync.process.own_process import leave_folder_that_is_gone, threads_that_sleep
 from gpu_lipsync.process.stopping import Stops
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is that of `exit_code_of`."""
+def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int:
+    """Run the command; the exit code is that of `exit_code_of`. `own_process`: it is all that the process does."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
     parser.add_argument("--face", required=True, help="a video or picture")
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_mask_flags(parser.add_argument_group("blending"))
     arguments = parser.parse_args(argv)
     with Stops() as stops:
-        return exit_code_of(lambda: _run(arguments, stops))
+        return exit_code_of(lambda: _run(arguments, stops, own_process=own_process))
 
 
-def _run(arguments: argparse.Namespace, stops: Stops) -> None:
+def _run(arguments: argparse.Namespace, stops: Stops, *, own_process: bool) -> None:
     if not 1 <= arguments.moments <= 12:
         raise ConfigError(f"moments must be 1 to 12, got {arguments.moments}")
     require_seconds(arguments.max_seconds)
@@ -49,17 +49,20 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
     inputs = {role: Path(getattr(arguments, role)) for role in ("checkpoint_path", "face", "audio")}
     require_apart("outfile", arguments.outfile, inputs)
     require_writable("outfile", arguments.outfile)
-    leave_folder_that_is_gone({"outfile": arguments.outfile})
-    # Here: --help, and the line that says a package is missing, need none of torch.
-    import torch
+    if own_process:
+        leave_folder_that_is_gone({"outfile": arguments.outfile}, inputs)
+    # Here: --help, and the line that says a package is missing, need none of torch. An import that a signal ends
+    # leaves half a NumPy.
+    with stops.held(), threads_that_sleep():
+        import torch
 
-    from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
-    from gpu_lipsync.judging.compare_page import page
-    from gpu_lipsync.judging.comparison import compare
-    from gpu_lipsync.models import load_face_detector, load_wav2lip
-    from gpu_lipsync.process.device import resolve_device
-    from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
-    from gpu_lipsync.video import open_video
+        from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, mel_windows
+        from gpu_lipsync.judging.compare_page import page
+        from gpu_lipsync.judging.comparison import compare
+        from gpu_lipsync.models import load_face_detector, load_wav2lip
+        from gpu_lipsync.process.device import resolve_device
+        from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
+        from gpu_lipsync.video import open_video
 
     device = resolve_device(arguments.device)
     with (
@@ -91,4 +94,4 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(own_process=True))

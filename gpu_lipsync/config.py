@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from gpu_lipsync.blend_kernels.config import BlendConfig, BlendMethod, odd_kernel
-from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds, require_path
+from gpu_lipsync.config_checks import Sides, require, require_choice, require_count, require_kinds, require_path
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.face_config import FaceConfig, SmoothMode
 from gpu_lipsync.process.output_paths import require_apart, require_writable
@@ -50,7 +50,7 @@ class FrameConfig:
     def __post_init__(self) -> None:
         require_kinds(self)
         require(MIN_FPS <= self.fps <= MAX_FPS, "fps", self.fps, f"{MIN_FPS} to {MAX_FPS}")
-        require(self.resize_factor >= 1, "resize_factor", self.resize_factor, "1 or more")
+        require_count("resize_factor", self.resize_factor)
         require(min(self.crop) >= -1, "crop", " ".join(map(str, self.crop)), "top bottom left right, each -1 or more")
         require_choice("decoder", self.decoder, get_args(DecoderName))
 
@@ -122,7 +122,7 @@ class LipSyncConfig:
 
     def __post_init__(self) -> None:
         require_kinds(self)
-        require(self.wav2lip_batch_size >= 1, "wav2lip_batch_size", self.wav2lip_batch_size, "1 or more")
+        require_count("wav2lip_batch_size", self.wav2lip_batch_size)
         require(0 <= self.silence_threshold <= 1, "silence_threshold", self.silence_threshold, "0 to 1")
         require_choice("blend_method", self.blend_method, get_args(BlendMethod))
         require_device_name(self.device)

@@ -10,7 +10,7 @@ from typing import Any
 
 from gpu_lipsync.errors import ConfigError
 
-_MOST = 2**31 - 1
+_MOST = 2**31 - 1  # pixels and frames are counted in 32 bits somewhere, or become floats, which larger ones overflow
 Sides = tuple[int, int, int, int]  # top, bottom, left, right
 
 
@@ -36,7 +36,6 @@ def require_kinds(config: Any) -> None:
             require(isinstance(value, bool), field.name, repr(value), "True or False")
         elif isinstance(field.default, int):
             require(_is_whole(value), field.name, repr(value), "a whole number")
-            _require_countable(field.name, value)
         elif isinstance(field.default, float):
             require(isinstance(value, Real) and not isinstance(value, bool), field.name, repr(value), "a number")
         elif isinstance(field.default, str) and "Path" not in str(field.type):
@@ -58,13 +57,13 @@ def require_path(name: str, value: object) -> None:
 def _require_sides(name: str, sides: Any) -> None:
     four = isinstance(sides, (tuple, list)) and len(sides) == 4 and all(map(_is_whole, sides))
     require(four, name, _spaced(sides), "four whole numbers, top bottom left right")
-    for side in sides:
-        _require_countable(name, side)
+    require(all(abs(side) <= _MOST for side in sides), name, _spaced(sides), f"numbers from -{_MOST} to {_MOST}")
 
 
-def _require_countable(name: str, value: Any) -> None:
-    """Pixels and frames are counted in 32 bits somewhere, or become floats, which larger ones overflow."""
-    require(-_MOST <= value <= _MOST, name, value, f"at most {_MOST}")
+def require_count(name: str, value: int) -> None:
+    """Raise ConfigError unless a number is 1 or more, and such as can be counted to."""
+    require(value >= 1, name, value, "1 or more")
+    require(value <= _MOST, name, value, f"1 to {_MOST}")
 
 
 def _is_whole(value: object) -> bool:

@@ -23,12 +23,12 @@ from gpu_lipsync.config import DecoderName
 from gpu_lipsync.errors import ConfigError
 from gpu_lipsync.process.commands import Parser, exit_code_of, require_seconds
 from gpu_lipsync.process.output_paths import require_apart, require_writable, write_stdout, write_text, written
-from gpu_lipsync.process.own_process import flush, leave_folder_that_is_gone
+from gpu_lipsync.process.own_process import flush, leave_folder_that_is_gone, threads_that_sleep
 from gpu_lipsync.process.stopping import Stops
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is that of `exit_code_of`."""
+def main(argv: Sequence[str] | None = None, *, own_process: bool = False) -> int:
+    """Run the command; the exit code is that of `exit_code_of`. `own_process`: it is all that the process does."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint_path", required=True, help="any Wav2Lip generator")
     parser.add_argument(
@@ -41,22 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file instead of stdout")
     parser.add_argument("--picture", type=Path, help="PNG: mouths over time above the sound")
     arguments = parser.parse_args(argv)
-    try:
-        with Stops() as stops:
-            return exit_code_of(lambda: _run(arguments, stops))
-    finally:
-        flush()  # what could not be written would fail the interpreter's end
+    with Stops() as stops:
+        return exit_code_of(lambda: _run(arguments, stops, own_process=own_process))
 
 
-def _run(arguments: argparse.Namespace, stops: Stops) -> None:
-    _require_usable(arguments)
-    leave_folder_that_is_gone({"out": arguments.out, "picture": arguments.picture})
-    # Here: --help, and the line that says a package is missing, need none of torch.
-    from gpu_lipsync.judging.evaluation import evaluate
-    from gpu_lipsync.judging.talking_clip import read_clip
-    from gpu_lipsync.models import load_wav2lip
-    from gpu_lipsync.process.device import resolve_device
-    from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
+def _run(arguments: argparse.Namespace, stops: Stops, *, own_process: bool) -> None:
+    _require_usable(arguments, own_process=own_process)
+    # Here: --help, and the line that says a package is missing, need none of torch. An import that a signal ends
+    # leaves half a NumPy.
+    with stops.held(), threads_that_sleep():
+        from gpu_lipsync.judging.evaluation import evaluate
+        from gpu_lipsync.judging.talking_clip import read_clip
+        from gpu_lipsync.models import load_wav2lip
+        from gpu_lipsync.process.device import resolve_device
+        from gpu_lipsync.process.lack_of_memory import lack_of_memory_named
 
     device = resolve_device(arguments.device)
     report = {"checkpoint": str(arguments.checkpoint_path), "clip": str(arguments.face)}
@@ -74,20 +72,25 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> None:
             write_text(arguments.out, text)
 
 
-def _require_usable(arguments: argparse.Namespace) -> None:
+def _require_usable(arguments: argparse.Namespace, *, own_process: bool) -> None:
     """Refuse before the work what would fail after it."""
     require_seconds(arguments.max_seconds)
     if arguments.picture is not None and arguments.picture.suffix.lower() != ".png":
         raise ConfigError(f"picture must end in .png, got {str(arguments.picture)!r}")
     given = ("checkpoint_path", "face", "audio")
-    others = {role: Path(getattr(arguments, role)) for role in given if getattr(arguments, role) is not None}
+    inputs = {role: Path(getattr(arguments, role)) for role in given if getattr(arguments, role) is not None}
+    others = dict(inputs)
     for name in ("out", "picture"):
         path = getattr(arguments, name)
         if path is not None:
             require_apart(name, path, others)
             require_writable(name, path)
             others[name] = path
+    if own_process:
+        leave_folder_that_is_gone({"out": arguments.out, "picture": arguments.picture}, inputs)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main(own_process=True)
+    flush()  # what could not be written would fail the interpreter's end
+    sys.exit(exit_code)

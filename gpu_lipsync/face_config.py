@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gpu_lipsync.config_checks import Sides, require, require_choice, require_kinds
+from gpu_lipsync.config_checks import Sides, require, require_choice, require_count, require_kinds
 from gpu_lipsync.errors import ConfigError
 
 HALF_WINDOW_S = 0.25
@@ -35,7 +35,7 @@ class FaceConfig:
         """Refuse only what can never work."""
         require_kinds(self)
         for name in ("det_batch_size", "det_stride"):
-            require(getattr(self, name) >= 1, f"face_{name}", getattr(self, name), "1 or more")
+            require_count(f"face_{name}", getattr(self, name))
         require(1 <= self.smooth_window <= 31, "smooth_window", self.smooth_window, "1 to 31")
         require_choice("smooth_mode", self.smooth_mode, get_args(SmoothMode))
         top, bottom, left, right = self.box

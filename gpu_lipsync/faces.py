@@ -10,7 +10,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
 from gpu_lipsync.face_config import MIN_BOX_PX
 from gpu_lipsync.models.wav2lip import FACE_SIZE
-from gpu_lipsync.ops import on_host, reduce_bytes, resize_bytes, to_float, upload
+from gpu_lipsync.ops import interleaved, on_host, reduce_bytes, resize_bytes, to_float, upload
 from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.crops import Crops, Pixels, grouped, numbered
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
@@ -152,14 +152,17 @@ class _Pasting:
         """Those of one group, or some of them."""
         place, config = self.places.of(crops), self.config
         all_of_them = len(crops.frames) == len(self.mouths)
+        masked = BLENDS[config.method].masked
         usable, mouths = usable_mouths(self.mouths if all_of_them else self.mouths[crops.frames])
         if self.masks[crops.members[0]].tilt:
             turn = Turn(self.masks, self.windows, crops.members, self.mouths.device)
             around = self.pixels.read(crops, *turn.size)
-            blended = turn.blended(around, place, lambda faces: blend_bytes(faces, mouths, place, config))
+            blended = turn.blended(
+                around, place, lambda faces: blend_bytes(interleaved(faces) if masked else None, mouths, place, config)
+            )
         else:
             crops = replace(crops, starts=crops.starts + place.first_pixel(self.pixels.width))
-            faces = self.pixels.read(crops, *place.size) if BLENDS[config.method].masked else None
+            faces = self.pixels.read(crops, *place.size) if masked else None
             blended = blend_bytes(faces, mouths, place, config)
         self.pixels.change(crops, blended, usable)
 

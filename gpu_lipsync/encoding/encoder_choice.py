@@ -48,8 +48,9 @@ def open_backend(
         try:
             return NvencBackend(path, shape, config, device)
         except (av.FFmpegError, UnknownCodecError) as error:
-            too_old = getattr(error, "errno", None) == errno.ENOSYS  # FFmpeg's word for a driver below NVENC's version
-            reason = "the NVIDIA driver is older than its FFmpeg wants" if too_old else first_line(error)
+            reason = first_line(error)
+            if getattr(error, "errno", None) == errno.ENOSYS:  # FFmpeg's one word for all of these
+                reason = "this GPU has no NVENC, or not for such pictures, or its driver is older than FFmpeg wants"
             if wanted == "h264_nvenc":
                 raise EncodeError(f"h264_nvenc does not open here ({reason}); use --encoder libx264") from error
             notes.append(f"encoding with libx264: h264_nvenc does not open here ({reason})")

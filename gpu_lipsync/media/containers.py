@@ -20,6 +20,7 @@ _LISTS = {"concat", "hls", "dash", "imf", "rtsp", "sdp", "webm_dash_manifest"}
 _PHOTO_BRANDS = {"heic", "heix", "mif1", "msf1", "avif"}
 _BACK_S, _AHEAD_S = 0.5, 60  # what a clock jumps that does not begin anew: by damage, and where a camera was off
 _WAV_HEADER_BYTES = 44  # sizes are off by as many where writers count wrong
+_STREAMED_AIFF_BYTES = 0x7EFFFFFF  # likewise more than that of AIFF
 _STREAMED_BYTES = 0x7FF00000  # or more: what writers of WAV promise who do not know, espeak-ng and SoX among them
 
 
@@ -172,6 +173,10 @@ def refuse_truncated(path: Path, role: str, container: Any, stream: Any, end: Fr
     """
     with path.open("rb") as file:
         is_riff, is_wav, announced_bytes = _riff(file)
+        file.seek(0)
+        form = file.read(8)
+    if form[:4] == b"FORM" and int.from_bytes(form[4:], "big") > max(_STREAMED_AIFF_BYTES, 2 * container.size):
+        return
     if is_riff and is_wav and announced_bytes > max(_STREAMED_BYTES, 2 * container.size):
         return
     if is_riff and container.size + _WAV_HEADER_BYTES < announced_bytes:

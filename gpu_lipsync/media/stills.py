@@ -66,7 +66,9 @@ def read_still(path: Path) -> Still:
                 picture = _in_srgb(picture, profile)
             pixels = np.array(picture.convert("RGB"))
             return Still(pixels=pixels, had_alpha=had_alpha, n_pictures=n_pictures)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"picture {path} is too large ({error}); make it smaller") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise MediaError(f"picture {path} cannot be decoded ({error}); it is damaged, save it again") from error
 
 

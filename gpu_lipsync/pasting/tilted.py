@@ -148,14 +148,14 @@ class Turn:
         Args:
             windows: (n, 3, H, W) uint8.
             place: the mask, and its size.
-            blend: gets the rectangles, (n, 3, rows, columns) uint8, interleaved, and returns them blended.
+            blend: gets the rectangles, (n, 3, rows, columns) uint8, in planes, and returns them blended.
 
         Returns:
             Like `windows`.
         """
         # Of what is there little goes back, and none of it where the mask is 1: no need to be exact, or slow.
         under = self.upright(windows, place.size, mode="bilinear")
-        blended = to_float(blend(interleaved(under)).contiguous())
+        blended = to_float(blend(under).contiguous())
         weight = place.stencil.mask.expand(len(under), 1, *place.size)
         covering = torch.cat((torch.addcmul(blended, to_float(under), weight - 1), weight), dim=1)
         over = _sampled(covering, self._aslant, self.size, mode="bicubic", beyond="zeros")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from gpu_lipsync.errors import ConfigError, LipSyncError
+from gpu_lipsync.errors import ConfigError, LipSyncError, shortage
 from gpu_lipsync.process.stopping import Stopped
 from gpu_lipsync.progress import TolerantStream, one_line
 
@@ -65,3 +65,7 @@ def _lack_of_packages_named() -> Iterator[None]:
             f"the package {error.name} is not installed for {sys.executable}; install this project there (pip install "
             "-c constraints.txt .), or use the .venv/bin/python that `make demo` makes"
         ) from error
+    except ImportError as error:  # of the loader, which a limit of the process's leaves no room for a library
+        if "failed to map segment" not in str(error) and "allocate memory" not in str(error):
+            raise
+        raise shortage("a library cannot be loaded", error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +24,8 @@ def resolve_device(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` stands for; a GPU with its number, which threads differ in.
 
     Raises:
-        ConfigError: another name, CUDA is asked for by name and not there, PyTorch has no kernels for the GPU, or its
-            first one fails. Never a silent fallback to the CPU.
+        ConfigError: another name, CUDA is asked for by name and not there, PyTorch has no kernels for the GPU, or none
+            can begin there. Never a silent fallback to the CPU.
         ResourceError: another process has the GPU for itself, or all of its memory.
     """
     require_device_name(name)
@@ -48,7 +49,8 @@ def why_no_gpu() -> str:
     """Why `auto` takes the CPU though there is a GPU, such as a driver that is too old for PyTorch, or a PyTorch for
     CPUs; empty if it does not, or there is none, or none is to be seen.
     """
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    # A number or a name; "", "-1" and words such as NoDevFiles hide all of them.
+    hidden = not re.match(r"\d|GPU-|MIG-", os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
     # With such a driver PyTorch counts GPUs by NVML alone, which a container may lack.
     there = torch.cuda.device_count() or (_NVIDIA_DRIVER.exists() and not hidden)
     return _unusable() if there and not torch.cuda.is_available() else ""
@@ -64,7 +66,7 @@ def _unusable() -> str:
 
 
 def _require_work(device: torch.device, name: str) -> None:
-    """Have a GPU do a first thing, or raise: till then PyTorch has only asked what there is."""
+    """Have a GPU begin a first thing, or raise: till then PyTorch has only asked what there is."""
     try:
         with lack_of_memory_named(device):
             torch.zeros(1, device=device)

@@ -25,8 +25,8 @@ GPU_IS_TAKEN = "busy or unavailable"  # cudaErrorDevicesUnavailable, of a GPU wh
 
 @contextmanager
 def lack_of_memory_named(device: torch.device, *, less: str = "") -> Iterator[None]:
-    """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind; of
-    threads, open files and of a GPU that is free as well.
+    """Turn a lack of memory, of the device where no smaller batch has helped or of the host, into its error kind;
+    likewise of threads and open files, and a GPU that another process has for itself.
 
     Args:
         device: where the work is done.

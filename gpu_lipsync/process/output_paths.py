@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gpu_lipsync.errors import ConfigError, EncodeError
+from gpu_lipsync.errors import ConfigError, EncodeError, first_line
 
 
 def require_apart(name: str, path: Path, others: Mapping[str, Path]) -> None:
@@ -82,9 +82,9 @@ def write_stdout(text: str) -> None:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
         sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        raise EncodeError(f"stdout cannot be written ({error.strerror}); give a file by --out") from error
+        getattr(sys.stdout, "flush", lambda: None)()  # a host program's own may have `write` alone
+    except (OSError, ValueError) as error:  # the latter of one that its owner has closed
+        raise EncodeError(f"stdout cannot be written ({first_line(error)}); give a file by --out") from error
 
 
 def _leads_to(path: Path, number: int) -> bool:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.process.input_files import require_file
 
 # Read as torch and NumPy load their libraries. Decoding and encoding run beside the network, and threads that spin at
 # its barriers while those have their cores make a convolution several times slower. And what PyTorch would compile on a
@@ -34,9 +35,11 @@ def flush() -> None:
         except (AttributeError, ValueError):  # closed, by the caller or a host program, or a host's that has no flush
             continue
         except OSError:  # its reader has left; the interpreter's own flush at the end would fail the program for that
-            with suppress(OSError, AttributeError):  # it is no file
+            with suppress(OSError, AttributeError, ValueError):  # it is no file
                 number = stream.fileno()
-                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
 
 
 @contextmanager
@@ -51,13 +54,17 @@ def threads_that_sleep() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def leave_folder_that_is_gone(outputs: Mapping[str, str | Path | None]) -> None:
+def leave_folder_that_is_gone(
+    outputs: Mapping[str, str | Path | None], inputs: Mapping[str, str | Path] | None = None
+) -> None:
     """Go elsewhere: oneMKL looks for its libraries from there, and a release may be taken away under its service.
 
     Args:
         outputs: what is to be written, by the names of the flags.
+        inputs: what is to be read, likewise, unless that has been looked at.
 
     Raises:
+        MediaError: something that is to be read is relative to it.
         EncodeError: something is to be written relative to it.
     """
     try:
@@ -68,4 +75,6 @@ def leave_folder_that_is_gone(outputs: Mapping[str, str | Path | None]) -> None:
                 raise EncodeError(
                     f"{name} {path} cannot be written (the folder that this runs in is gone); give an absolute path"
                 ) from error
+        for name, path in (inputs or {}).items():
+            require_file(path, name)  # else one of that name would be looked for elsewhere
         os.chdir("/")

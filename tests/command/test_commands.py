@@ -50,7 +50,7 @@ def test_a_signal_ends_them_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr(command, "_run", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(command, "_run", lambda *_, **__: signal.raise_signal(number))
     assert command.main(NEEDED[command]) == 128 + number
     assert capsys.readouterr().err == f"{word}: nothing was written\n"
     assert signal.getsignal(number) is before

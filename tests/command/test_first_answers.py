@@ -131,6 +131,18 @@ def test_a_module_of_ours_or_a_part_of_a_package_that_is_missing_is_a_bug(
             exit_code_of(work)
 
 
+def test_a_library_that_finds_no_memory_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the loader says under `ulimit -v`; other errors of imports are bugs."""
+
+    def work(said: str) -> None:
+        raise ImportError(said)
+
+    assert exit_code_of(lambda: work("libtorch_cpu.so: failed to map segment from shared object")) == 7
+    assert "a library cannot be loaded for now: the host is short of memory" in capsys.readouterr().err
+    with pytest.raises(ImportError):
+        exit_code_of(lambda: work("libtorch_cpu.so: undefined symbol"))
+
+
 def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     with pytest.raises(SystemExit) as stopped:

@@ -12,19 +12,23 @@ INPUTS = ["--checkpoint_path", str(DEMO), "--face", str(FACE), "--audio", str(SP
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "range_"),
     [
-        f"--face_det_stride 1{'0' * 400}",  # overflows a float
-        "--wav2lip_batch_size 2147483648",
-        "--pads 0 99999999999999999999 0 0",
-        "--crop 0 -1 0 99999999999999999999",
+        (f"--face_det_stride 1{'0' * 400}", "1 to 2147483647"),  # overflows a float
+        ("--wav2lip_batch_size 2147483648", "1 to 2147483647"),
+        ("--wav2lip_batch_size -2147483649", "1 or more"),
+        ("--resize_factor 2147483648", "1 to 2147483647"),
+        ("--pads 0 99999999999999999999 0 0", "numbers from -2147483647 to 2147483647"),
+        ("--pads 0 -99999999999999999999 0 0", "numbers from -2147483647 to 2147483647"),
+        ("--crop 0 -1 0 99999999999999999999", "numbers from -2147483647 to 2147483647"),
+        ("--crf 9999999999", "0 to 51"),  # whose own range says it all
     ],
-    ids=lambda flags: flags[:30],
+    ids=lambda value: value[:30],
 )
-def test_a_number_beyond_32_bits_is_refused(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_beyond_32_bits_is_refused(flags: str, range_: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*INPUTS, *flags.split()]) == ConfigError.exit_code
     err = capsys.readouterr().err
-    assert "must be at most 2147483647, got " in err and err.count("\n") == 1
+    assert f"must be {range_}, got " in err and err.count("\n") == 1
 
 
 def test_the_largest_of_them_is_taken() -> None:

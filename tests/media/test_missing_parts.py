@@ -53,6 +53,18 @@ def test_sound_cut_in_half_is_refused(tmp_path: Path, name: str, codec: str, sec
         read_sound(path)
 
 
+def test_aiff_of_writers_who_do_not_know_the_end_is_whole(tmp_path: Path) -> None:
+    """SoX's into a pipe: what it promises is no length."""
+    path = write_sound(tmp_path / "a.aiff", tone(3.0), codec="pcm_s16be")
+    content = bytearray(path.read_bytes())
+    common, sound = content.index(b"COMM"), content.index(b"SSND")
+    content[4:8] = (0x7F000000 + sound).to_bytes(4, "big")
+    content[common + 10 : common + 14] = (0x7F000000 // 2).to_bytes(4, "big")
+    content[sound + 4 : sound + 8] = (0x7F000000).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert read_sound(path).duration_s == pytest.approx(3.0, abs=0.01)
+
+
 def test_a_video_of_broadcasters_that_is_cut_in_half_is_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mxf", n_frames=50, codec="mpeg2video")
     with open_video(path, FrameConfig()) as video:

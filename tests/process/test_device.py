@@ -48,8 +48,11 @@ def test_a_gpu_whose_driver_is_too_old_is_named_as_the_reason(monkeypatch: pytes
     assert "too old" in why_no_gpu()
     with pytest.raises(ConfigError, match=r"cuda:0 is not available \(The NVIDIA driver .* is too old"):
         resolve_device("cuda:0")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert why_no_gpu() == "", "hidden from it on purpose"
+    for visible in ("", "-1", "NoDevFiles"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert why_no_gpu() == "", "hidden from it on purpose"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-41b3")
+    assert why_no_gpu()
 
 
 def gpus_of(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch, *, n: int = 1, current: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,8 @@ def test_figures_that_stdout_does_not_take_are_not_lost_without_a_word(
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert evaluate.main(GIVEN) == EncodeError.exit_code
-        full.close()  # what is left in it went elsewhere: the interpreter's end would fail for it
+        flush()  # as the command does at its end: the interpreter's own would fail
+        full.close()
     assert capsys.readouterr().err == (
         "error: stdout cannot be written (No space left on device); give a file by --out\n"
     )
@@ -69,6 +71,20 @@ def test_a_stdout_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(EncodeError, match="stdout cannot be written .*--out"):
         write_stdout("{}\n")
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_host_s_stdout_needs_no_more_than_write(closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Logger()
+    monkeypatch.setattr(sys, "stdout", stream)
+    if closed:
+        monkeypatch.setattr(sys, "stdout", StringIO())
+        sys.stdout.close()
+        with pytest.raises(EncodeError, match=r"stdout cannot be written \(I/O operation on closed file\)"):
+            write_stdout("{}\n")
+    else:
+        write_stdout("{}\n")
+        assert stream.text == "{}\n"
 
 
 def test_what_stdout_takes_is_there_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

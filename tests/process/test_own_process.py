@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from gpu_lipsync import cli, compare, evaluate
-from gpu_lipsync.errors import EncodeError
+from gpu_lipsync.errors import EncodeError, MediaError
 from gpu_lipsync.process.own_process import flush, leave_folder_that_is_gone
 from tests.places import DEMO, FACE, SPEECH
 
@@ -28,6 +28,17 @@ def test_nothing_can_be_written_relative_to_a_folder_that_is_gone(
         leave_folder_that_is_gone(absolute | {name: "a.mp4"})
     leave_folder_that_is_gone(absolute)
     assert Path.cwd() == Path("/")
+
+
+def test_nothing_is_read_relative_to_it_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another file of that name would be, from where the run goes on."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    elsewhere = str(FACE).removeprefix("/")  # as it is found from there
+    with pytest.raises(MediaError, match=f"face file {elsewhere} does not exist"):
+        leave_folder_that_is_gone({}, {"face": elsewhere})
 
 
 @pytest.mark.parametrize(
