@@ -196,9 +196,13 @@ def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Re
                 del frames, synced  # the encoder's thread has them; here they would wait for the next batch, too
                 observer.advance(len(outputs))
         advice = tracker.tilts.advice(video.path.name, rotated=config.frames.rotate)
+        cut_off = tracker.frames_cut_off
         for note in (*video.notes, *([advice] if advice else [])):  # what came up while decoding, and following
             report.note(note, observer)
-        report.require_faces(config)  # of a clip without, not all frames have come
+        report.require_faces(config, cut_off=cut_off)  # of a clip without, not all frames have come
+        if cut_off:
+            edge = "the face's mouth is at the edge of the picture or beyond, and they are left as they are"
+            report.note(f"in {cut_off} of {report.n_source_frames} frames of {video.path.name} {edge}", observer)
         renderer.count_spoiled()
         report.require_mouths(config)
         with report.timed("encode"):

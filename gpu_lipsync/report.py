@@ -89,12 +89,17 @@ class Report:
         """Whether no frame with a face got a mouth: none was a number."""
         return self.n_spoiled > 0 and self.n_spoiled == self.n_frames - self.n_frames_without_face
 
-    def require_faces(self, config: LipSyncConfig) -> None:
-        """Raise FaceNotFoundError where no frame has one."""
+    def require_faces(self, config: LipSyncConfig, *, cut_off: int) -> None:
+        """Raise FaceNotFoundError where no frame has one, but `cut_off` of them one whose mouth is at an edge."""
         if self.n_frames_without_face < self.n_frames:
             return
         where = "" if tuple(config.crop) == FrameConfig.crop else f", within --crop {' '.join(map(str, config.crop))}"
         only = ", the only one with --static" if config.static else ""
+        if cut_off:
+            raise FaceNotFoundError(
+                f"the face in {config.face}{where} has its mouth at the picture's edge or beyond (in {cut_off} of "
+                f"{self.n_source_frames} frames{only}); use a clip that shows more, or pass --box top bottom left right"
+            )
         raise FaceNotFoundError(
             f"no face in {config.face}{where} (frames looked at: {self.n_source_frames}{only}); "
             "use a clip that shows one, mouth and all, or pass --box top bottom left right"

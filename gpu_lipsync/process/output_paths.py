@@ -58,7 +58,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a file in UTF-8; what stdout or stderr goes to is gone on with, as /dev/stdout in a log that grows is.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; where there is no room for it, a file that was there is as it was, and none is
+            made.
     """
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         if _leads_to(path, number):
@@ -66,10 +67,30 @@ def write_text(path: Path, text: str) -> None:
                 stream.flush()
             break
     else:
-        path.write_text(text, encoding="utf-8")
+        _write_all(path, text.encode("utf-8"))
         return
     with os.fdopen(os.dup(number), "w", encoding="utf-8") as going_on:
         going_on.write(text)
+
+
+def _write_all(path: Path, content: bytes) -> None:
+    """Into a file in place, which its other names and owners keep; the room is asked for before a byte is changed."""
+    is_new = not path.exists()
+    if not is_new and not path.is_file():  # a device
+        path.write_bytes(content)
+        return
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, len(content))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENODEV, errno.EOPNOTSUPP):  # of a file system that has none
+                file.truncate(before)
+                if is_new:
+                    path.unlink()
+                raise
+        file.write(content)
+        file.truncate()
 
 
 def write_stdout(text: str) -> None:

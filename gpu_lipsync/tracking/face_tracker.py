@@ -59,7 +59,8 @@ class FaceTracker:
     where nothing is smoothed and mouths are not looked for), and by 0.25 s more while a face is missed.
 
     Attributes:
-        frames_without_face: ready frames that have none.
+        frames_without_face: ready frames that have none, or whose box is none.
+        frames_cut_off: of those, the ones whose face has its mouth at an edge of the frame or beyond.
         tilts: how the faces that were followed lie.
     """
 
@@ -86,7 +87,7 @@ class FaceTracker:
         """
         if detector is None and not config.has_box:
             raise ValueError("a detector is needed unless the box is given")
-        self.frames_without_face, self.tilts, self._lost_to_pads = 0, HeadTilts(), ""
+        self.frames_without_face, self.frames_cut_off, self.tilts, self._lost_to_pads = 0, 0, HeadTilts(), ""
         self._config, self._layout = config, layout
         self._frame_size, self._finished = (0, 0), False
         self._tracks: list[_Track] = []
@@ -221,7 +222,7 @@ class FaceTracker:
         self._cut_off = segment if gone else 0
         box, mouth, _ = whole.padded(self._config.pads).trimmed(self._frame_size)
         if gone or min(box.width, box.height) < MIN_BOX_PX:
-            self.frames_without_face += 1
+            self.frames_without_face, self.frames_cut_off = self.frames_without_face + 1, self.frames_cut_off + gone
             if not gone and min(self._config.pads) < 0:
                 self._lost_to_pads = f"the {whole.corners.width}x{whole.corners.height} face in frame {frame}"
             return _Track(NO_FACE)

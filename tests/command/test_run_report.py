@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -209,7 +210,7 @@ def test_where_the_report_alone_fails_the_output_is_complete(tmp_path: Path, mon
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)  # asks for the report's room
     config = replace(config_of(tmp_path), report=tmp_path / "r.json")
     with pytest.raises(EncodeError, match="No space left on device.*out.mp4 is complete"):
         run(config)
