@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gpu_lipsync.errors import MediaError, is_shortage, shortage
+from gpu_lipsync.process.host_memory import may_be_short
 
 # Containers that write their duration down; elsewhere FFmpeg estimates it, which proves nothing.
 _STATES_DURATION = {"mov", "mp4", "matroska", "webm", "wav", "flac", "avi", "aiff", "au", "tta", "mxf"}
@@ -46,7 +47,7 @@ def open_container(path: Path, role: str, hardware: Any = None) -> Iterator[Any]
         with av.open(str(path.absolute()), options=options, metadata_errors="replace", hwaccel=hardware) as container:
             yield container
     except av.FFmpegError as error:
-        if is_shortage(error):
+        if is_shortage(error) and (hardware or error.errno != errno.ENOMEM or may_be_short()):
             raise shortage(f"{role} file {path} cannot be read", error) from error
         if _is_list(path):
             raise MediaError(f"{role} file {path} is a list of other files; give the clip itself") from error
@@ -151,7 +152,7 @@ def decoded(container: Any, stream: Any, *, hardware: bool = False) -> Iterator[
             if hardware and none_yet:  # how H.264 says that the device refuses, with each packet anew
                 raise
         except av.FFmpegError as error:
-            if stream.type != "audio" or error.errno == errno.ENOMEM:
+            if stream.type != "audio" or (error.errno == errno.ENOMEM and may_be_short()):
                 raise
             first_error = first_error or error
     if none_yet and first_error:

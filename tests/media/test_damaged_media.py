@@ -15,7 +15,7 @@ import torch
 
 from gpu_lipsync.config import FrameConfig
 from gpu_lipsync.decoding.frame_layout import RGB
-from gpu_lipsync.errors import MediaError, ResourceError
+from gpu_lipsync.errors import MediaError
 from gpu_lipsync.media.containers import decoded
 from gpu_lipsync.media.sound_file import _without_gaps, read_sound
 from gpu_lipsync.media.video_info import probe_video
@@ -226,21 +226,6 @@ def test_any_error_of_the_decoder_names_the_file(tmp_path: Path, monkeypatch: py
             next(video.batches(range(20), 7))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are made by POSIX systems only")
-@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN, errno.EMFILE])
-def test_what_the_host_is_short_of_is_no_fault_of_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    path = write_clip(tmp_path / "a.mp4", n_frames=2)
-
-    def short(*_: object, **__: object) -> None:
-        av.error.err_check(-number)
-
-    monkeypatch.setattr(av, "open", short)
-    with pytest.raises(ResourceError, match="short of memory, threads or open files"):
-        probe_video(path)
-
-
 def test_packets_that_repeat_a_frame_are_no_damage() -> None:
     """Theora's are empty, which PyAV does not decode; so is the last of all, which flushes and has no buffer."""
 
@@ -255,27 +240,6 @@ def test_packets_that_repeat_a_frame_are_no_damage() -> None:
     demuxed = [packet(9, 1, [0]), packet(0, 1, []), packet(9, 1, [1]), packet(0, 0, [2])]
     container = SimpleNamespace(demux=lambda _: demuxed, format=SimpleNamespace(flags=0))
     assert list(decoded(container, SimpleNamespace(type="video"))) == [0, 1, 2]
-
-
-def test_a_lack_of_memory_while_sound_is_decoded_is_no_damage() -> None:
-    """Other errors of a decoder of sound cost a moment each; with this one a pause would be made of speech."""
-
-    def packet(error: av.FFmpegError | None) -> SimpleNamespace:
-        def decode() -> list[int]:
-            if error is not None:
-                raise error
-            return [0]
-
-        return SimpleNamespace(size=9, buffer_ptr=1, decode=decode)
-
-    def frames_beside(error: av.FFmpegError) -> list[int]:
-        demuxed = [packet(None), packet(error), packet(None)]
-        container = SimpleNamespace(demux=lambda _: demuxed, format=SimpleNamespace(flags=0))
-        return list(decoded(container, SimpleNamespace(type="audio")))
-
-    assert frames_beside(av.error.PermissionError(errno.EPERM, "Operation not permitted")) == [0, 0]
-    with pytest.raises(av.error.MemoryError):
-        frames_beside(av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory"))
 
 
 def test_pipes_and_folders_are_refused_without_being_opened(tmp_path: Path) -> None:
