@@ -180,7 +180,7 @@ def _notes_on_clip(info: VideoInfo, fps: Fraction) -> list[str]:
         notes.append(f"{name} is interlaced and shows combs; deinterlace it first (ffmpeg -vf bwdif)")
     if info.transparent:
         notes.append(
-            f"{name} has transparent parts, which will show the colours they hide; lay it over a background first"
+            f"{name} may have transparent parts, which show the colours they hide; lay it over a background first if so"
         )
     if info.hdr:
         notes.append(f"{name} is HDR ({info.hdr}); the result is SDR (BT.709)")
