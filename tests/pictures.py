@@ -1,11 +1,14 @@
-"""Pictures for tests: seeded, made on the host, with the flat parts, edges and texture that a face has."""
+"""Pictures for tests: seeded, with the flat parts, edges and texture that a face has; and the sample's, in planes."""
 
+import av
 import cv2
 import numpy as np
 import skimage.data
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from tests.places import FACE
 
 
 def face_like(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -47,3 +50,11 @@ def differences(image: Tensor, expected: NDArray[np.uint8]) -> tuple[float, floa
     """Largest and mean difference in levels, after the rounding that an 8-bit picture gets anyway."""
     difference = np.abs(levels(image).round().clip(0, 255) - expected.astype(np.float32))
     return float(difference.max()), float(difference.mean())
+
+
+def sample_planes(n: int, side: int = 590) -> Tensor:
+    """(n, side * 3 // 2, side) uint8: the sample's first frames, 4:2:0; 590 is a size whose chroma has odd sides."""
+    with av.open(str(FACE)) as container:
+        frames = [frame for frame, _ in zip(container.decode(video=0), range(n), strict=False)]
+    planes = [frame.reformat(width=side, height=side, format="yuv420p").to_ndarray() for frame in frames]
+    return torch.from_numpy(np.stack(planes))

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from importlib import import_module
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,6 @@ from gpu_lipsync.ops import reduce_bytes, resize_bytes, resize_to_bytes, yuv420
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.resize import resize_window
 from tests import pictures
-from tests.places import FACE
 
 # By name: the package has a function called resize.
 ASKED = [
@@ -44,11 +42,7 @@ Both = Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]
 
 @pytest.fixture(scope="module")
 def planes() -> Tensor:
-    """(2, 885, 590) uint8 4:2:0: the sample's face."""
-    with av.open(str(FACE)) as container:
-        frames = [frame for frame, _ in zip(container.decode(video=0), range(2), strict=False)]
-    held = [frame.reformat(width=590, height=590, format="yuv420p").to_ndarray() for frame in frames]
-    return torch.from_numpy(np.stack(held))
+    return pictures.sample_planes(2)
 
 
 def picture(n: int = 2, side: int = 300) -> Tensor:

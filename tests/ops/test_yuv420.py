@@ -10,7 +10,7 @@ from torch import Tensor
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.yuv420 import bits_changed, picture_size, read_rgb, reduced_rgb, sampled_rgb, turn_over
 from gpu_lipsync.ops.yuv_matrix import YuvMatrix, chroma_shares, luma_row
-from tests.places import FACE
+from tests.pictures import sample_planes
 
 SPACES: dict[YuvMatrix, Colorspace] = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709}
 matrices = pytest.mark.parametrize("matrix", SPACES)
@@ -19,11 +19,7 @@ windows = pytest.mark.parametrize("window", [(0, 590, 0, 590), (100, 232, 46, 34
 
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """(3, 885, 590) uint8: a face, from the sample, at a size whose planes of chroma have odd sides."""
-    with av.open(str(FACE)) as container:
-        frames = [frame for frame, _ in zip(container.decode(video=0), range(3), strict=False)]
-    planes = [frame.reformat(width=590, height=590, format="yuv420p").to_ndarray() for frame in frames]
-    return torch.from_numpy(np.stack(planes))
+    return sample_planes(3)
 
 
 def write_rgb(pictures: Tensor, window: Window, before: Tensor, after: Tensor, *, matrix: YuvMatrix) -> None:
