@@ -28,7 +28,7 @@ from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOM
 from gpu_lipsync.tools.espeak import Espeak
 from gpu_lipsync.tools.face_landmarks import EYES, lip_edges
 from gpu_lipsync.tools.flite import VOICES, Flite
-from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence, seen_mouth
+from gpu_lipsync.tools.real_speech import align, at_pace, filmed_mouth, grid_sentence
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, text_of
 from gpu_lipsync.tools.synthetic_speech import mouth_track, random_flite_talk, random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
@@ -188,14 +188,14 @@ def make_talks(seed: int) -> list[Talk]:
 
 
 def read_grid_talks(clips: list[Clip], grid: Path) -> list[Talk]:
-    """What the people who are not held out said, with the mouths that they were seen to make, at every pace."""
+    """What the people who are not held out said, with mouths as seen and as the phonemes ask, at every pace."""
     seen = [clip for clip in clips if not clip.held_out]
     talks: list[Talk] = []
     for clip in seen:
         waveform = load_audio(grid / f"{clip.name}.mpg")
         person = torch.cat([other.landmarks for other in seen if other.person == clip.person])
         for pace, mel, mouth in _at_every_pace(waveform, align(waveform, grid_sentence(clip.name))):
-            mouth = seen_mouth(clip.landmarks, person, FPS * pace, mouth)
+            mouth = filmed_mouth(clip.landmarks, person, FPS * pace, mouth)
             talks.append((mel, mouth.half(), clip.person))
     return talks
 

@@ -16,12 +16,14 @@ from gpu_lipsync.tools.face_landmarks import UPPER_INNER
 from gpu_lipsync.tools.speech import Speech
 from gpu_lipsync.tools.speech_tables import ARPABET, GRID_WORDS
 from gpu_lipsync.tools.synthetic_speech import TRACK_HZ
+from gpu_lipsync.tools.talks import lips_ahead
 from gpu_lipsync.tracking.mouth_landmarks import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 
 LOUD_OPENING = 0.75  # of the widest: a person's clearly open mouth
 LEAST_RANGE = 0.15  # half mouth widths: who opens less than this all the time is not magnified
 LIPS_PARTED = 0.03
 SPREAD, ROUNDED = 0.10, 0.14  # wider and narrower than usual, as part of the width, that count as 1
+SPOKEN_SHARE = 0.6  # of a filmed speaker's mouth, the rest as seen: who mumbles, and when, no sound tells
 SHUT_BELOW = 0.06  # the phonemes' opening below which the lips are shut, whatever 25 frames a second caught of it
 
 
@@ -74,6 +76,15 @@ def at_pace(waveform: Tensor, phonemes: list[tuple[float, str]], pace: float) ->
     samples = (waveform.clamp(-1, 1) * 32767).numpy().astype(np.int16)
     times = [(start / pace, ipa) for start, ipa in phonemes]
     return Speech(samples=samples, sample_rate_hz=SAMPLE_RATE_HZ, phonemes=times)
+
+
+def filmed_mouth(landmarks: Tensor, person: Tensor, fps: float, spoken: Tensor) -> Tensor:
+    """Mouth (4, n) at TRACK_HZ of a filmed speaker, between the one seen and, lips ahead, the one of the phonemes.
+
+    Arguments as for `seen_mouth`.
+    """
+    ahead = lips_ahead(spoken)
+    return torch.lerp(seen_mouth(landmarks, person, fps, spoken)[:, : ahead.shape[1]], ahead, SPOKEN_SHARE)
 
 
 def seen_mouth(landmarks: Tensor, person: Tensor, fps: float, spoken: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Teach a demo generator's ear alone: new voices for a network whose face stays as it is.
+r"""Teach a demo generator's ear alone, for a network whose face stays as it is: new voices, or better mouths.
 
     python -m gpu_lipsync.tools.retrain_hearing --material material.pt --start demo.safetensors --new VOICE ... \
         --out better.safetensors
@@ -138,7 +138,12 @@ def main() -> None:
     parser.add_argument("--material", type=Path, required=True, help="what demo_material wrote")
     parser.add_argument("--start", type=Path, required=True, help="the generator to go on from")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    parser.add_argument("--new", nargs="+", required=True, help="voices of which the generator knows nothing yet")
+    parser.add_argument(
+        "--new",
+        nargs="+",
+        required=True,
+        help="voices that do not say what its codes mean: unknown ones, or with new mouths",
+    )
     parser.add_argument("--steps", type=int, default=4800)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=2e-3)

@@ -25,10 +25,7 @@ PLAN = {"audio": 3, "faces": 6, "decay": 2, "audio_batch": 4, "batch": 4, "criti
 @pytest.fixture
 def material(tmp_path: Path) -> Path:
     torch.manual_seed(0)  # landmarks of the material
-    whole = small_material()
-    for kind in ("talks", "real_talks"):  # numbers that say when and which, as small as sounds and mouths are
-        whole[kind] = [(mel / 1000 - 2, mouth / 20000, voice) for mel, mouth, voice in whole[kind]]
-    torch.save(whole, tmp_path / "material.pt")
+    torch.save(small_material(), tmp_path / "material.pt")
     return tmp_path / "material.pt"
 
 
