@@ -27,8 +27,9 @@ from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh
 from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOMAIN_STILLS, read_packaged, still_path
 from gpu_lipsync.tools.espeak import Espeak
 from gpu_lipsync.tools.face_landmarks import EYES, lip_edges
+from gpu_lipsync.tools.filmed_mouth import filmed_mouth
 from gpu_lipsync.tools.flite import VOICES, Flite
-from gpu_lipsync.tools.real_speech import align, at_pace, filmed_mouth, grid_sentence
+from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, text_of
 from gpu_lipsync.tools.synthetic_speech import mouth_track, random_flite_talk, random_talk
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
@@ -189,8 +190,7 @@ def make_talks(seed: int) -> list[Talk]:
 
 def read_grid_talks(clips: list[Clip], grid: Path) -> list[Talk]:
     """What the people who are not held out said, with mouths as seen and as the phonemes ask, at every pace."""
-    seen = [clip for clip in clips if not clip.held_out]
-    talks: list[Talk] = []
+    seen, talks = [clip for clip in clips if not clip.held_out], []
     for clip in seen:
         waveform = load_audio(grid / f"{clip.name}.mpg")
         person = torch.cat([other.landmarks for other in seen if other.person == clip.person])

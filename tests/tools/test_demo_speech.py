@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, log_mel, mel_windows
+from gpu_lipsync.tools.face_landmarks import UPPER_INNER
+from gpu_lipsync.tools.filmed_mouth import LIPS_PARTED, LOUD_OPENING, SPOKEN_SHARE, filmed_mouth, seen_mouth
 from gpu_lipsync.tools.flite import Flite, phonemes_of
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, plain_words
-from gpu_lipsync.tools.synthetic_speech import TRACK_HZ
-from gpu_lipsync.tools.talks import LIPS_LEAD_S
+from gpu_lipsync.tools.talks import LIPS_LEAD_S, TRACK_HZ
 from gpu_lipsync.tools.vocal_tract import with_tract
+from gpu_lipsync.tracking.mouth_landmarks import LOWER_LIP, RIGHT_EYE
 
 
 def loudest_band(hz: float) -> int:
@@ -40,9 +42,6 @@ def test_the_same_tract_changes_nothing() -> None:
 
 def test_a_filmed_mouth_lies_between_what_is_seen_and_what_is_said() -> None:
     """Of somebody who mumbles with lips that never part, more than half of what the phonemes ask; shut on theirs."""
-    pytest.importorskip("pocketsphinx", reason="comes with the tools extra")
-    from gpu_lipsync.tools.real_speech import SPOKEN_SHARE, filmed_mouth
-
     mumbling = torch.rand(1, 468, 3, generator=torch.Generator().manual_seed(0)).expand(25, -1, -1)
     spoken = torch.rand(4, TRACK_HZ, generator=torch.Generator().manual_seed(1))
     spoken[0, 100:] = 0
@@ -50,6 +49,24 @@ def test_a_filmed_mouth_lies_between_what_is_seen_and_what_is_said() -> None:
     lead = round(LIPS_LEAD_S * TRACK_HZ)
     torch.testing.assert_close(mouth[0], SPOKEN_SHARE * spoken[0, lead:])
     assert SPOKEN_SHARE > 0.5 and not mouth[0, 100 - lead :].any()
+
+
+def test_a_seen_mouth_is_the_frame_s_on_screen_by_what_its_speaker_does() -> None:
+    """Lips part from 0 to half a mouth's width in 21 frames; then, shut, the mouth is 0.1 wider, and 0.14 narrower."""
+    gaps, widths = torch.linspace(0, 1, 21), torch.ones(23)
+    widths[21], widths[22] = 1.1, 0.86
+    landmarks = torch.zeros(23, 468, 3)
+    landmarks[:, UPPER_INNER[-1], 0] = 2 * widths
+    landmarks[:21, LOWER_LIP, 1] = gaps
+    landmarks[:, RIGHT_EYE, 0] = 2.0
+    spoken = torch.ones(4, 23 * 8)  # at 25 frames a second 8 moments each; the fifth is a frame's middle
+    spoken[0, :88] = 0.0
+    mouth = seen_mouth(landmarks, landmarks, 25.0, spoken)[:, 4::8]
+    assert not mouth[0, :11].any() and not mouth[3, :11].any()  # shut and toothless where phonemes are
+    shut, wide = (float(landmarks[:, LOWER_LIP, 1].quantile(q)) for q in (0.05, 0.95))
+    opening = LOUD_OPENING * (gaps[11:] - shut - LIPS_PARTED) / (wide - shut - LIPS_PARTED)
+    torch.testing.assert_close(mouth[0, 11:21], opening, atol=1e-5, rtol=0)
+    torch.testing.assert_close(mouth[1:3, 21:], torch.eye(2), atol=1e-5, rtol=0)  # spread, then round
 
 
 def test_flite_says_when_a_phoneme_ends_and_we_when_it_begins() -> None:
