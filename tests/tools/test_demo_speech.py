@@ -5,15 +5,18 @@ import shutil
 import pytest
 import torch
 from torch import Tensor
+from torchaudio.functional import fftconvolve
 
-from gpu_lipsync.audio import SAMPLE_RATE_HZ, log_mel, mel_windows
+from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, log_mel, mel_windows
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER
 from gpu_lipsync.tools.filmed_mouth import LIPS_PARTED, LOUD_OPENING, SPOKEN_SHARE, filmed_mouth, seen_mouth
 from gpu_lipsync.tools.flite import Flite, phonemes_of
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, plain_words
+from gpu_lipsync.tools.sound_variety import MEL_PER_DB, muffled, reverberant
 from gpu_lipsync.tools.talks import LIPS_LEAD_S, TRACK_HZ
 from gpu_lipsync.tools.vocal_tract import with_tract
 from gpu_lipsync.tracking.mouth_landmarks import LOWER_LIP, RIGHT_EYE
+from tests.places import SPEECH
 
 
 def loudest_band(hz: float) -> int:
@@ -38,6 +41,30 @@ def test_a_shorter_tract_moves_a_tone_up_as_far_as_its_frequency(hz: float, fact
 def test_the_same_tract_changes_nothing() -> None:
     mel = torch.randn(3, 1, 80, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(with_tract(mel, torch.ones(3)), mel, atol=1e-4, rtol=0)  # float32 through logarithms
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8])
+def test_a_room_throws_back_what_one_of_noise_that_dies_away_does(seconds: float) -> None:
+    """The sample speech, convolved with exponentially decaying noise (Polack's model of a room)."""
+    direct_db = 3.0
+    speech = load_audio(SPEECH)[: 4 * SAMPLE_RATE_HZ]
+    time = torch.arange(1, SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    tail = torch.randn(len(time), generator=torch.Generator().manual_seed(0)) * 10 ** (-3 * time / seconds)
+    tail *= 10 ** (-direct_db / 20) / tail.norm()
+    room = torch.cat((torch.ones(1), tail))
+    dry, wet = log_mel(speech), log_mel(fftconvolve(speech, room)[: len(speech)])
+    made = reverberant(dry[None, None], torch.tensor([seconds]), torch.tensor([direct_db]))[0, 0]
+    heard = dry.amax(dim=0) > -1  # not before the first word, where log_mel's floor is
+    off, untouched = (float((mel - wet).mean(dim=0)[heard].abs().mean()) / MEL_PER_DB for mel in (made, dry))
+    # dB over all bands: magnitudes, which are what log_mel averages, come to less than powers do (1.2 dB at 0.3 s).
+    assert off < 1.5 < 2.5 < untouched
+
+
+def test_a_muffled_sound_keeps_its_low_bands() -> None:
+    level = torch.zeros(2, 1, 80, 16)
+    dull = muffled(level, torch.tensor([50.0, 79.0]))
+    assert torch.equal(dull[0, 0, :51], level[0, 0, :51]) and torch.equal(dull[1], level[1])
+    assert (dull[0, 0, 60] == -30).all()
 
 
 def test_a_filmed_mouth_lies_between_what_is_seen_and_what_is_said() -> None:
