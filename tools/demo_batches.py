@@ -1,5 +1,6 @@
 """Training batches for the demo generator: real clips and animated stills, no two alike."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.tools.draws import Draws
+from gpu_lipsync.tools.filmed_mouth import shown_with_its_sound
+from gpu_lipsync.tools.heard_mouth import HeardMouth
 from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.picture_variety import (
     BOX,
@@ -23,17 +26,17 @@ from gpu_lipsync.tools.picture_variety import (
     with_hair,
 )
 from gpu_lipsync.tools.seen_teeth import like_those_seen, seen_as_drawn, seen_in
-from gpu_lipsync.tools.sound_variety import quiet, roughened, silence
+from gpu_lipsync.tools.sound_variety import roughened, silence
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, sample
-from gpu_lipsync.tools.talks import Talks
+from gpu_lipsync.tools.talks import FRAME_MOMENT, Talks
 from gpu_lipsync.tracking.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 
-REAL_SHARE = 0.25
+REAL_SHARE = 0.125
 REAL_SPEECH_SHARE = 0.6  # of the sound that animated stills say
 SILENT_SHARE = 0.15
+WIDEST_TO_SHUT = 3  # a still that has to shut is the widest open of so many
 WIDE_SHARE, WIDEST_OF = 0.3, 6  # of the sound the share that is the widest said of so many: one in fifty is wide open
 NEAR_FRAMES = 15
-PARTED = 0.1  # half mouth widths between lips that are open in a pause
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
 AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
 STRETCHED = 0.6  # of those references that are open
@@ -75,17 +78,6 @@ def mouth_region(points: Tensor, middle: Tensor) -> Tensor:
     return torch.exp(-((across / 0.24) ** 2) - ((down - 0.02) / 0.18) ** 2)[:, None]
 
 
-def shown_with_its_sound(mel: Tensor, landmarks: Tensor) -> Tensor:
-    """Which frames (N,) of a clip are shown with its sound windows mel (N, 1, 80, 16), by its landmarks (N, 468, 3).
-
-    Who waits to speak with parted lips says nothing by them: such a frame would teach that lips stay as they are in
-    silence, where they are to rest.
-    """
-    gap = landmarks[:, LOWER_LIP, 1] - landmarks[:, UPPER_LIP, 1]
-    left, right = landmarks[:, MOUTH_CORNERS, 0].unbind(dim=1)
-    return ~quiet(mel) | (gap < PARTED * (right - left) / 2)
-
-
 def _evenly(labels: list[str]) -> Tensor:
     """Chance of each item, so that every label is as likely as any other."""
     counts = Counter(labels)
@@ -98,6 +90,7 @@ class BatchMaker:
     def __init__(self, material: dict[str, Any], *, device: torch.device) -> None:
         self.device = device
         self.draws = Draws(torch.Generator(device))
+        self.heard: HeardMouth | None = None  # by whom; then stills are drawn to say that
         clips = [clip for clip in material["clips"] if not clip["held_out"]]
         of_clips = _evenly([clip["person"] for clip in clips]).tolist()
         fit = [shown_with_its_sound(clip["mel"], clip["landmarks"]).float() for clip in clips]
@@ -115,6 +108,7 @@ class BatchMaker:
             for kind in ("stills", "originals")
         )
         # Open mouths more often than shut ones: bringing lips together is what a network is slowest to learn.
+        self.still_gaps = material["gaps"].to(device)
         chances = material["gaps"] + SHUT_CHANCE
         people = material["people"]
         of_person = {
@@ -133,7 +127,7 @@ class BatchMaker:
         """Sound windows (n, 1, 80, 16), roughened, and the mouths that go with them (n, 4, 4), open first."""
         with self.device:
             mel, mouth = self._said(n * WIDEST_OF)
-            openings = mouth[:, 1, 0].view(WIDEST_OF, n)
+            openings = mouth[:, FRAME_MOMENT, 0].view(WIDEST_OF, n)
             widest = openings.argmax(dim=0) * (self.draws.uniform(n) < WIDE_SHARE)
             chosen = widest * n + torch.arange(n)
             mel, mouth = mel[chosen], mouth[chosen]
@@ -152,10 +146,12 @@ class BatchMaker:
 
     def batch(self, n: int) -> Batch:
         """A batch, shuffled between real and animated faces only by its own order, which batch norm does not mind."""
-        n_real = round(n * REAL_SHARE)
+        n_real = math.ceil(n * REAL_SHARE)
         with self.device:
             mel, mouth = self.speech(n - n_real)
-            faces, reference, region = self._animated(mouth[:, 1])
+            if self.heard is not None:
+                mouth[:, FRAME_MOMENT] = self.heard(mel, mouth)
+            faces, reference, region = self._animated(mouth[:, FRAME_MOMENT])
             real_mel, real_faces, real_reference, real_region = self._real(n_real)
             pictures = torch.stack((torch.cat((faces, real_faces)), torch.cat((reference, real_reference))), dim=1)
             pictures = recoloured(self.draws, pictures)
@@ -173,7 +169,7 @@ class BatchMaker:
         stills' mouth regions.
         """
         n = len(mouth)
-        chosen, other = self._stills(n), self._stills(n)
+        chosen, other = self._widest(mouth[:, 0] == 0), self._stills(n)
         stills, others = self.stills[chosen], self.stills[other]
         n_as_it_was = round(n * AS_IT_WAS)  # the first of them, as many each time
         mixed = torch.arange(n) >= n_as_it_was
@@ -186,7 +182,7 @@ class BatchMaker:
         fuller = stretch(self.draws, n, FULLER, 0.5)
         points, moved = (stretched(p, stills.corners, *fuller) for p in (points, moved))
         references, *teeth_drawn = self._references(stills, originals, bare, mouth, moved, n_as_it_was)
-        looks = Looks.alike(n, self.draws.generator)
+        looks = Looks.alike(n)
         light, seen = (torch.cat(some) for some in zip(teeth, teeth_drawn, strict=True))
         looks = replace(looks, teeth_light=like_those_seen(looks.teeth_light, light, seen))
         faces = animate(stills, mouth, looks=looks, points=points, bare=bare)
@@ -218,6 +214,12 @@ class BatchMaker:
         """Indices of stills (n,): any person, then any picture of theirs."""
         return self.draws.chosen(self.still_chances, n)
 
+    def _widest(self, of_some: Tensor) -> Tensor:
+        """Likewise, but `of_some` (n,) of them the widest open of WIDEST_TO_SHUT: shut ones have nothing to do."""
+        several = self._stills(WIDEST_TO_SHUT * len(of_some)).view(WIDEST_TO_SHUT, -1)
+        widest = self.still_gaps[several].argmax(dim=0) * of_some
+        return several.gather(0, widest[None])[0]
+
     def _shown(self, mouth: Tensor) -> Tensor:
         """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut, mostly wide, else any.
 
@@ -228,7 +230,7 @@ class BatchMaker:
         lacking = self.draws.uniform(n) * (self.draws.uniform(n) < TOOTHLESS)
         opening, spread = 0.1 + 0.9 * self.draws.uniform(n), self.draws.uniform(n)
         wide = torch.stack((opening, spread, torch.zeros(n), 1 - lacking), dim=1)
-        shown = elsewhere[:, 1]
+        shown = elsewhere[:, FRAME_MOMENT]
         chance = self.draws.uniform(n)[:, None]
         for below, choice in ((0.75, wide), (0.25, torch.zeros(1)), (0.05, mouth)):
             shown = torch.where(chance < below, choice, shown)

@@ -3,8 +3,7 @@
     python -m gpu_lipsync.tools.demo_material --clips FOLDER --stills FOLDER --speech FOLDER --packages FOLDER \
         --out material.pt
 
-Crops are 128 px: the box the product would crop, and a sixth of it more on each side, so that training can move, scale
-and turn the 96 px it shows the network.
+Crops are `face_crops`'.
 """
 
 import argparse
@@ -18,7 +17,6 @@ import av
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 from torchaudio.functional import resample
 
 from gpu_lipsync.audio import SAMPLE_RATE_HZ, load_audio, log_mel, mel_windows
@@ -26,22 +24,20 @@ from gpu_lipsync.models.face_detector import CenterFace, load_face_detector
 from gpu_lipsync.models.face_mesh import FaceMesh, load_face_mesh
 from gpu_lipsync.tools.demo_stills import GRID_STEP, PACKAGED_STILLS, PUBLIC_DOMAIN_STILLS, read_packaged, still_path
 from gpu_lipsync.tools.espeak import Espeak
+from gpu_lipsync.tools.face_crops import crops_and_landmarks
 from gpu_lipsync.tools.face_landmarks import EYES, lip_edges
 from gpu_lipsync.tools.filmed_mouth import filmed_mouth
 from gpu_lipsync.tools.flite import VOICES, Flite
 from gpu_lipsync.tools.real_speech import align, at_pace, grid_sentence
 from gpu_lipsync.tools.recordings import RECORDINGS, UNUSUAL_WORDS, path_of, text_of
 from gpu_lipsync.tools.synthetic_speech import mouth_track, random_flite_talk, random_talk
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, shut
+from gpu_lipsync.tools.synthetic_talkers import Faces, shut
 from gpu_lipsync.tools.talks import lips_ahead
-from gpu_lipsync.tracking.mouth_landmarks import find_landmarks
 
 N_TALKS = 560  # of espeak-ng: about 50 minutes
 N_FLITE_TALKS = 480  # about 45 minutes
 PACES = (0.8, 0.9, 1.0, 1.12, 1.25)  # each recording also slower and deeper, faster and higher: other voices
-MARGIN = 1 / 6  # of the box, on each side
 FPS = 25
-SMOOTHING_FRAMES = 3.0
 Talk = tuple[Tensor, Tensor, str]  # log-mel (80, T), mouth (4, m), both in half precision; whose voice
 
 # GRID's own speaker numbers where the file names have them; the others by the clip.
@@ -69,54 +65,6 @@ class Clip:
     crops: Tensor
     landmarks: Tensor
     mel: Tensor
-
-
-def crops_and_landmarks(
-    name: str, frames: Tensor, detector: CenterFace, mesh: FaceMesh, face: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Crops and landmarks of one face, counted best first, of each frame (N, 3, H, W) uint8, the box steadied.
-
-    Raises:
-        ValueError: a frame of what is called `name` does not show that many faces.
-    """
-    seen = [detection for chunk in frames.split(8) for detection in detector.detect(chunk)]
-    for i, faces in enumerate(seen):
-        if len(faces) <= face:
-            raise ValueError(f"{name}: frame {i} shows {len(faces)} faces, {face + 1} are needed; leave it out")
-    boxes = smooth_over_time(torch.stack([faces[face] for faces in seen])[:, :4])
-    x1, y1, x2, y2 = boxes.unbind(1)
-    height = y2 - y1
-    # About as the product, whose default pad is below; a little above besides.
-    boxes = torch.stack((x1, y1 - 0.03 * height, x2, y2 + 0.06 * height), dim=1)
-    corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    crops = sample_boxes(frames, corner - MARGIN * size, size * (1 + 2 * MARGIN))
-    landmarks = find_landmarks(frames, boxes, mesh)
-    # In crops a pixel's middle is at its number, in the landmarks' network half a pixel on.
-    landmarks[..., :2] = (landmarks[..., :2] + MARGIN) / (1 + 2 * MARGIN) * CROP_PX - 0.5
-    return crops, landmarks
-
-
-def sample_boxes(frames: Tensor, corner: Tensor, size: Tensor) -> Tensor:
-    """Bilinear crops of CROP_PX² of (N, 3, H, W) uint8, from corner and size (N, 2) in pixels."""
-    at = (torch.arange(CROP_PX) + 0.5) / CROP_PX
-    x = corner[:, :1] + size[:, :1] * at
-    y = corner[:, 1:] + size[:, 1:] * at
-    grid_x = (2 * x / frames.shape[3] - 1)[:, None, :].expand(-1, CROP_PX, -1)
-    grid_y = (2 * y / frames.shape[2] - 1)[:, :, None].expand(-1, -1, CROP_PX)
-    grid = torch.stack((grid_x, grid_y), dim=3)
-    crops = [
-        F.grid_sample(f[None].float(), g[None], align_corners=False, padding_mode="border")
-        for f, g in zip(frames, grid, strict=True)
-    ]
-    return torch.cat(crops).round().clamp(0, 255).to(torch.uint8)
-
-
-def smooth_over_time(values: Tensor) -> Tensor:
-    """Gaussian over dim 0, edges held."""
-    radius = int(3 * SMOOTHING_FRAMES)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / SMOOTHING_FRAMES) ** 2)
-    padded = F.pad(values.T[:, None], (radius, radius), mode="replicate")
-    return F.conv1d(padded, (taps / taps.sum())[None, None])[:, 0].T
 
 
 def read_frames(path: Path) -> Tensor:

@@ -4,14 +4,16 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER
+from gpu_lipsync.tools.sound_variety import quiet
 from gpu_lipsync.tools.talks import TRACK_HZ, lips_ahead
-from gpu_lipsync.tracking.mouth_landmarks import LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
+from gpu_lipsync.tracking.mouth_landmarks import LEFT_EYE, LOWER_LIP, MOUTH_CORNERS, RIGHT_EYE, UPPER_LIP
 
 LOUD_OPENING = 0.75  # of the widest: a person's clearly open mouth
 LEAST_RANGE = 0.15  # half mouth widths: who opens less than this all the time is not magnified
 LIPS_PARTED = 0.03
 SPREAD, ROUNDED = 0.10, 0.14  # wider and narrower than usual, as part of the width, that count as 1
 SPOKEN_SHARE = 0.6  # of a filmed speaker's mouth, the rest as seen: who mumbles, and when, no sound tells
+PARTED = 0.1  # half mouth widths between lips that are open in a pause
 SHUT_BELOW = 0.06  # the phonemes' opening below which the lips are shut, whatever 25 frames a second caught of it
 
 
@@ -46,6 +48,17 @@ def seen_mouth(landmarks: Tensor, person: Tensor, fps: float, spoken: Tensor) ->
     mouth = torch.lerp(seen[:, left], seen[:, left + 1], at - left)
     mouth[0] *= (spoken[0] / SHUT_BELOW).clamp(0, 1)
     return torch.cat((mouth, spoken[3:] * (mouth[:1] / 0.15).clamp(0, 1)))
+
+
+def shown_with_its_sound(mel: Tensor, landmarks: Tensor) -> Tensor:
+    """Which frames (N,) of a clip are shown with its sound windows mel (N, 1, 80, 16), by its landmarks (N, 468, 3).
+
+    Who waits to speak with parted lips says nothing by them: such a frame would teach that lips stay as they are in
+    silence, where they are to rest.
+    """
+    gap = landmarks[:, LOWER_LIP, 1] - landmarks[:, UPPER_LIP, 1]
+    left, right = landmarks[:, MOUTH_CORNERS, 0].unbind(dim=1)
+    return ~quiet(mel) | (gap < PARTED * (right - left) / 2)
 
 
 def _gap_and_width(landmarks: Tensor) -> tuple[Tensor, Tensor]:

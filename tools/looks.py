@@ -6,6 +6,15 @@ import torch
 from torch import Tensor
 
 ROUNDNESS = 1.1  # of the lips of those that speak
+USUAL = {
+    "amplitude": 0.7,
+    "roundness": ROUNDNESS,
+    "lean": 0.0,
+    "teeth_light": 1.12,
+    "inside_light": 1.1,
+    "teeth_height": 0.28,
+    "lower_height": 0.06,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +33,9 @@ class Looks:
     lower_height: Tensor
 
     @staticmethod
-    def alike(n: int, generator: torch.Generator) -> "Looks":
-        """Nearly the same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
-        return Looks(
-            amplitude=_between(0.6, 0.7, n, generator),
-            roundness=torch.full((n,), ROUNDNESS),
-            lean=torch.zeros(n),
-            teeth_light=_between(1.05, 1.2, n, generator),
-            inside_light=_between(0.9, 1.4, n, generator),
-            teeth_height=_between(0.24, 0.32, n, generator),
-            lower_height=_between(0.0, 0.12, n, generator),
-        )
+    def alike(n: int) -> "Looks":
+        """The same for all: what a picture of a shut mouth cannot tell would only be learned as a blur."""
+        return Looks(**{name: torch.full((n,), value) for name, value in USUAL.items()})
 
     @staticmethod
     def any(n: int, generator: torch.Generator) -> "Looks":

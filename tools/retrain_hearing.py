@@ -24,6 +24,7 @@ from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.process.device import network_dtype
 from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.generator_file import start_from
+from gpu_lipsync.tools.heard_mouth import linear_reading, read
 
 KINDS_OF_TALKS = ("talks", "real_talks")  # of the material
 N_MOUTH = 16  # four numbers at four moments
@@ -38,10 +39,7 @@ class Codes:
 
     def __init__(self, codes: Tensor, mouths: Tensor) -> None:
         """Of codes (n, c) and the mouths (n, N_MOUTH) that they stand for."""
-        ones = torch.cat((codes, torch.ones_like(codes[:, :1])), dim=1)
-        self._reading = torch.linalg.solve(
-            ones.T @ ones + 0.1 * torch.eye(ones.shape[1], device=ones.device), ones.T @ mouths
-        )
+        self._reading = linear_reading(codes, mouths)
         self._spread = codes.std(dim=0).clamp(min=1e-2)
         self._usual = nn.Sequential(
             *(nn.Linear(N_MOUTH, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, codes.shape[1]))
@@ -57,7 +55,7 @@ class Codes:
 
     def mouths(self, codes: Tensor) -> Tensor:
         """(n, N_MOUTH) that codes (n, c) are read as."""
-        return codes @ self._reading[:-1] + self._reading[-1]
+        return read(codes, self._reading)
 
     def unusual(self, codes: Tensor, mouths: Tensor) -> Tensor:
         """How far codes are from what such mouths usually have; about 1 is as far as any two."""

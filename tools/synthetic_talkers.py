@@ -110,7 +110,7 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor, bare: 
     source = in_pixels(faces, u, v_source)
     line = LIP_LINE * (closing / 0.1).clamp(0, 1) * torch.exp(-(((v - together) / 0.045) ** 2)) * arch**0.3
     skin = sample(faces.crops, source) * (1 - line[:, None])
-    skin = skin * lower_lip(skin, skin_colour(faces), below=v - lower, arch=arch, gap=gap)
+    skin = skin * lower_lip(skin, skin_colour(faces), below=v - lower, arch=arch, gap=gap, closing=closing)
     light = light_of_skin(faces if bare is None else replace(faces, crops=bare))
     inside = _inside(v, u, at_rest, edges=(upper, lower), mouth=mouth, looks=looks, light=light)
     into, out_of = ((v - upper) * width_px + 0.5).clamp(0, 1), ((lower - v) * width_px + 0.5).clamp(0, 1)

@@ -13,6 +13,7 @@ COLUMNS_PER_S = 80
 TRACK_HZ = 200
 LIPS_LEAD_S = 0.02  # lips are on their way before a phoneme is heard
 MOMENTS_S = (-0.02, 0.02, 0.06, 0.10)  # after the window's start; a frame is on screen for the first 0.04 s
+FRAME_MOMENT = 1  # of them, the one that the picture shows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ def colour_of_teeth(skin_light: Tensor, teeth_light: Tensor) -> Tensor:
 
     Args:
         skin_light: (N, 3, 1, 1), colour of what is lit as the skin is.
-        teeth_light: (N,), how light they are; those that nothing is known of have 1.05 to 1.2 (`Looks.alike`).
+        teeth_light: (N,), how light they are; those that nothing is known of have 1.12 (`Looks.alike`).
     """
     level, teeth_light = skin_light.mean(dim=1, keepdim=True), teeth_light.view(-1, 1, 1, 1)
     # Teeth are nearly as bright whatever the skin, but not as neutral: among reddish skin such teeth look green.

@@ -6,8 +6,9 @@ r"""Train the small generator that ships, on GRID clips and on still faces made 
 
 Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors (averaged weights), log.jsonl, loss.png
 and faces.png (reference, target, result). First the sound's encoder alone learns the mouth parameters, in minutes: a
-generator that starts deaf learns to ignore the sound. Then the whole generator. `average_generators` takes the mean of
-files that a run has left; `retrain_hearing` teaches a finished generator more voices; `gpu_lipsync.evaluate` and
+generator that starts deaf learns to ignore the sound. Then the whole generator, or, with --keep-ear 1, all of it but
+the sound's encoder. `average_generators` takes the mean of files that a run has left; `retrain_hearing` teaches a
+finished generator more voices; `gpu_lipsync.evaluate` and
 `judge_closures` say what it can do. The plans that led to what ships are in checkpoints/HISTORY.md; the defaults are
 none of them.
 """
@@ -30,10 +31,11 @@ from gpu_lipsync.tools.demo_batches import BatchMaker
 from gpu_lipsync.tools.demo_learner import N_PARAMETERS, Learner, losses, start_as_copier
 from gpu_lipsync.tools.demo_report import draw_faces, draw_losses, drop_records
 from gpu_lipsync.tools.generator_file import save, start_from
+from gpu_lipsync.tools.heard_mouth import HeardMouth
 from gpu_lipsync.tools.mouth_critic import MouthCritic
 from gpu_lipsync.tools.recorded_step import RecordedStep
+from gpu_lipsync.tools.talks import FRAME_MOMENT
 
-FRAME_MOMENT = 1  # of the mouths around a frame, the one that the picture shows
 EMA_EVERY = 5
 LOG_EVERY = 20
 CRITIC_RATE = 0.4  # of the generator's learning rate
@@ -51,6 +53,7 @@ class Plan:
     learning_rate: float = 1e-3
     critic_share: float = 0.3  # of L1's pull on a picture; 0 is none
     critic_alone: int = 200  # steps in which the critic learns before it is listened to
+    keep_ear: int = 0  # 1: the sound's encoder stays as it is, and stills are drawn to say what it hears
 
     def rate(self, step: int) -> float:
         if step < self.audio:
@@ -76,6 +79,10 @@ class Trainer:
         if arguments.weights is not None:
             start_from(self.learner.generator, arguments.weights)
         self.maker = BatchMaker(torch.load(arguments.material, weights_only=True), device=device)
+        if plan.keep_ear:
+            ear = self.learner.generator.audio_encoder.requires_grad_(False).eval()
+            self.maker.seed(0)
+            self.maker.heard = HeardMouth(ear, self.maker.speech)
         # On most CPUs the casts around such thin layers cost more than they save; with AMX or AVX512_BF16 a step takes
         # a fifth to a quarter less.
         self._halved = device.type == "cuda" or network_dtype(device, fp16=False) == torch.bfloat16
@@ -230,6 +237,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.start and arguments.start.suffix == ".safetensors":
         parser.error("--start takes a state.pt; a generator's file goes with --weights")
+    if arguments.keep_ear and not (arguments.start or arguments.weights):
+        parser.error("--keep-ear 1 goes with --start or --weights: an ear that has learnt nothing hears nothing")
     if arguments.audio and (arguments.start or arguments.weights):
         parser.error("--start and --weights go with --audio 0: their ears are trained")
     train(arguments, Plan(**{name: getattr(arguments, name) for name in Plan.__dataclass_fields__}))

@@ -52,7 +52,7 @@ def drawn(faces: Faces, gap: Tensor, **looks: Tensor) -> Faces:
     plain = {
         name: torch.full((n,), value) for name, value in (("amplitude", 1.0), ("roundness", ROUNDNESS), ("lean", 0.0))
     }
-    usual = vars(Looks.alike(n, torch.Generator().manual_seed(0)))
+    usual = vars(Looks.alike(n))
     mouth = torch.stack((gap, *torch.tensor([0.2, 0.0, 0.5])[:, None].expand(3, n)), dim=1)
     crops = animate(shut_faces, mouth, looks=Looks(**usual | plain | looks), points=pixel_grid(n))
     arch = (1 - torch.linspace(-1, 1, N_LIP_POINTS) ** 2) ** ROUNDNESS

@@ -70,7 +70,7 @@ def test_where_none_are_seen_they_are_the_usual() -> None:
 
 
 def test_drawn_mouths_that_are_shut_or_hide_their_teeth_show_none() -> None:
-    looks = replace(Looks.alike(3, torch.Generator()), amplitude=torch.full((3,), 0.7))
+    looks = replace(Looks.alike(3), amplitude=torch.full((3,), 0.7))
     open_wide, closed, toothless = (0.8, 0.2, 0.0, 0.9), (0.18, 0.2, 0.0, 0.9), (0.8, 0.2, 0.0, 0.1)
     _, seen = seen_as_drawn(torch.tensor([open_wide, closed, toothless]), looks)
     assert seen.tolist() == [True, False, False]

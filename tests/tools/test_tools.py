@@ -29,7 +29,7 @@ from tests.talkers import BOX, sample_faces, sample_frame, speaking
 
 def test_material_without_the_face_wanted_is_named() -> None:
     pytest.importorskip("matplotlib", reason="comes with the tools extra")
-    from gpu_lipsync.tools.demo_material import crops_and_landmarks
+    from gpu_lipsync.tools.face_crops import crops_and_landmarks
 
     detector, mesh = load_face_detector(), load_face_mesh()
     frames = torch.cat([sample_frame(), torch.full_like(sample_frame(), 90)])
@@ -181,7 +181,7 @@ def test_a_beard_does_not_darken_teeth() -> None:
     hair = Hair.any(1, torch.Generator().manual_seed(1))
     hair = replace(hair, top=torch.zeros(1), beard=torch.ones(1), wide=torch.ones(1), colour=torch.full((1, 3), 0.1))
     bearded = replace(bare, crops=wear(bare, hair))
-    looks, mouth = Looks.alike(1, torch.Generator().manual_seed(0)), torch.tensor([[1.0, 0.3, 0.0, 1.0]])
+    looks, mouth = Looks.alike(1), torch.tensor([[1.0, 0.3, 0.0, 1.0]])
     u, v = mouth_frame(bare, pixel_grid(1))
     inside = (u[0].abs() < 0.3) & (v[0] > 0.0) & (v[0] < 0.2)  # teeth
     shaven, lit_by_skin, lit_by_hair = (
@@ -238,3 +238,18 @@ def test_an_open_mouth_has_a_lower_lip_where_a_smile_has_drawn_it_out() -> None:
     chin = opened[:, round(edge + 0.55 * half) : round(edge + 0.9 * half), columns].mean(dim=(1, 2))
     redder = float((lip[0] / lip[1]) / (chin[0] / chin[1]))
     assert redder > 1.15  # lips over skin, red over green: 1.3 by the drawing, some of it the picture's light
+
+
+def test_a_grin_that_shuts_has_its_lower_lip_back() -> None:
+    """Red over green of what lies below the line where the lips meet, over the chin's; a mouth that was shut stays."""
+    grin = sample_faces(1)
+    closed = shut(grin)
+    u, v = (value[0] for value in mouth_frame(grin, pixel_grid(1)))
+    met = edges_at(closed.lips, u[None])[0][0]
+    middle = u.abs() < 0.3
+    lip, chin = middle & (v > met + 0.06) & (v < met + 0.18), middle & (v > met + 0.5) & (v < met + 0.8)
+    of_lip, of_chin = (closed.crops[0][:, where].mean(dim=1) for where in (lip, chin))
+    redder = float((of_lip[0] / of_lip[1]) / (of_chin[0] / of_chin[1]))
+    assert redder > 1.1, redder
+    again = shut(closed)
+    assert (again.crops - closed.crops)[0][:, lip].abs().max() < 0.02, "sampled once more, nothing drawn"
