@@ -31,10 +31,10 @@ from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, sample
 from gpu_lipsync.tools.talks import FRAME_MOMENT, Talks
 from gpu_lipsync.tracking.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 
-REAL_SHARE = 0.125
+REAL_SHARE = 0.01  # rounded up: of filmed speakers, who mumble
 REAL_SPEECH_SHARE = 0.6  # of the sound that animated stills say
 SILENT_SHARE = 0.15
-WIDEST_TO_SHUT = 3  # a still that has to shut is the widest open of so many
+WIDEST_STILL_OF = 3  # a still is the widest open of so many: the less open it is, the less there is to be rid of
 WIDE_SHARE, WIDEST_OF = 0.3, 6  # of the sound the share that is the widest said of so many: one in fifty is wide open
 NEAR_FRAMES = 15
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
@@ -169,7 +169,7 @@ class BatchMaker:
         stills' mouth regions.
         """
         n = len(mouth)
-        chosen, other = self._widest(mouth[:, 0] == 0), self._stills(n)
+        chosen, other = self._widest(n), self._stills(n)
         stills, others = self.stills[chosen], self.stills[other]
         n_as_it_was = round(n * AS_IT_WAS)  # the first of them, as many each time
         mixed = torch.arange(n) >= n_as_it_was
@@ -214,11 +214,10 @@ class BatchMaker:
         """Indices of stills (n,): any person, then any picture of theirs."""
         return self.draws.chosen(self.still_chances, n)
 
-    def _widest(self, of_some: Tensor) -> Tensor:
-        """Likewise, but `of_some` (n,) of them the widest open of WIDEST_TO_SHUT: shut ones have nothing to do."""
-        several = self._stills(WIDEST_TO_SHUT * len(of_some)).view(WIDEST_TO_SHUT, -1)
-        widest = self.still_gaps[several].argmax(dim=0) * of_some
-        return several.gather(0, widest[None])[0]
+    def _widest(self, n: int) -> Tensor:
+        """Likewise, each the widest open of WIDEST_STILL_OF."""
+        several = self._stills(WIDEST_STILL_OF * n).view(WIDEST_STILL_OF, n)
+        return several.gather(0, self.still_gaps[several].argmax(dim=0)[None])[0]
 
     def _shown(self, mouth: Tensor) -> Tensor:
         """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut, mostly wide, else any.
