@@ -8,9 +8,8 @@ Seeded, resumes from --out, on a CPU or CUDA. Writes state.pt, demo.safetensors 
 and faces.png (reference, target, result). First the sound's encoder alone learns the mouth parameters, in minutes: a
 generator that starts deaf learns to ignore the sound. Then the whole generator, or, with --keep-ear 1, all of it but
 the sound's encoder. `average_generators` takes the mean of files that a run has left; `retrain_hearing` teaches a
-finished generator more voices; `gpu_lipsync.evaluate` and
-`judge_closures` say what it can do. The plans that led to what ships are in checkpoints/HISTORY.md; the defaults are
-none of them.
+finished generator more voices; `gpu_lipsync.evaluate` and `judge_closures` say what it can do. The plans that led to
+what ships are in checkpoints/HISTORY.md; the defaults are none of them.
 """
 
 import argparse
