@@ -29,6 +29,7 @@ from gpu_lipsync.tools.seen_teeth import like_those_seen, seen_as_drawn, seen_in
 from gpu_lipsync.tools.sound_variety import roughened, silence
 from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, sample
 from gpu_lipsync.tools.talks import FRAME_MOMENT, Talks
+from gpu_lipsync.tools.wider_open import FURTHEST, opened
 from gpu_lipsync.tracking.mouth_landmarks import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP
 
 REAL_SHARE = 0.01  # rounded up: of filmed speakers, who mumble
@@ -38,9 +39,9 @@ WIDEST_STILL_OF = 3  # a still is the widest open of so many: the less open it i
 WIDE_SHARE, WIDEST_OF = 0.3, 6  # of the sound the share that is the widest said of so many: one in fifty is wide open
 NEAR_FRAMES = 15
 SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of its half width has 0.15
-AS_IT_WAS = 0.5  # of the references of animated stills: what the picture really showed, as in use
-STRETCHED = 0.6  # of those references that are open
-PRESSED = 0.5  # of the references that are shut: thinner lips than those that part
+AS_IT_WAS = 0.6  # of the references of animated stills: what the picture really showed, as in use
+OPENED = 0.6  # of those references that are open: wider open than they were
+PRESSED = 0.25  # of the references that are shut: thinner lips than those that part
 TOOTHLESS = 0.5  # of the references drawn wide: fewer teeth than a smile's
 FULLER = 0.6  # of the animated stills: other lips, on both pictures
 MIXED = 0.7  # of the other animated stills: two people's
@@ -194,21 +195,19 @@ class BatchMaker:
         """Pictures (n, 3, 96, 96) for those that say `mouth`, the first `n_as_it_was` as their pictures really were;
         and the others' teeth as `seen_as_drawn`.
 
-        Those are stretched wider open, the others drawn as wide as any; all may be broader or narrower, and lips that
-        are shut may be pressed together.
+        Those are opened further, the others drawn as wide as any, and lips that are shut may be pressed together. What
+        only the reference shows of a face, its lips and how broad they are, is else as in the face that is to be made.
         """
         as_it_was, drawn = slice(n_as_it_was), slice(n_as_it_was, None)
         shown = self._shown(mouth[drawn])
         was_open = (originals.lips[as_it_was, 1] - originals.lips[as_it_was, 0]).amax(dim=1)
-        opening, was = torch.cat((was_open, shown[:, 0])), torch.arange(len(mouth)) < n_as_it_was
-        wider, higher = stretch(self.draws, len(mouth), STRETCHED, 0.5)
-        higher = higher * (was & (opening >= SHUT)) + pressed(self.draws, opening, PRESSED)
-        points = stretched(points, stills.corners, wider, higher)
+        higher = pressed(self.draws, torch.cat((was_open, shown[:, 0])), PRESSED)
+        points = stretched(points, stills.corners, torch.zeros_like(higher), higher)
+        further = FURTHEST * self.draws.uniform(n_as_it_was) * (self.draws.uniform(n_as_it_was) < OPENED)
+        opened_points = opened(points[as_it_was], originals[as_it_was], further * (was_open >= SHUT))
         looks = Looks.any(len(shown), self.draws.generator)
         pictures = animate(stills[drawn], shown, looks=looks, points=points[drawn], bare=bare[drawn])
-        return torch.cat((sample(originals.crops[as_it_was], points[as_it_was]), pictures)), *seen_as_drawn(
-            shown, looks
-        )
+        return torch.cat((sample(originals.crops[as_it_was], opened_points), pictures)), *seen_as_drawn(shown, looks)
 
     def _stills(self, n: int) -> Tensor:
         """Indices of stills (n,): any person, then any picture of theirs."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gpu_lipsync.tools.synthetic_talkers import N_LIP_POINTS
+from gpu_lipsync.tools.inner_lips import N_LIP_POINTS
 from gpu_lipsync.tracking.mouth_landmarks import MOUTH_CORNERS
 
 # Landmark numbers of the face mesh, from the person's right to left.

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.tools.constants import constant
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, edges_at, mouth_frame, pixel_grid, sample
+from gpu_lipsync.tools.inner_lips import edges_at
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, mouth_frame, pixel_grid, sample
 
 NOSE = -0.95  # v of the nose's foot, where strands come from
 STRANDS, LENGTHS = 128, 12  # cells of a texture, round the nose and outward from it

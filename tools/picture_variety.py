@@ -88,9 +88,8 @@ def stretched(points: Tensor, corners: Tensor, wider: Tensor, higher: Tensor) ->
     """Crop coordinates (n, H, W, 2) nearer to the centre of the mouth between corners (n, 2, 2), by up to wider and
     higher (n,) of the distance.
 
-    Of the reference alone: wider open than the few people's of the material, as strangers' will be that have to shut.
-    Of both pictures alike: fuller lips than theirs. A mouth that becomes lower does so about its lips alone, as lips
-    that are pressed together: nose and chin stay.
+    Of both pictures alike: fuller lips than theirs. Of the reference alone, lower: about its lips and no further, as
+    lips that are pressed together; nose and chin stay.
     """
     n = len(points)
     half = (corners[:, 1] - corners[:, 0]).norm(dim=1).view(n, 1, 1) / 2

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.tools.constants import constant
+from gpu_lipsync.tools.inner_lips import edges_at
 from gpu_lipsync.tools.looks import Looks
-from gpu_lipsync.tools.synthetic_talkers import Faces, edges_at, in_pixels, light_of_skin, sample, skin_colour
+from gpu_lipsync.tools.synthetic_talkers import Faces, in_pixels, light_of_skin, sample, skin_colour
 from gpu_lipsync.tools.teeth import colour_of_teeth, kept_in_shade
 
 GREY = (0.299, 0.587, 0.114)

@@ -12,18 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.tools.constants import constant
+from gpu_lipsync.tools.inner_lips import UPPER_SHARE, WIDE, edges_at, meeting
 from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.lower_lip import lower_lip
 from gpu_lipsync.tools.teeth import colour_of_teeth, kept_in_shade
 
 CROP_PX = 128
-UPPER_SHARE = 0.16  # of an opening is the upper lip's; the jaw does the rest
-N_LIP_POINTS = 33  # along each lip
 CLEAR = 0.07  # half mouth widths beyond the lips' edges that are not shown either: teeth begin there
 CLEARER = 0.14  # likewise at the corners of a wide mouth, where it is dark and landmarks are further off
 BESIDE = 0.12  # half mouth widths beyond the corners of a wide mouth, where the dark of its inside ends
-WIDE = 0.3  # half mouth widths between lips that meet in a curve of their own, whatever they were like
-SAG = 0.04  # of shut lips, below the line through their corners: the median of the material's
+CHEEK = 0.5  # half mouth widths beyond the corners that go up or down with them
 FULLER = 0.4  # the share of their height by which the lips of a broad smile swell as they close
 LIP_LINE = 0.42  # how dark the line between lips is that were apart
 TOOTH_EDGES = (0.0, 0.3, 0.54, 0.75)  # incisors and canines, from the middle, at rest
@@ -91,14 +89,15 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor, bare: 
     arch = (1 - u**2).clamp(min=0)
     lips = (1 - (u - looks.lean.view(-1, 1, 1) * arch) ** 2).clamp(min=0) ** looks.roundness.view(-1, 1, 1)
     was_upper, was_lower = edges_at(faces.lips, u)
-    together, _ = edges_at(_met(faces.lips), u)
+    beside_corners = torch.exp(-(((u.abs() - 1).clamp(min=0) / CHEEK) ** 2))
+    together = edges_at(meeting(faces.lips), u)[0] * beside_corners
     closing = (faces.lips[:, 1] - faces.lips[:, 0]).amax(dim=1).view(-1, 1, 1)
     at_corners = u.abs().clamp(max=1) ** 3 * torch.exp(-(((u.abs() - 1).clamp(min=0) / BESIDE) ** 2))
     at_corners = at_corners * (closing / WIDE).clamp(0, 1)
     clear = torch.maximum(CLEAR * ((was_lower - was_upper) / 0.1).clamp(0, 1), CLEARER * at_corners)
     gap = opening * looks.amplitude.view(-1, 1, 1)
     upper, lower = together - UPPER_SHARE * gap * lips, together + (1 - UPPER_SHARE) * gap * lips
-    v_source = _source_height(
+    v_source = source_height(
         v,
         u,
         edges=(upper, lower),
@@ -142,30 +141,7 @@ def in_pixels(faces: Faces, u: Tensor, v: Tensor) -> Tensor:
     return centre + u[..., None] * half + v[..., None] * down
 
 
-def edges_at(lips: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Heights (N, H, W) of both edges at u (N, H, W); beyond the corners those of the corners."""
-    at = (u.flatten(1).clamp(-1, 1) + 1) * ((N_LIP_POINTS - 1) / 2)
-    left = at.long().clamp(max=N_LIP_POINTS - 2)
-    share = at - left
-    edges = (torch.lerp(edge.gather(1, left), edge.gather(1, left + 1), share) for edge in lips.unbind(1))
-    upper, lower = (edge.view_as(u) for edge in edges)
-    return upper, lower
-
-
-def _met(lips: Tensor) -> Tensor:
-    """Where lips (N, 2, N_LIP_POINTS) meet as they shut, twice; those that are shut stay as they are.
-
-    A mouth wide open is a box more often than an arch, one side of it higher, its corners drawn down by the jaw: its
-    lips meet in a shallow bow, half way from how bowed they were to what shut ones are.
-    """
-    met = torch.lerp(lips[:, :1], lips[:, 1:], UPPER_SHARE)
-    arch = 1 - torch.linspace(-1, 1, N_LIP_POINTS) ** 2
-    bow = (met * arch).sum(dim=2, keepdim=True) / arch.square().sum()  # least squares
-    wide = ((lips[:, 1:] - lips[:, :1]).amax(dim=2, keepdim=True) / WIDE).clamp(0, 1)
-    return torch.lerp(met, (bow + SAG) / 2 * arch, wide).expand(-1, 2, -1)
-
-
-def _source_height(
+def source_height(
     v: Tensor,
     u: Tensor,
     *,
@@ -242,4 +218,7 @@ def shut(faces: Faces) -> Faces:
     n = len(faces.crops)
     plain = Looks(**{name: torch.full((n,), 0.5) for name in Looks.__dataclass_fields__})
     crops = animate(faces, torch.zeros(n, 4), looks=plain, points=pixel_grid(n))
-    return Faces(crops=crops, corners=faces.corners, eyes=faces.eyes, lips=_met(faces.lips))
+    lips = meeting(faces.lips)
+    lower = (lips[:, :1, 0] + lips[:, :1, -1]) / 2  # the corners than they were
+    corners = faces.corners + lower[..., None] * _axes(faces)[2][:, None]
+    return Faces(crops=crops, corners=corners, eyes=faces.eyes, lips=lips - lower[..., None])

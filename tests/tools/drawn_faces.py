@@ -11,16 +11,9 @@ from torch.nn import functional as F  # noqa: N812
 from gpu_lipsync.faces import crop_faces
 from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.tools.face_landmarks import EYES, lip_edges
+from gpu_lipsync.tools.inner_lips import N_LIP_POINTS, UPPER_SHARE
 from gpu_lipsync.tools.looks import ROUNDNESS, Looks
-from gpu_lipsync.tools.synthetic_talkers import (
-    CROP_PX,
-    N_LIP_POINTS,
-    UPPER_SHARE,
-    Faces,
-    animate,
-    pixel_grid,
-    shut,
-)
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, animate, pixel_grid, shut
 from gpu_lipsync.tracking.mouth_landmarks import find_landmarks
 
 EVERY = 3  # frames

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync.tools.synthetic_talkers import CHEEKS_AND_CHIN, N_LIP_POINTS, Faces, sample
+from gpu_lipsync.tools.inner_lips import N_LIP_POINTS
+from gpu_lipsync.tools.synthetic_talkers import CHEEKS_AND_CHIN, Faces, sample
 from tests.tools.drawn_faces import drawn, filmed, gaps
 
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)

@@ -10,18 +10,10 @@ from torch import Tensor
 from gpu_lipsync.models import load_face_detector, load_face_mesh
 from gpu_lipsync.tools.face_landmarks import UPPER_INNER, lip_edges
 from gpu_lipsync.tools.facial_hair import Hair, wear
+from gpu_lipsync.tools.inner_lips import N_LIP_POINTS, UPPER_SHARE, edges_at
 from gpu_lipsync.tools.looks import Looks
 from gpu_lipsync.tools.speech_tables import ARPABET, VISEMES
-from gpu_lipsync.tools.synthetic_talkers import (
-    CROP_PX,
-    N_LIP_POINTS,
-    UPPER_SHARE,
-    animate,
-    edges_at,
-    mouth_frame,
-    pixel_grid,
-    shut,
-)
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, animate, mouth_frame, pixel_grid, shut
 from gpu_lipsync.tools.telling_sounds import openings_at, telling_sounds
 from gpu_lipsync.tracking.mouth_landmarks import find_landmarks
 from tests.talkers import BOX, sample_faces, sample_frame, speaking
