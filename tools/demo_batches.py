@@ -42,6 +42,7 @@ SHUT_CHANCE = 0.05  # of a shut mouth being picked, where one open by a tenth of
 AS_IT_WAS = 0.6  # of the references of animated stills: what the picture really showed, as in use
 OPENED = 0.6  # of those references that are open: wider open than they were
 PRESSED = 0.25  # of the references that are shut: thinner lips than those that part
+PURSED_MOST = 1.7  # rounding of pursed lips, of that said: strangers' are half as broad as at rest
 TOOTHLESS = 0.5  # of the references drawn wide: fewer teeth than a smile's
 FULLER = 0.6  # of the animated stills: other lips, on both pictures
 MIXED = 0.7  # of the other animated stills: two people's
@@ -219,18 +220,19 @@ class BatchMaker:
         return several.gather(0, self.still_gaps[several].argmax(dim=0)[None])[0]
 
     def _shown(self, mouth: Tensor) -> Tensor:
-        """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut, mostly wide, else any.
+        """Mouths for the references of `mouth` (n, 4): rarely the same, at times shut or pursed, often wide, else any.
 
         Of the wide ones some smile, with all their teeth, and some are open with hardly any.
         """
         n = len(mouth)
-        _, elsewhere = self.speech(n)
+        shown = self.speech(n)[1][:, FRAME_MOMENT]
         lacking = self.draws.uniform(n) * (self.draws.uniform(n) < TOOTHLESS)
         opening, spread = 0.1 + 0.9 * self.draws.uniform(n), self.draws.uniform(n)
         wide = torch.stack((opening, spread, torch.zeros(n), 1 - lacking), dim=1)
-        shown = elsewhere[:, FRAME_MOMENT]
+        rounding = 0.5 + (PURSED_MOST - 0.5) * self.draws.uniform(n)
+        pursed = torch.stack((0.15 * self.draws.uniform(n), torch.zeros(n), rounding, torch.zeros(n)), dim=1)
         chance = self.draws.uniform(n)[:, None]
-        for below, choice in ((0.75, wide), (0.25, torch.zeros(1)), (0.05, mouth)):
+        for below, choice in ((0.85, wide), (0.4, pursed), (0.25, torch.zeros(1)), (0.05, mouth)):
             shown = torch.where(chance < below, choice, shown)
         return shown
 
