@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.tools import demo_batches, retrain_hearing
-from gpu_lipsync.tools.demo_batches import TOOTHLESS, WIDE_SHARE, WIDEST_OF, BatchMaker, mouth_region
+from gpu_lipsync.tools.demo_batches import PURSED_MOST, TOOTHLESS, WIDE_SHARE, WIDEST_OF, BatchMaker, mouth_region
 from gpu_lipsync.tools.demo_learner import loss_weights
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.heard_mouth import HeardMouth
@@ -135,11 +135,14 @@ def test_who_pauses_with_parted_lips_is_not_shown_in_that_pause(material: dict[s
     assert (left - 1 / 15).abs().max() < 0.02, "the others as often as each other; four standard deviations"
 
 
-def test_mouths_that_have_to_shut_smile_and_shout(material: dict[str, Any]) -> None:
+def test_mouths_that_have_to_shut_smile_shout_and_purse(material: dict[str, Any]) -> None:
     maker = BatchMaker(material, device=torch.device("cpu"))
     shown = maker._shown(torch.zeros(4000, 4))
     wide = shown[(shown[:, 0] >= 0.1) & (shown[:, 2] == 0)]
     all_teeth = wide[:, 3] == 1
+    pursed = shown[(shown[:, 2] >= 0.5) & (shown[:, 1] == 0)]  # what is said elsewhere is spread here
+    assert abs(len(pursed) / 4000 - 0.15) < 0.023, "four standard deviations"
+    assert pursed[:, 0].max() < 0.15 and PURSED_MOST - 0.1 < pursed[:, 2].max() <= PURSED_MOST
     assert abs(float(all_teeth.float().mean()) - (1 - TOOTHLESS)) < 0.05
     fewer = wide[~all_teeth]
     assert float(fewer[:, 3].min()) < 0.1 and float(fewer[fewer[:, 3] < 0.5, 0].max()) > 0.9, "wide open, no teeth"
