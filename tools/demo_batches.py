@@ -129,8 +129,7 @@ class BatchMaker:
         """Sound windows (n, 1, 80, 16), roughened, and the mouths that go with them (n, 4, 4), open first."""
         with self.device:
             mel, mouth = self._said(n * WIDEST_OF)
-            openings = mouth[:, FRAME_MOMENT, 0].view(WIDEST_OF, n)
-            widest = openings.argmax(dim=0) * (self.draws.uniform(n) < WIDE_SHARE)
+            widest = mouth[:, FRAME_MOMENT, 0].view(WIDEST_OF, n).argmax(dim=0) * (self.draws.uniform(n) < WIDE_SHARE)
             chosen = widest * n + torch.arange(n)
             mel, mouth = mel[chosen], mouth[chosen]
             silent = self.draws.uniform(n) < SILENT_SHARE
@@ -179,14 +178,15 @@ class BatchMaker:
         stills = morphed(stills, others, share)
         stills, originals = made_up(self.draws, stills, self.originals[chosen])
         bare, teeth = stills.crops, seen_in(originals[:n_as_it_was])
-        stills, originals = with_hair(self.draws, stills, originals)
+        stills, originals, hidden = with_hair(self.draws, stills, originals)
         points, moved = views(self.draws, n)
         fuller = stretch(self.draws, n, FULLER, 0.5)
         points, moved = (stretched(p, stills.corners, *fuller) for p in (points, moved))
         references, *teeth_drawn = self._references(stills, originals, bare, mouth, moved, n_as_it_was)
         looks = Looks.alike(n)
         light, seen = (torch.cat(some) for some in zip(teeth, teeth_drawn, strict=True))
-        looks = replace(looks, teeth_light=like_those_seen(looks.teeth_light, light, seen))
+        light = like_those_seen(looks.teeth_light, light, seen)
+        looks = replace(looks, teeth_light=light, teeth_height=looks.teeth_height * (1 - hidden))
         faces = animate(stills, mouth, looks=looks, points=points, bare=bare)
         return faces, references, mouth_region(points, stills.corners.mean(dim=1))
 
@@ -232,7 +232,7 @@ class BatchMaker:
         rounding = 0.5 + (PURSED_MOST - 0.5) * self.draws.uniform(n)
         pursed = torch.stack((0.15 * self.draws.uniform(n), torch.zeros(n), rounding, torch.zeros(n)), dim=1)
         chance = self.draws.uniform(n)[:, None]
-        for below, choice in ((0.85, wide), (0.4, pursed), (0.25, torch.zeros(1)), (0.05, mouth)):
+        for below, choice in ((0.85, wide), (0.5, pursed), (0.25, torch.zeros(1)), (0.05, mouth)):
             shown = torch.where(chance < below, choice, shown)
         return shown
 

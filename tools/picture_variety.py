@@ -23,6 +23,10 @@ SHUT = 0.05  # half mouth widths between the lips
 PRESSED_MOST = 0.7
 GREY = 0.07  # of the pictures: black and white
 BLURRED = 0.15  # of the pictures: faces enlarged from few pixels, or moved while the shutter was open
+# Of how a pixel differs from what is around it, as drawn: GRID's film has half the detail of strangers' pictures.
+LEAST_SHARP, SHARPEST = 0.5, 2.5
+LIP_HIDDEN_TO = 0.2  # half mouth widths above the lip's inner edge: a moustache that ends there hides none of the teeth
+TEETH_HIDDEN = 0.6  # of their height, by one that hides the lip
 
 
 def views(draws: Draws, n: int) -> tuple[Tensor, Tensor]:
@@ -136,12 +140,17 @@ def made_up(draws: Draws, stills: Faces, pictures: Faces) -> tuple[Faces, Faces]
     return stills, pictures
 
 
-def with_hair(draws: Draws, stills: Faces, pictures: Faces) -> tuple[Faces, Faces]:
-    """Some of them with a moustache or a beard, the same on a still and on the picture that it was made of."""
+def with_hair(draws: Draws, stills: Faces, pictures: Faces) -> tuple[Faces, Faces, Tensor]:
+    """Some of them with a moustache or a beard, the same on a still and on the picture that it was made of; and how
+    much of their upper teeth it hides, (n,).
+    """
     hair = Hair.any(len(stills.crops), draws.generator)
-    some = (draws.uniform(len(stills.crops)) < HAIRY).view(-1, 1, 1, 1)
-    stills, pictures = (replace(f, crops=torch.where(some, wear(f, hair), f.crops)) for f in (stills, pictures))
-    return stills, pictures
+    some = draws.uniform(len(stills.crops)) < HAIRY
+    stills, pictures = (
+        replace(f, crops=torch.where(some.view(-1, 1, 1, 1), wear(f, hair), f.crops)) for f in (stills, pictures)
+    )
+    over_lip = hair.dense * (hair.top > 0) * (1 - hair.hang / LIP_HIDDEN_TO).clamp(0, 1)
+    return stills, pictures, TEETH_HIDDEN * over_lip * some
 
 
 def recoloured(draws: Draws, pictures: Tensor) -> Tensor:
@@ -157,7 +166,8 @@ def recoloured(draws: Draws, pictures: Tensor) -> Tensor:
     out = out * (1 + slope)
     blurred = draws.uniform(n, 1, 1, 1, 1) * (draws.uniform(n, 1, 1, 1, 1) < BLURRED)
     out = torch.lerp(out, _averaged(_averaged(out, 5), 5), blurred)
-    return torch.lerp(_averaged(out, 3), out, 0.5 + draws.uniform(n, 1, 1, 1, 1) * 0.9).clamp(0, 1)
+    sharpness = LEAST_SHARP + (SHARPEST - LEAST_SHARP) * draws.uniform(n, 1, 1, 1, 1)
+    return torch.lerp(_averaged(out, 3), out, sharpness).clamp(0, 1)
 
 
 def _averaged(pictures: Tensor, size: int) -> Tensor:

@@ -23,7 +23,7 @@ CLEARER = 0.14  # likewise at the corners of a wide mouth, where it is dark and 
 BESIDE = 0.12  # half mouth widths beyond the corners of a wide mouth, where the dark of its inside ends
 CHEEK = 0.5  # half mouth widths beyond the corners that go up or down with them
 FULLER = 0.4  # the share of their height by which the lips of a broad smile swell as they close
-LIP_LINE = 0.42  # how dark the line between lips is that were apart
+LIP_LINE = (0.18, 0.39, 0.31)  # how much less light the line between lips that were apart has, in RGB, as in GRID
 TOOTH_EDGES = (0.0, 0.3, 0.54, 0.75)  # incisors and canines, from the middle, at rest
 LIP_REACH = 0.5  # how far below the lip its own motion gives way to the jaw's
 CHIN, NECK = 1.15, 2.6  # below the lips: what moves with the jaw, and where the motion has died out
@@ -32,6 +32,7 @@ TONGUE_RGB = (0.86, 0.58, 0.56)
 CORNER_SHADE, CORNERS_FROM = 0.35, 0.3  # how dark the corners are, and the gap from which they all are
 LOWER_FROM = 0.4  # the gap from which as much of the lower teeth is seen as will be
 CHEEKS_AND_CHIN = ((-24.0, 4.0), (24.0, 4.0), (0.0, 22.0))  # pixels from the mouth's centre
+PAST_CORNER = 1.35 / 24.0  # times half a mouth's width: how much further off the cheeks of a grin are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +108,8 @@ def animate(faces: Faces, mouth: Tensor, *, looks: Looks, points: Tensor, bare: 
         rounding=rounding,
     )
     source = in_pixels(faces, u, v_source)
-    line = LIP_LINE * (closing / 0.1).clamp(0, 1) * torch.exp(-(((v - together) / 0.045) ** 2)) * arch**0.3
-    skin = sample(faces.crops, source) * (1 - line[:, None])
+    line = (closing / 0.1).clamp(0, 1) * torch.exp(-(((v - together) / 0.045) ** 2)) * arch**0.3
+    skin = sample(faces.crops, source) * (1 - line[:, None] * constant(LIP_LINE, v.device).view(1, 3, 1, 1))
     skin = skin * lower_lip(skin, skin_colour(faces), below=v - lower, arch=arch, gap=gap, closing=closing)
     light = light_of_skin(faces if bare is None else replace(faces, crops=bare))
     inside = _inside(v, u, at_rest, edges=(upper, lower), mouth=mouth, looks=looks, light=light)
@@ -169,8 +170,10 @@ def source_height(
 
 def skin_colour(faces: Faces) -> Tensor:
     """Colour (N, 3, 1, 1) of the cheeks and the chin."""
-    centre = faces.corners.mean(dim=1)[:, None, None]
-    around = centre + constant(CHEEKS_AND_CHIN, centre.device)[None, None]
+    centre, half, _ = _axes(faces)
+    further = (PAST_CORNER * half.norm(dim=1)).clamp(min=1)
+    offsets = torch.stack((further, torch.ones_like(further)), dim=1)[:, None] * constant(CHEEKS_AND_CHIN, half.device)
+    around = (centre[:, None] + offsets)[:, None]
     return sample(faces.crops, around).mean(dim=(2, 3), keepdim=True).clamp(0.08, 1)
 
 

@@ -144,6 +144,8 @@ class Trainer:
         with self._autocast():
             (out, *small), mouth = self.learner(batch)
             parts = losses(out, small, mouth, batch)
+            if self._plan.keep_ear:  # what it hears is settled
+                del parts["mouth"]
             loss = torch.stack(list(parts.values())).sum()
             if self._plan.critic_share:
                 said = batch.mouth[:, FRAME_MOMENT]

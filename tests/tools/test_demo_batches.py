@@ -141,7 +141,7 @@ def test_mouths_that_have_to_shut_smile_shout_and_purse(material: dict[str, Any]
     wide = shown[(shown[:, 0] >= 0.1) & (shown[:, 2] == 0)]
     all_teeth = wide[:, 3] == 1
     pursed = shown[(shown[:, 2] >= 0.5) & (shown[:, 1] == 0)]  # what is said elsewhere is spread here
-    assert abs(len(pursed) / 4000 - 0.15) < 0.023, "four standard deviations"
+    assert abs(len(pursed) / 4000 - 0.25) < 0.027, "four standard deviations"
     assert pursed[:, 0].max() < 0.15 and PURSED_MOST - 0.1 < pursed[:, 2].max() <= PURSED_MOST
     assert abs(float(all_teeth.float().mean()) - (1 - TOOTHLESS)) < 0.05
     fewer = wide[~all_teeth]

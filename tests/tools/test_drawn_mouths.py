@@ -1,5 +1,6 @@
 """What is seen between lips drawn apart, beside GRID's speakers: teeth in a narrow gap are in the lips' shade."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.tools.inner_lips import N_LIP_POINTS
-from gpu_lipsync.tools.synthetic_talkers import CHEEKS_AND_CHIN, Faces, sample
+from gpu_lipsync.tools.synthetic_talkers import CHEEKS_AND_CHIN, Faces, mouth_frame, pixel_grid, sample, skin_colour
+from tests.talkers import sample_faces
 from tests.tools.drawn_faces import drawn, filmed, gaps
 
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -45,3 +47,12 @@ def test_between_lips_far_apart_teeth_are_lighter_than_in_their_shade(media: Pat
     faces = filmed(media / "more" / "grid_s34_lbwh5n.mpg")
     narrow, wide = (light_between_lips(drawn(faces, torch.full((len(gaps(faces)),), g))).mean() for g in (0.1, 0.2))
     assert float(wide) > 1.05 * float(narrow)
+
+
+def test_the_mouth_has_no_say_in_the_colour_of_skin_however_broad_it_grins() -> None:
+    """The sample's is 44 of 128 pixels broad; painted black to a tenth beyond its corners, the skin has its colour."""
+    face = sample_faces(1)
+    u, v = mouth_frame(face, pixel_grid(1))
+    mouth = ((u.abs() < 1.1) & (v.abs() < 0.6))[:, None]
+    painted = replace(face, crops=face.crops.masked_fill(mouth, 0))
+    torch.testing.assert_close(skin_colour(painted), skin_colour(face), rtol=0, atol=0)

@@ -1,13 +1,20 @@
 """Other people, heads, lights and cameras of training pictures: where things go, and what stays."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.tools import picture_variety
+from gpu_lipsync.tools.demo_learner import detail
 from gpu_lipsync.tools.draws import Draws
 from gpu_lipsync.tools.picture_variety import (
     BOX,
+    FACE_PX,
     PRESSED_MOST,
+    TEETH_HIDDEN,
     TILT,
     TURN,
     morphed,
@@ -15,9 +22,11 @@ from gpu_lipsync.tools.picture_variety import (
     recoloured,
     stretched,
     views,
+    with_hair,
 )
-from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, pixel_grid, sample
+from gpu_lipsync.tools.synthetic_talkers import CROP_PX, Faces, in_pixels, pixel_grid, sample
 from tests.talkers import sample_faces
+from tests.tools.drawn_faces import filmed
 
 
 def test_heads_turn_within_their_outline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +68,37 @@ def test_blurred_pictures_lose_their_finest_detail_in_both_of_a_pair(monkeypatch
         contrast[share] = pictures[:, 0].diff(dim=3).abs().mean(dim=(1, 2, 3))
     left = contrast[1.0] / contrast[0.0]
     assert left.max() < 1.0 and left.min() < 0.05 and 0.3 < left.median() < 0.7, "by as much as a uniform draw says"
+
+
+def upper_detail(pictures: Tensor) -> Tensor:
+    """How much of the finest detail (N, 3, 96, 96) have around the eyes, by their brightness, (N,)."""
+    return detail(pictures)[:, 0, 10:45, 15:80].mean(dim=(1, 2)) / pictures.mean(dim=(1, 2, 3))
+
+
+def test_pictures_of_a_soft_film_are_often_as_sharp_as_a_stranger(media: Path) -> None:
+    """GRID's have half the detail of a talker's in use; of those drawn of them a fifth has as much."""
+    film, stranger = (
+        F.interpolate(filmed(media / path).crops, FACE_PX, mode="area")
+        for path in ("more/grid_s34_lbwh5n.mpg", "video/vretalk_3_woman_flag.mp4")
+    )
+    asked = upper_detail(stranger).median()
+    pairs = film.repeat(8, 1, 1, 1)[:, None].expand(-1, 2, -1, -1, -1)
+    drawn = upper_detail(recoloured(Draws(torch.Generator().manual_seed(5)), pairs)[:, 0])
+    assert upper_detail(film).max() < 0.7 * asked
+    assert float((drawn > asked).float().mean()) > 0.15
+    assert float((drawn > 2 * asked).float().mean()) < 0.05, "few are sharper by far"
+
+
+def test_a_moustache_over_the_lip_hides_teeth() -> None:
+    """As much as of the lip itself, just above its inner edge: none where that is bare."""
+    faces = sample_faces(200)
+    over_lip = in_pixels(faces, torch.zeros(200, 1, 1), faces.lips[:, :1, 16:17] - 0.04)
+    stills, pictures, hidden = with_hair(Draws(torch.Generator().manual_seed(6)), faces, faces)
+    assert torch.equal(stills.crops, pictures.crops)
+    changed = (sample(stills.crops, over_lip) - sample(faces.crops, over_lip)).abs().amax(dim=(1, 2, 3))
+    assert not changed[hidden == 0].any()
+    assert changed[hidden > 0.5 * TEETH_HIDDEN].min() > 0.02 and (hidden > 0.5 * TEETH_HIDDEN).sum() > 10
+    assert hidden.max() <= TEETH_HIDDEN
 
 
 def test_mouths_grow_in_their_middle_alone() -> None:
