@@ -23,7 +23,7 @@ SHUT = 0.05  # half mouth widths between the lips
 PRESSED_MOST = 0.7
 GREY = 0.07  # of the pictures: black and white
 BLURRED = 0.15  # of the pictures: faces enlarged from few pixels, or moved while the shutter was open
-# Of how a pixel differs from what is around it, as drawn: GRID's film has half the detail of strangers' pictures.
+# Of how a pixel differs from what is around it: as drawn, GRID's film has half the detail of most strangers' pictures.
 LEAST_SHARP, SHARPEST = 0.5, 2.5
 LIP_HIDDEN_TO = 0.2  # half mouth widths above the lip's inner edge: a moustache that ends there hides none of the teeth
 TEETH_HIDDEN = 0.6  # of their height, by one that hides the lip

@@ -76,7 +76,7 @@ def upper_detail(pictures: Tensor) -> Tensor:
 
 
 def test_pictures_of_a_soft_film_are_often_as_sharp_as_a_stranger(media: Path) -> None:
-    """GRID's have half the detail of a talker's in use; of those drawn of them a fifth has as much."""
+    """GRID's have two thirds of the detail of a talker's in use; of those drawn of them a fifth has as much."""
     film, stranger = (
         F.interpolate(filmed(media / path).crops, FACE_PX, mode="area")
         for path in ("more/grid_s34_lbwh5n.mpg", "video/vretalk_3_woman_flag.mp4")
