@@ -32,7 +32,7 @@ TONGUE_RGB = (0.86, 0.58, 0.56)
 CORNER_SHADE, CORNERS_FROM = 0.35, 0.3  # how dark the corners are, and the gap from which they all are
 LOWER_FROM = 0.4  # the gap from which as much of the lower teeth is seen as will be
 CHEEKS_AND_CHIN = ((-24.0, 4.0), (24.0, 4.0), (0.0, 22.0))  # pixels from the mouth's centre
-PAST_CORNER = 1.35 / 24.0  # times half a mouth's width: how much further off the cheeks of a grin are
+PAST_CORNER = 1.35 / 24.0  # of those 24 px: cheeks are at least 1.35 half mouth widths off, beyond a grin's corners
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,9 @@ def test_between_lips_that_met_it_is_as_red_and_as_dark_as_the_same_speaker_has_
     shut_ones, wide = gap < 0.06, gap > 0.2
     assert shut_ones.sum() >= 4 and wide.sum() >= 4
     own, drawn = lip_line(faces[shut_ones]), lip_line(shut(faces[wide]))
-    # A twentieth of the skin's light from one speaker's to another's; lit from above, blue and green differ most.
-    torch.testing.assert_close(drawn, own, atol=0.15, rtol=0)
+    # One line for all: speakers' own differ by a tenth in red and green, in blue, of yellow light, by a fifth.
+    torch.testing.assert_close(drawn[:2], own[:2], atol=0.08, rtol=0)
+    torch.testing.assert_close(drawn[2], own[2], atol=0.16, rtol=0)
     assert float(drawn[0] / drawn[1]) == pytest.approx(float(own[0] / own[1]), abs=0.1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gpu_lipsync.tools import demo_batches
 from gpu_lipsync.tools.demo_batches import AS_IT_WAS, BatchMaker
 from gpu_lipsync.tools.draws import Draws
-from gpu_lipsync.tools.looks import Looks
+from gpu_lipsync.tools.looks import USUAL, Looks
 from gpu_lipsync.tools.seen_teeth import COPIED, like_those_seen, seen_as_drawn, seen_in
 from gpu_lipsync.tools.synthetic_talkers import Faces, shut
 from gpu_lipsync.tools.teeth import colour_of_teeth
@@ -90,9 +90,13 @@ def test_a_still_speaks_with_the_teeth_that_its_reference_shows(monkeypatch: pyt
         filmed_teeth.append(seen_in(faces))
         return filmed_teeth[-1]
 
-    def bearded(draws: Draws, *pictures: Faces) -> tuple[Faces, ...]:
+    hidden: list[Tensor] = []
+
+    def bearded(draws: Draws, *pictures: Faces) -> tuple[Faces, Faces, Tensor]:
         assert filmed_teeth, "before hair is drawn, which says nothing of teeth"
-        return with_hair(draws, *pictures)
+        *worn, by_hair = with_hair(draws, *pictures)
+        hidden.append(by_hair)
+        return *worn, by_hair
 
     with_hair = demo_batches.with_hair
     monkeypatch.setattr(demo_batches, "animate", noted)
@@ -102,6 +106,8 @@ def test_a_still_speaks_with_the_teeth_that_its_reference_shows(monkeypatch: pyt
     maker.seed(0)
     maker.batch(64)
     (shown, references), (_, stills) = drawings
+    assert 5 < int((hidden[0] > 0).sum()) < 60, "some have a moustache over the lip"
+    torch.testing.assert_close(stills.teeth_height, USUAL["teeth_height"] * (1 - hidden[0]))
     n_as_it_was = round(len(stills.teeth_light) * AS_IT_WAS)
     light, seen = seen_as_drawn(shown, references)
     assert 5 < int(seen.sum()) < len(seen) - 5
