@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.operation_record import Cost, Record, record_operations
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, BlendMethod
 from gpu_lipsync.decoding.frame_layout import RGB
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
@@ -101,7 +101,7 @@ def count_stages(height: int, width: int, *, batch: int, half: bool) -> list[Sta
             "detector": lambda: detector.candidates(frames[:n_detected]),
             "crop": lambda: crop_faces(frames, boxes),
             "generator": lambda: generator(mel, faces),
-            **{f"blend {method}": _paste(frames, faces, boxes, BlendConfig(method=method)) for method in BLENDS},
+            **{f"blend {method}": _paste(frames, faces, boxes, method) for method in BLENDS},
             "to yuv420": lambda: rgb_to_yuv420(frames),
         }
         stages = []
@@ -122,7 +122,9 @@ def _networks(*, half: bool) -> tuple[CenterFace, Wav2Lip]:
         torch.set_default_dtype(torch.float32)
 
 
-def _paste(frames: Tensor, mouths: Tensor, boxes: Tensor, config: BlendConfig) -> Callable[[], object]:
+def _paste(frames: Tensor, mouths: Tensor, boxes: Tensor, method: BlendMethod) -> Callable[[], object]:
+    """As a run does it, with the faces' detail."""
+    config = BlendConfig(method=method, keep_detail=True)
     return lambda: paste_faces(frames, mouths, boxes, config)
 
 

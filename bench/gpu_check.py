@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,8 @@ def _network(device: torch.device) -> Iterator[Row]:
         yield f"generator (demo), {dtype}", _events(lambda g=generator: g(mel, faces)), ""  # type: ignore[misc]
     yield "crop", _events(lambda: crop_faces(frames, boxes)), ""
     for method in BLENDS:
-        config = BlendConfig(method=method)
-        yield f"blend {method}", _events(lambda c=config: paste_faces(frames, mouths, boxes, c)), ""  # type: ignore[misc]
+        paste = partial(paste_faces, frames, mouths, boxes, BlendConfig(method=method, keep_detail=True), sources=faces)
+        yield f"blend {method}", _events(paste), ""
     yield "RGB to 4:2:0", _events(lambda: rgb_to_yuv420(frames)), ""
 
 

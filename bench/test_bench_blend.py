@@ -59,6 +59,19 @@ def test_blend(benchmark: Any, device: str, method: Any, size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[1]}x{size[0]}")
+@pytest.mark.parametrize("keep_detail", [True, False], ids=["kept", "not_kept"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_detail(benchmark: Any, device: str, keep_detail: bool, size: tuple[int, int]) -> None:
+    """The face's own detail over the mouth, as a run has it, beside the mode by itself."""
+    frames, mouths = on_device(crops_of(size), device), pictures.batch(*mouths_of(), device=device)
+    boxes, config = torch.tensor([[0, 0, size[1], size[0]]] * BATCH), BlendConfig(keep_detail=keep_detail)
+    sources = crop_faces(frames, boxes)
+    group = f"detail in ellipse, crop {size[1]} x {size[0]}, {device}"
+    paste = partial(paste_faces, frames, mouths, boxes, config, sources=sources)
+    measure(benchmark, paste, frames=BATCH, group=group, device=device, reference=not keep_detail)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[1]}x{size[0]}")
 @pytest.mark.parametrize("method", BLENDS)
 def test_blend_by_opencv(benchmark: Any, method: str, size: tuple[int, int]) -> None:
     frames, mouths = crops_of(size), pictures.batch(*mouths_of()).numpy()

@@ -14,21 +14,27 @@ if TYPE_CHECKING:
         blend_bytes,
         blend_mouths,
         finite_mouths,
+        keeps_detail,
+        part_seen,
         place_blend,
         usable_mouths,
     )
     from gpu_lipsync.blend_kernels.mask import elliptical_mask
+    from gpu_lipsync.blend_kernels.mouths import Mouths
     from gpu_lipsync.blend_kernels.placement import Placement
 
 __all__ = [
     "BLENDS",
     "BlendConfig",
     "BlendMethod",
+    "Mouths",
     "Placement",
     "blend_bytes",
     "blend_mouths",
     "elliptical_mask",
     "finite_mouths",
+    "keeps_detail",
+    "part_seen",
     "place_blend",
     "usable_mouths",
 ]

@@ -12,12 +12,15 @@ from gpu_lipsync.blend_kernels.ellipse import ellipse
 from gpu_lipsync.blend_kernels.guided import guided
 from gpu_lipsync.blend_kernels.hd import hd
 from gpu_lipsync.blend_kernels.mask import place_everywhere, place_mask
+from gpu_lipsync.blend_kernels.mouths import MOUTH_SIZE, Mouths
 from gpu_lipsync.blend_kernels.multiscale import multiscale
 from gpu_lipsync.blend_kernels.original import original, original_bytes
+from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
 from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import check_image, check_same_device, interleaved, to_float, to_uint8
+from gpu_lipsync.ops.boxes import Window
 
-MOUTH_SIZE = 96  # what the generator makes, pixels
+BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a result falls
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class Blend:
     """A mode: what it does with a window of the crop, how far beyond the mask it has to see, whether it looks at the
     window's corners, where the mask is 0, and whether it needs more of the generated mouth than the mask shows.
 
-    `apply` gets faces (interleaved), mouths in [0, 1], their placement and the settings, leaves them alone, and returns
+    `apply` gets faces (interleaved), mouths, their placement and the settings, leaves them alone, and returns
     the window, interleaved; where the mask is 0 that is the face, bit for bit. Without a mask it is the patch.
     """
 
-    apply: Callable[[Tensor, Tensor, Placement, BlendConfig], Tensor]
+    apply: Callable[[Tensor, Mouths, Placement, BlendConfig], Tensor]
     margin: int = 0
     masked: bool = True
     corners: bool = False
@@ -46,7 +49,7 @@ BLENDS: dict[BlendMethod, Blend] = {
 }
 
 
-def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig) -> Tensor:
+def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig, *, sources: Tensor | None = None) -> Tensor:
     """Put each generated mouth into its face.
 
     Where the mask is 0 the result is the face, bit for bit; `original` has no mask and replaces all of it. A mouth with
@@ -56,13 +59,14 @@ def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig) -> Tensor:
         faces: (B, 3, h, w) float32 RGB in [0, 1], h and w at least 16.
         mouths: (B, 3, 96, 96) float32 RGB in [0, 1], as the generator made them.
         config: the mode and its settings.
+        sources: like `mouths`, what the generator made them from; `keep_detail` needs them, in modes with a mask.
 
     Returns:
         (B, 3, h, w), a new tensor.
 
     Raises:
         TypeError: a tensor that is not float32.
-        ValueError: shapes or devices that do not fit each other.
+        ValueError: shapes or devices that do not fit each other; no `sources` where they are needed.
     """
     check_image(faces, 3, name="faces")
     check_image(mouths, 3, name="mouths")
@@ -73,9 +77,23 @@ def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig) -> Tensor:
     usable, mouths = usable_mouths(mouths)
     out = faces.clone()
     window = out[:, :, place.top : place.bottom, place.left : place.right]
-    blended = BLENDS[config.method].apply(interleaved(window), mouths, place, config)
+    generated = Mouths(mouths)
+    if keeps_detail(config):
+        if sources is None:
+            raise ValueError("keep_detail needs sources: the faces that the mouths were made from")
+        check_image(sources, 3, name="sources")
+        check_same_device(sources, mouths, names="sources and mouths")
+        if sources.shape != mouths.shape:
+            raise ValueError(f"sources must be {tuple(mouths.shape)}, got {tuple(sources.shape)}")
+        generated = Mouths.keeping_detail(mouths, sources, (part_seen(place, config),))
+    blended = BLENDS[config.method].apply(interleaved(window), generated, place, config)
     window.copy_(torch.where(usable, blended, window))
     return out
+
+
+def keeps_detail(config: BlendConfig) -> bool:
+    """Whether mouths have to know what they were made from."""
+    return config.keep_detail and BLENDS[config.method].masked
 
 
 def finite_mouths(mouths: Tensor) -> Tensor:
@@ -113,12 +131,27 @@ def place_blend(
     return place_mask(height, width, config, mode.margin, device, half_mouth=half_mouth, shift=shift)
 
 
-def blend_bytes(faces: Tensor | None, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+def part_seen(place: Placement, config: BlendConfig) -> Window:
+    """The part of a 96 x 96 mouth that blending it in at `place` reads."""
+    if BLENDS[config.method].whole_mouth:
+        return Window(0, MOUTH_SIZE, 0, MOUTH_SIZE)
+    reach = SHARPEN_REACH if config.sharpen_mouth else 0
+    rows = _seen(place.top - reach, place.bottom + reach, place.height)
+    return Window(*rows, *_seen(place.left - reach, place.right + reach, place.width))
+
+
+def _seen(start: int, stop: int, length: int) -> tuple[int, int]:
+    """Pixels of the patch from which those in [start, stop) of a crop of that length are made."""
+    first, last = ((at + 0.5) * MOUTH_SIZE / length - 0.5 for at in (max(0, start), min(length, stop) - 1))
+    return max(0, int(first // 1) - BICUBIC_BEFORE), min(MOUTH_SIZE, int(last // 1) + BICUBIC_AFTER + 1)
+
+
+def blend_bytes(faces: Tensor | None, mouths: Mouths, place: Placement, config: BlendConfig) -> Tensor:
     """Blend under the masks alone, from and to 8-bit frames.
 
     Args:
         faces: what lies under the masks, (B, 3, rows, columns) uint8, interleaved; None will do for a mode without one.
-        mouths: (B, 3, 96, 96) float32 in [0, 1], from `usable_mouths`.
+        mouths: those of `usable_mouths`.
         place: from `place_blend`, or around several of those.
         config: the mode and its settings.
 

@@ -20,6 +20,7 @@ class BlendConfig:
     blur_intensity: int = 51  # feather: Gaussian kernel, pixels, odd
     sharpen_mouth: bool = False
     sharpen_amount: float = 0.5
+    keep_detail: bool = False  # of the face, where the generator hardly changed it; what a run does by default
 
     def __post_init__(self) -> None:
         if self.method not in get_args(BlendMethod):
@@ -28,8 +29,9 @@ class BlendConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise ValueError(f"{name} must be a number, got {value!r}")
-        if not isinstance(self.sharpen_mouth, bool):
-            raise ValueError(f"sharpen_mouth must be True or False, got {self.sharpen_mouth!r}")
+        for name in ("sharpen_mouth", "keep_detail"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if not 0.1 <= self.mouth_region_size <= 1.0:
             raise ValueError(f"mouth_region_size must be 0.1 to 1.0, got {self.mouth_region_size}")
         whole = isinstance(self.blur_intensity, Integral) and not isinstance(self.blur_intensity, bool)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.ellipse import ellipse
+from gpu_lipsync.blend_kernels.mouths import Mouths
 from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import bilateral_filter, interleaved
 
@@ -15,7 +16,7 @@ SIGMA_SPACE = 75.0
 BAND = (0.05, 0.95)  # mask values between which both pictures are visible; in their middle the filter counts fully
 
 
-def edge_aware(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+def edge_aware(faces: Tensor, mouths: Mouths, place: Placement, config: BlendConfig) -> Tensor:
     """Blend under the ellipse, then a bilateral filter in the transition, the more the more of both pictures it shows.
 
     Where it began at once, a film's grain ended at a line: a disc round the mouth.

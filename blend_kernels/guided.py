@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import SOFT_PEAK
+from gpu_lipsync.blend_kernels.mouths import Mouths
 from gpu_lipsync.blend_kernels.patch import mouth_patch
 from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.soften import softening
@@ -20,7 +21,7 @@ EPS = 0.01
 FADE = 2 / 3  # steeper than multiscale's: a wide even mixture of two pictures has less detail than either
 
 
-def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+def guided(faces: Tensor, mouths: Mouths, place: Placement, config: BlendConfig) -> Tensor:
     """Refine the mask by a guided filter with the source as guide, then blend.
 
     The filter spreads the mask beyond its support. It is weakened again towards that border, so that no step appears
@@ -28,7 +29,7 @@ def guided(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig)
     through.
     """
     refined = guided_filter(grey(faces), place.stencil.mask, radius(place.stencil), eps=EPS)
-    patch = mouth_patch(mouths, place, config)
+    patch = mouth_patch(faces, mouths, place, config)
     weight = interleaved(refined.mul_(_confine(place.stencil)).clamp_(0.0, 1.0).expand(-1, 3, -1, -1))
     return torch.lerp(faces, patch, weight, out=patch)
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
+from gpu_lipsync.blend_kernels.mouths import Mouths
+from gpu_lipsync.blend_kernels.patch import with_detail
 from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import (
     bilateral_filter,
@@ -25,7 +27,7 @@ TILES = (4, 4)
 LOCAL = 0.12  # of the crop's shorter side: contrast over more than that is not local
 
 
-def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+def hd(faces: Tensor, mouths: Mouths, place: Placement, config: BlendConfig) -> Tensor:
     """Enhance the original patch in seven steps, then blend under the ellipse.
 
     The predecessor's but for one thing: of what CLAHE does to the lightness only the local part stays. The face around
@@ -38,8 +40,8 @@ def hd(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> 
     amount = config.sharpen_amount if config.sharpen_mouth else DEFAULT_SHARPEN
     # Steps 4 and 5: the crop's size, sharpened broadly, then finely.
     passes = ((0.5, 1.0, 7), (amount, 0.5, 3))
-    patch = resize_sharpened(_cleaned(mouths), (place.height, place.width), passes).clamp_(0.0, 1.0)
-    enhanced = interleaved(_equalised(patch, place))
+    patch = resize_sharpened(_cleaned(mouths.made), (place.height, place.width), passes).clamp_(0.0, 1.0)
+    enhanced = with_detail(interleaved(_equalised(patch, place)), faces, mouths, place)
     # 0.85 of the enhanced patch and 0.15 of the source, under the mask.
     return torch.lerp(faces, enhanced, place.stencil.weight * 0.85, out=enhanced)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
 from gpu_lipsync.blend_kernels.mask import SOFT_PEAK
+from gpu_lipsync.blend_kernels.mouths import Mouths
 from gpu_lipsync.blend_kernels.patch import mouth_patch
 from gpu_lipsync.blend_kernels.placement import Placement, Stencil
 from gpu_lipsync.blend_kernels.soften import TINY, softening
@@ -19,7 +20,7 @@ SMALLEST = 6  # side of the coarsest level, pixels, at least
 FADE = 0.5
 
 
-def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendConfig) -> Tensor:
+def multiscale(faces: Tensor, mouths: Mouths, place: Placement, config: BlendConfig) -> Tensor:
     """Blend each band of detail under a mask as smooth as the band is coarse.
 
     The pyramid is linear, so blending two pictures' bands is the same as masking the bands of their difference: one
@@ -27,7 +28,10 @@ def multiscale(faces: Tensor, mouths: Tensor, place: Placement, config: BlendCon
 
     Reference: P. Burt, E. Adelson, "A Multiresolution Spline with Application to Image Mosaics", 1983.
     """
-    difference, (masks, confine) = mouth_patch(mouths, place, config).sub_(faces).contiguous(), _masks(place.stencil)
+    difference, (masks, confine) = (
+        mouth_patch(faces, mouths, place, config).sub_(faces).contiguous(),
+        _masks(place.stencil),
+    )
     bands: list[Tensor] = []
     for mask in masks[:-1]:
         coarser = pyramid_down(difference)

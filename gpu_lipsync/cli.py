@@ -178,6 +178,15 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
     add("--blur_intensity", type=int, default=default.blur_intensity, help="feather of the mask, pixels, 1 to 201")
     add("--sharpen_mouth", action="store_true", help="sharpen the generated mouth")
     add("--sharpen_amount", type=float, default=default.sharpen_amount, help="of --sharpen_mouth, 0 to 5")
+    add(
+        "--keep_detail",
+        nargs="?",
+        const=True,
+        default=default.keep_detail,
+        type=_truth,
+        metavar="True|False",
+        help="keep the face's own fine detail where the generator hardly changes it",
+    )
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:

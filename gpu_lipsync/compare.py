@@ -86,6 +86,8 @@ def _run(arguments: argparse.Namespace, stops: Stops, *, own_process: bool) -> N
     how = f"mouth region {settings.mouth_region_size:g}, feather {settings.blur_intensity} px"
     if settings.sharpen_mouth:
         how += f", sharpened by {settings.sharpen_amount:g}"
+    if not settings.keep_detail:
+        how += ", no detail of the face kept"
     text = page(title, f"{Path(arguments.checkpoint_path).name}, {device}; {how}", shown)
     stops.ignore()  # too late to say that nothing was written
     with written("outfile", arguments.outfile):

@@ -105,6 +105,7 @@ class LipSyncConfig:
     blur_intensity: int = BlendConfig.blur_intensity
     sharpen_mouth: bool = BlendConfig.sharpen_mouth
     sharpen_amount: float = BlendConfig.sharpen_amount
+    keep_detail: bool = True
     temporal_smooth: bool = FaceConfig.temporal_smooth
     smooth_window: int = FaceConfig.smooth_window
     smooth_mode: SmoothMode = FaceConfig.smooth_mode
@@ -181,6 +182,7 @@ def blend_config(flags: LipSyncConfig | Namespace, *, method: BlendMethod = Blen
             blur_intensity=odd_kernel(flags.blur_intensity),
             sharpen_mouth=flags.sharpen_mouth,
             sharpen_amount=flags.sharpen_amount,
+            keep_detail=flags.keep_detail,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

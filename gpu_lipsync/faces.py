@@ -1,18 +1,26 @@
 """Faces out of the frames and mouths back in: boxes of any size in one batch, by index, on the frames' device."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, Placement, blend_bytes, usable_mouths
-from gpu_lipsync.face_config import MIN_BOX_PX
+from gpu_lipsync.blend_kernels import (
+    BLENDS,
+    BlendConfig,
+    Mouths,
+    Placement,
+    blend_bytes,
+    keeps_detail,
+    part_seen,
+    usable_mouths,
+)
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.ops import interleaved, on_host, reduce_bytes, resize_bytes, to_float, upload
 from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.crops import Crops, Pixels, grouped, numbered
+from gpu_lipsync.pasting.face_checks import checked_tilts, corners_of, require_mouths
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from gpu_lipsync.pasting.tilted import Aslant, Turn, masks_aslant, of_one_size, windows_around, windows_of_boxes
 from gpu_lipsync.process.cores import map_on_cores
@@ -44,8 +52,8 @@ def crop_faces(frames: Tensor, boxes: Tensor, *, tilts: Tensor | None = None) ->
     it was trained on is small (LRS2's frames are 160 px wide). On sides above 192 px it picks single pixels, others as
     the face moves, and teeth flickered: those are reduced to 192 first, as Pillow's resize does with BILINEAR.
     """
-    degrees = _checked_tilts(tilts, len(frames))
-    corners = _corners_of(frames, boxes, degrees)
+    degrees = checked_tilts(tilts, len(frames))
+    corners = corners_of(frames, boxes, degrees)
     sizes = [(y2 - y1, x2 - x1) for x1, y1, x2, y2 in corners]
     alike = numbered((*size, tilt != 0) for size, tilt in zip(sizes, degrees, strict=True))
     aslant = [Aslant(corner, corner, tilt) for corner, tilt in zip(corners, degrees, strict=True)]
@@ -76,6 +84,7 @@ def paste_faces(
     *,
     fits: Tensor | None = None,
     tilts: Tensor | None = None,
+    sources: Tensor | None = None,
 ) -> Tensor:
     """Blend each generated mouth into its frame.
 
@@ -88,6 +97,8 @@ def paste_faces(
             moves to the right and down in each box, as far as there is room, and half of how many the mouth is wide
             that it has to cover; by default it is as the config states.
         tilts: as for `crop_faces`.
+        sources: like `mouths`, the faces that those were made from, for `keep_detail`; by default they are cropped
+            anew.
 
     Returns:
         Like `frames`, which stay as they are; what lies outside the mask (for `original`, which has none, outside the
@@ -96,9 +107,11 @@ def paste_faces(
     Raises:
         TypeError, ValueError: as `crop_faces`; mouths of the wrong type, shape or device.
     """
-    degrees = _checked_tilts(tilts, len(frames))
-    corners = _corners_of(frames, boxes, degrees)
-    _require_mouths(mouths, frames)
+    degrees = checked_tilts(tilts, len(frames))
+    corners = corners_of(frames, boxes, degrees)
+    require_mouths(mouths, frames)
+    if sources is not None:
+        require_mouths(sources, frames, name="sources")
     places = fitted_masks(boxes, fits, config, frames.device)
     masks = masks_aslant(places, corners, degrees)
     if BLENDS[config.method].corners:  # they are read, too, if not changed
@@ -109,7 +122,12 @@ def paste_faces(
     windows = _windows(masks, alike, frames)
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     pixels = Pixels(frames, copy=True)
-    pasting = _Pasting(pixels, mouths.float(), _Places(places, groups.crops, frames.device), masks, windows, config)
+    usable, made = usable_mouths(mouths.float())
+    generated = Mouths(made)
+    if keeps_detail(config):
+        sources = crop_faces(frames, boxes, tilts=tilts) if sources is None else sources.float()
+        generated = Mouths.keeping_detail(made, sources, tuple(part_seen(place, config) for place in places))
+    pasting = _Pasting(pixels, generated, usable, _Places(places, groups.crops, frames.device), masks, windows, config)
     if on_host(frames):
         sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in groups.crops]
         sized = zip(groups.crops, sizes, strict=True)
@@ -142,7 +160,8 @@ class _Pasting:
     """Mouths laid into a copy of a batch's frames: `masks` and `windows` are its boxes', in the batch's order."""
 
     pixels: Pixels
-    mouths: Tensor
+    mouths: Mouths
+    usable: Tensor  # (B, 1, 1, 1) bool
     places: _Places
     masks: Sequence[Aslant]
     windows: Sequence[Rect]
@@ -151,11 +170,11 @@ class _Pasting:
     def blend(self, crops: Crops) -> None:
         """Those of one group, or some of them."""
         place, config = self.places.of(crops), self.config
-        all_of_them = len(crops.frames) == len(self.mouths)
-        masked = BLENDS[config.method].masked
-        usable, mouths = usable_mouths(self.mouths if all_of_them else self.mouths[crops.frames])
+        masked, usable, mouths = BLENDS[config.method].masked, self.usable, self.mouths
+        if len(crops.frames) < len(usable):
+            usable, mouths = usable[crops.frames], mouths.picked(crops.frames)
         if self.masks[crops.members[0]].tilt:
-            turn = Turn(self.masks, self.windows, crops.members, self.mouths.device)
+            turn = Turn(self.masks, self.windows, crops.members, usable.device)
             around = self.pixels.read(crops, *turn.size)
             blended = turn.blended(
                 around, place, lambda faces: blend_bytes(interleaved(faces) if masked else None, mouths, place, config)
@@ -197,46 +216,3 @@ def _windows(rects: Sequence[Aslant], alike: Sequence[int], frames: Tensor) -> t
         for i, window in zip(chosen, of_one_size(around, size), strict=True):
             windows[i] = window
     return tuple(windows)
-
-
-def _checked_tilts(tilts: Tensor | None, n_boxes: int) -> list[float]:
-    if tilts is None:
-        return [0.0] * n_boxes
-    if not isinstance(tilts, Tensor) or tilts.dtype != torch.float64:
-        raise TypeError(f"tilts must be a float64 tensor, got {getattr(tilts, 'dtype', type(tilts).__name__)}")
-    if tilts.device.type != "cpu" or tilts.shape != (n_boxes,):
-        raise ValueError(f"tilts must be ({n_boxes},) on the host, got {tuple(tilts.shape)} on {tilts.device}")
-    degrees: list[float] = tilts.tolist()
-    for i, tilt in enumerate(degrees):
-        if not math.isfinite(tilt):
-            raise ValueError(f"tilt {i} must be a number of degrees, got {tilt}")
-    return degrees
-
-
-def _require_mouths(mouths: Tensor, frames: Tensor) -> None:
-    if not isinstance(mouths, Tensor) or not mouths.is_floating_point():
-        raise TypeError(f"mouths must be a float tensor, got {getattr(mouths, 'dtype', type(mouths).__name__)}")
-    expected = (len(frames), 3, FACE_SIZE, FACE_SIZE)
-    if mouths.shape != expected or mouths.device != frames.device:
-        raise ValueError(f"mouths must be {expected} on {frames.device}, got {tuple(mouths.shape)} on {mouths.device}")
-
-
-def _corners_of(frames: Tensor, boxes: Tensor, tilts: Sequence[float]) -> tuple[Rect, ...]:
-    if not isinstance(frames, Tensor) or frames.dtype != torch.uint8:
-        raise TypeError(f"frames must be a uint8 tensor, got {getattr(frames, 'dtype', type(frames).__name__)}")
-    if frames.ndim != 4 or frames.shape[1] != 3 or len(frames) == 0:
-        raise ValueError(f"frames must be (B, 3, H, W), got {tuple(frames.shape) = }")
-    if not isinstance(boxes, Tensor) or boxes.dtype != torch.int64:
-        raise TypeError(f"boxes must be an int64 tensor, got {getattr(boxes, 'dtype', type(boxes).__name__)}")
-    if boxes.device.type != "cpu" or boxes.shape != (len(frames), 4):
-        raise ValueError(f"boxes must be ({len(frames)}, 4) on the host, got {tuple(boxes.shape)} on {boxes.device}")
-    height, width = frames.shape[2:]
-    corners = tuple(Rect(*box) for box in boxes.tolist())
-    for i, (x1, y1, x2, y2) in enumerate(corners):
-        large = x1 + MIN_BOX_PX <= x2 and y1 + MIN_BOX_PX <= y2
-        if not (large and (tilts[i] or (x1 >= 0 and x2 <= width and y1 >= 0 and y2 <= height))):
-            raise ValueError(
-                f"box {i} must be at least {MIN_BOX_PX} x {MIN_BOX_PX} and inside the {width} x {height} frame, "
-                f"got {(x1, y1, x2, y2) = }"
-            )
-    return corners

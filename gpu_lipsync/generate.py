@@ -130,7 +130,9 @@ class MouthRenderer:
             mouths, n_generated = resting.mouths(generated, mel, faces, weights, heads.scenes, heads.poses)
             mouths = desaturated_like(mouths.float(), faces)
         with self._report.timed("blend"):
-            blended = paste_faces(part.rgb, mouths, boxes, self._blend, fits=heads.fits, tilts=heads.tilts)
+            blended = paste_faces(
+                part.rgb, mouths, boxes, self._blend, fits=heads.fits, tilts=heads.tilts, sources=faces
+            )
             n_spoiled = self._n_spoiled + (~finite_mouths(mouths)).sum()
             blended = part.replaced(blended, blended_boxes(heads, self._blend, frames.device, size))
         # From here on nothing asks for memory: a batch is counted once.

@@ -48,18 +48,19 @@ def boxes_of(n: int, left: int) -> Tensor:
     return torch.tensor([[x, y, x + 150 + 10 * (i % 2), y + 190 + 10 * (i % 2)] for i, (x, y) in enumerate(corners)])
 
 
-def batch(n: int, method: str, tilts: Tensor | None = None) -> Run:
+def batch(n: int, method: str, tilts: Tensor | None = None, *, detail: bool = False) -> Run:
     """Crop, generate, blend and paste n frames."""
     with torch.device("cuda"):
         generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
-    frames, config = frames_of(n), BlendConfig(method=method, sharpen_mouth=True)  # type: ignore[arg-type]
+    frames = frames_of(n)
+    config = BlendConfig(method=method, sharpen_mouth=not detail, keep_detail=detail)  # type: ignore[arg-type]
 
     def run(boxes: Tensor) -> Tensor:
         fits = FITS[n]
         window = mouth_window(boxes, config, frames.device, fits=fits)
         faces = crop_faces(frames, boxes, tilts=tilts)
         mouths = desaturated_like(generator(mel, faces, window=window).float(), faces)
-        return paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts)
+        return paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts, sources=faces if detail else None)
 
     return run
 
@@ -158,6 +159,7 @@ def silence(n: int) -> Run:
 STAGES: dict[str, Stage] = {
     **{f"blend {method}": lambda n, method=method: batch(n, method) for method in BLENDS},
     **{f"blend {method} of tilted heads": lambda n, method=method: batch(n, method, TILTS[n]) for method in BLENDS},
+    **{f"blend {method}, detail kept": lambda n, method=method: batch(n, method, detail=True) for method in BLENDS},
     "yuv420": before_the_encoder,
     "4:2:0 frames": planar,
     "nv12 for NVENC": for_nvenc,

@@ -106,7 +106,7 @@ def compare(
         require_numbers(mouths)
         n_frames += len(outputs)
         results: dict[BlendMethod, Tensor] = {}
-        how = {"fits": heads.fits, "tilts": heads.tilts}
+        how = {"fits": heads.fits, "tilts": heads.tilts, "sources": faces}
         for method, figure in figures.items():
             config = replace(settings, method=method)
             if not figure.seconds:  # masks and filters are made once, at the first batch

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
-from gpu_lipsync.blend_kernels.patch import SHARPEN_REACH
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, part_seen
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads
@@ -14,7 +13,6 @@ from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from gpu_lipsync.pasting.tilted import masks_aslant, windows_around
 
 NOWHERE = Window(FACE_SIZE, 0, FACE_SIZE, 0)  # covers nothing, and adds nothing to a window around it
-BICUBIC_BEFORE, BICUBIC_AFTER = 1, 2  # pixels that resizing sees around where a result falls
 
 
 def mouth_window(
@@ -33,11 +31,7 @@ def mouth_window(
     """
     if BLENDS[config.method].whole_mouth:
         return None
-    reach = SHARPEN_REACH if config.sharpen_mouth else 0
-    windows: list[Window] = []
-    for place in set(fitted_masks(boxes, fits, config, device)):
-        rows = _seen(place.top - reach, place.bottom + reach, place.height)
-        windows.append(Window(*rows, *_seen(place.left - reach, place.right + reach, place.width)))
+    windows = {part_seen(place, config) for place in set(fitted_masks(boxes, fits, config, device))}
     tops, bottoms, lefts, rights = zip(*windows, strict=True)
     return Window(min(tops), max(bottoms), min(lefts), max(rights))
 
@@ -65,9 +59,3 @@ def around(window: Window | None, other: Window | None) -> Window | None:
         return None
     tops, bottoms, lefts, rights = zip(window, other, strict=True)
     return Window(min(tops), max(bottoms), min(lefts), max(rights))
-
-
-def _seen(start: int, stop: int, length: int) -> tuple[int, int]:
-    """Pixels of the patch from which those in [start, stop) of a crop of that length are made."""
-    first, last = ((at + 0.5) * FACE_SIZE / length - 0.5 for at in (max(0, start), min(length, stop) - 1))
-    return max(0, int(first // 1) - BICUBIC_BEFORE), min(FACE_SIZE, int(last // 1) + BICUBIC_AFTER + 1)

@@ -90,6 +90,12 @@ def test_static_says_what_it_means(flags: list[str], expected: bool) -> None:
     assert parse(*flags).static is expected
 
 
+@pytest.mark.parametrize(("flags", "expected"), [("", True), ("--keep_detail", True), ("--keep_detail False", False)])
+def test_detail_is_kept_unless_it_is_not_wanted(flags: str, expected: bool) -> None:
+    """By a run; blending by itself is as its formulas state."""
+    assert parse(*flags.split()).blend.keep_detail is expected and not BlendConfig().keep_detail
+
+
 def test_every_flag_reaches_its_stage() -> None:
     """No value that is a default."""
     frames = FrameConfig(fps=12.0, static=True, resize_factor=3, rotate=True, crop=(1, 200, 3, 400), decoder="pyav")
@@ -103,7 +109,9 @@ def test_every_flag_reaches_its_stage() -> None:
         smooth_window=5,
         smooth_mode="strong",
     )
-    blend = BlendConfig(method="hd", mouth_region_size=0.3, blur_intensity=7, sharpen_mouth=True, sharpen_amount=2.0)
+    blend = BlendConfig(
+        method="hd", mouth_region_size=0.3, blur_intensity=7, sharpen_mouth=True, sharpen_amount=2.0, keep_detail=True
+    )
     encode = EncodeConfig(encoder="libx264", crf=7, preset="slow")
     names = {"det_batch_size": "face_det_batch_size", "det_stride": "face_det_stride", "method": "blend_method"}
     flags: list[str] = ["--nosmooth"]

@@ -243,13 +243,14 @@ def test_every_flag_of_the_blend_counts_and_is_told(
         tmp_path / "page.html",
     ]
     flags = ["--mouth_region_size", "0.3", "--blur_intensity", "15", "--sharpen_mouth", "--sharpen_amount", "1.5"]
+    flags += ["--keep_detail", "no"]
     assert compare.main([*map(str, arguments), *flags, "--moments", "12"]) == 0  # the most
     assert asked["moments"] == 12
     assert asked["settings"] == BlendConfig(
         mouth_region_size=0.3, blur_intensity=15, sharpen_mouth=True, sharpen_amount=1.5
     )
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "; mouth region 0.3, feather 15 px, sharpened by 1.5: 1 frames" in text
+    assert "; mouth region 0.3, feather 15 px, sharpened by 1.5, no detail of the face kept: 1 frames" in text
 
 
 @pytest.mark.parametrize(

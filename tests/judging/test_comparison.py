@@ -27,7 +27,9 @@ N_FRAMES = 20  # a batch of 16 and one of 4
 HEIGHT, WIDTH, BOX = 140, 130, Rect(40, 30, 104, 110)
 SHOWN = (slice(20, 120), slice(30, 114))  # BOX and 12 % of its height around
 # Nothing of it as it is by default, and a mask that does not lie as it does then.
-SETTINGS = BlendConfig(mouth_region_size=0.4, blur_intensity=5, sharpen_mouth=True, sharpen_amount=2.0)
+SETTINGS = BlendConfig(
+    mouth_region_size=0.4, blur_intensity=5, sharpen_mouth=True, sharpen_amount=2.0, keep_detail=True
+)
 FIT = (4, -5, 18)
 DETECTOR = CenterFace(640)  # which nothing is asked: heads are given
 

@@ -1,5 +1,7 @@
 """Crops out of the frames and mouths back into them, against slicing and OpenCV, for boxes of any size in one batch."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -81,14 +83,20 @@ def test_paste_is_blending_each_crop_by_itself(
 ) -> None:
     monkeypatch.setattr(faces, "_piece_size", lambda *_: 2)  # a CPU's cores share the crops of a group
     frames, mouths = frames_of(len(BOXES), layout, device), mouths_of(len(BOXES), device)
-    before, config = frames.clone(), BlendConfig(method=method, sharpen_mouth=True)
+    before, config = frames.clone(), BlendConfig(method=method, sharpen_mouth=True, keep_detail=True)
+    sources = crop_faces(frames, torch.tensor(BOXES))
+    mouths = 0.9 * sources + 0.1 * mouths  # of those that are nothing like it no face's detail is kept
     result = paste_faces(frames, mouths, torch.tensor(BOXES), config)
+    assert torch.equal(paste_faces(frames, mouths, torch.tensor(BOXES), config, sources=sources), result)
+    without = paste_faces(frames, mouths, torch.tensor(BOXES), replace(config, keep_detail=False))
+    assert torch.equal(result, without) == (method == "original")
     assert torch.equal(frames, before) and result.data_ptr() != frames.data_ptr()
     assert result.dtype == torch.uint8 and result.shape == frames.shape
     for i, (x1, y1, x2, y2) in enumerate(BOXES):
-        crop = to_float(frames[i : i + 1, :, y1:y2, x1:x2].contiguous())
+        one = slice(i, i + 1)
+        crop = to_float(frames[one, :, y1:y2, x1:x2].contiguous())
         expected = frames[i].clone()
-        expected[:, y1:y2, x1:x2] = to_uint8(blend_mouths(crop, mouths[i : i + 1], config))[0]
+        expected[:, y1:y2, x1:x2] = to_uint8(blend_mouths(crop, mouths[one], config, sources=sources[one]))[0]
         difference = (result[i].int() - expected.int()).abs()
         # The same sums in another order: a value on the edge between two levels may go either way.
         assert difference.max() <= (3 if method == "hd" else 1) and (difference > 0).float().mean() < 1e-3

@@ -164,13 +164,21 @@ def test_nothing_outside_the_moved_mask_changes(method: str, device: str) -> Non
         assert changed.any() and not (changed & ~may_change).any()
 
 
+@pytest.mark.parametrize("keep_detail", [False, True])
 @pytest.mark.parametrize("feather", [1, 51])
 @pytest.mark.parametrize("tilt", [0.0, 30.0])
 @pytest.mark.parametrize("method", MASKED)
-def test_a_face_is_the_same_whoever_is_in_the_batch(method: str, tilt: float, feather: int, device: str) -> None:
+def test_a_face_is_the_same_whoever_is_in_the_batch(
+    method: str, tilt: float, feather: int, keep_detail: bool, device: str
+) -> None:
     """Batches are as large as memory and cores let them be: masks that lie elsewhere, and heads held otherwise."""
     frames, mouths = frames_and_mouths(device)
-    config = BlendConfig(method=method, mouth_region_size=0.6, blur_intensity=feather)  # type: ignore[arg-type]
+    config = BlendConfig(
+        method=method,  # type: ignore[arg-type]
+        mouth_region_size=0.6,
+        blur_intensity=feather,
+        keep_detail=keep_detail,
+    )
     boxes, fits = torch.tensor([BOX] * 4), torch.tensor([(0, 0, 0), (8, 4, 0), (1, 0, 0), (-9, 7, 0)])
     tilts = torch.tensor([tilt, 1.5 * tilt, tilt, -tilt], dtype=torch.float64)
     together = paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts)

@@ -18,16 +18,17 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("fits", [[(0, 0, 0)] * 3, [(-9, 5, 24), (4, -7, 20), (24, 12, 0)]])
+@pytest.mark.parametrize("keep_detail", [False, True])
 @pytest.mark.parametrize("sharpen_mouth", [False, True])
 @pytest.mark.parametrize("region", [0.2, 0.6, 1.0])
 @pytest.mark.parametrize("method", get_args(BlendMethod))
 def test_no_mode_looks_outside(
-    method: BlendMethod, region: float, sharpen_mouth: bool, fits: list[tuple[int, int, int]]
+    method: BlendMethod, region: float, sharpen_mouth: bool, keep_detail: bool, fits: list[tuple[int, int, int]]
 ) -> None:
-    config = BlendConfig(method=method, mouth_region_size=region, sharpen_mouth=sharpen_mouth)
+    config = BlendConfig(method=method, mouth_region_size=region, sharpen_mouth=sharpen_mouth, keep_detail=keep_detail)
     seed = torch.Generator().manual_seed(3)
     frames = torch.randint(0, 256, (3, 3, 400, 420), dtype=torch.uint8, generator=seed)
-    mouths = torch.rand(3, 3, 96, 96, generator=seed)
+    mouths = 0.5 + 0.1 * torch.rand(3, 3, 96, 96, generator=seed)  # some of it near enough to grey noise to be kept
     boxes = torch.tensor([[10, 10, 70, 90], [20, 5, 321, 390], [0, 0, 96, 96]])
     fitted = torch.tensor(fits)
     window = mouth_window(boxes, config, CPU, fits=fitted)

@@ -51,7 +51,7 @@ def test_a_batch_of_one_stays_on_the_device_too(name: str) -> None:
     assert on_fake_cuda(STAGES[name], ONE).offences == []
 
 
-@pytest.mark.parametrize("name", [f"blend {method}" for method in BLENDS])
+@pytest.mark.parametrize("name", [f"blend {method}{detail}" for method in BLENDS for detail in ("", ", detail kept")])
 def test_a_batch_sends_up_its_boxes_once(name: str) -> None:
     here, there = boxes_of(FEW, 0), boxes_of(FEW, 30)
     with fake_cuda():

@@ -1,0 +1,73 @@
+"""Generated mouths, and what of the faces' own detail goes over them.
+
+A generator makes 96 x 96 pixels, and soft ones. Most of what a mask shows of them is skin, beard and moustache that it
+hardly meant to change: pores and hairs are gone. Where the generated face is the source's but for its detail, the
+source's own detail is the right one, and is laid back.
+
+Reference: moving what one picture has beyond its low-pass to another that is aligned with it is the detail transfer of
+E. Eisemann and F. Durand, "Flash Photography Enhancement via Intrinsic Relighting", 2004.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from gpu_lipsync.ops import gaussian_blur, remembered, upload
+from gpu_lipsync.ops.boxes import Window
+
+MOUTH_SIZE = 96  # what the generator makes, pixels
+ALIKE = 12 / 255  # a difference at which 1/e of the detail is kept: skin and hair differ by half of it, lips by twice
+SMOOTHING = (7, 1.0)  # Gaussian, pixels of 96: what is finer is detail
+NEAR = 3  # pixels across: so far around counts what changed, since an old lip is no wider than what is smoothed away
+
+
+@dataclass(frozen=True)
+class Mouths:
+    """Mouths to be blended in.
+
+    Attributes:
+        made: (B, 3, 96, 96) float32 RGB in [0, 1], as the generator made them.
+        kept: (B, 3, 96, 96) float32 in [0, 1], the share of the source's detail that is kept, once for each colour;
+            None: nothing.
+        change: (B, 3, 96, 96) float32, by what the source is changed where its detail is kept, times that share; None
+            likewise.
+    """
+
+    made: Tensor
+    kept: Tensor | None = None
+    change: Tensor | None = None
+
+    @staticmethod
+    def keeping_detail(made: Tensor, source: Tensor, windows: tuple[Window, ...]) -> Mouths:
+        """Mouths that keep the detail of `source` where they hardly differ from it otherwise.
+
+        Args:
+            made: (B, 3, 96, 96) float32 in [0, 1].
+            source: likewise, what they were made from.
+            windows: the part of each that is looked at, or of all of them: more need not be made.
+        """
+        difference = (made - source).mul_(_within(windows, made.device))
+        kernel, sigma = SMOOTHING
+        change = gaussian_blur(difference, kernel, sigma=sigma)
+        changed = max_pool2d(change.abs().amax(dim=1, keepdim=True), NEAR, stride=1, padding=NEAR // 2)
+        changed = gaussian_blur(changed, kernel, sigma=sigma)
+        kept = changed.div_(ALIKE).square_().neg_().exp_().expand(-1, 3, -1, -1).contiguous()
+        return Mouths(made, kept, change.mul_(kept))
+
+    def picked(self, at: Tensor) -> Mouths:
+        """Those at the indices `at` (n,) int64, on their device."""
+        kept, change = (None if part is None else part[at] for part in (self.kept, self.change))
+        return Mouths(self.made[at], kept, change)
+
+
+@remembered(8)
+def _within(windows: tuple[Window, ...], device: torch.device) -> Tensor:
+    """1 in each window of a mouth, 0 around it: (n, 1, 96, 96) float32."""
+    top, bottom, left, right = upload(torch.tensor(windows), device).T[:, :, None]
+    at = torch.arange(MOUTH_SIZE, device=device)
+    rows, columns = (at >= top) & (at < bottom), (at >= left) & (at < right)
+    return (rows[:, :, None] & columns[:, None, :])[:, None].float()
