@@ -20,9 +20,9 @@ from gpu_lipsync.ops import gaussian_blur, remembered, upload
 from gpu_lipsync.ops.boxes import Window
 
 MOUTH_SIZE = 96  # what the generator makes, pixels
-ALIKE = 12 / 255  # a difference at which 1/e of the detail is kept: skin and hair differ by half of it, lips by twice
+ALIKE = 12 / 255  # a difference at which 1/e of the detail is kept: skin and hair have half of it, lips twice
 SMOOTHING = (7, 1.0)  # Gaussian, pixels of 96: what is finer is detail
-NEAR = 3  # pixels across: so far around counts what changed, since an old lip is no wider than what is smoothed away
+NEAR = 3  # pixels across: a change counts one pixel further than it reaches, where an old lip still has its edge
 
 
 @dataclass(frozen=True)
