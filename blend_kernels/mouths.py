@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from gpu_lipsync.ops import gaussian_blur, remembered, upload
+from gpu_lipsync.ops import SIZES_OF_A_BATCH, gaussian_blur, remembered, upload
 from gpu_lipsync.ops.boxes import Window
 
 MOUTH_SIZE = 96  # what the generator makes, pixels
 ALIKE = 12 / 255  # a difference at which 1/e of the detail is kept: skin and hair have half of it, lips twice
+NOTHING = 20.0  # an exponent that leaves nothing of it; with what is still less a CPU is slow
 SMOOTHING = (7, 1.0)  # Gaussian, pixels of 96: what is finer is detail
 NEAR = 3  # pixels across: a change counts one pixel further than it reaches, where an old lip still has its edge
 
@@ -48,23 +49,18 @@ class Mouths:
         Args:
             made: (B, 3, 96, 96) float32 in [0, 1].
             source: likewise, what they were made from.
-            windows: the part of each that is looked at, or of all of them: more need not be made.
+            windows: the part that is looked at of each, or one of all of them: more need not be made.
         """
         difference = (made - source).mul_(_within(windows, made.device))
         kernel, sigma = SMOOTHING
         change = gaussian_blur(difference, kernel, sigma=sigma)
         changed = max_pool2d(change.abs().amax(dim=1, keepdim=True), NEAR, stride=1, padding=NEAR // 2)
         changed = gaussian_blur(changed, kernel, sigma=sigma)
-        kept = changed.div_(ALIKE).square_().neg_().exp_().expand(-1, 3, -1, -1).contiguous()
+        kept = changed.div_(ALIKE).square_().clamp_max_(NOTHING).neg_().exp_().expand(-1, 3, -1, -1).contiguous()
         return Mouths(made, kept, change.mul_(kept))
 
-    def picked(self, at: Tensor) -> Mouths:
-        """Those at the indices `at` (n,) int64, on their device."""
-        kept, change = (None if part is None else part[at] for part in (self.kept, self.change))
-        return Mouths(self.made[at], kept, change)
 
-
-@remembered(8)
+@remembered(SIZES_OF_A_BATCH)
 def _within(windows: tuple[Window, ...], device: torch.device) -> Tensor:
     """1 in each window of a mouth, 0 around it: (n, 1, 96, 96) float32."""
     top, bottom, left, right = upload(torch.tensor(windows), device).T[:, :, None]

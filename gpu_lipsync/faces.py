@@ -18,7 +18,7 @@ from gpu_lipsync.blend_kernels import (
 )
 from gpu_lipsync.models.wav2lip import FACE_SIZE
 from gpu_lipsync.ops import interleaved, on_host, reduce_bytes, resize_bytes, to_float, upload
-from gpu_lipsync.ops.boxes import Rect
+from gpu_lipsync.ops.boxes import Rect, Window
 from gpu_lipsync.pasting.crops import Crops, Pixels, grouped, numbered
 from gpu_lipsync.pasting.face_checks import checked_tilts, corners_of, require_mouths
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
@@ -122,12 +122,12 @@ def paste_faces(
     windows = _windows(masks, alike, frames)
     groups = grouped(windows, alike, frames.shape[2], frames.shape[3], frames.device)
     pixels = Pixels(frames, copy=True)
-    usable, made = usable_mouths(mouths.float())
-    generated = Mouths(made)
-    if keeps_detail(config):
-        sources = crop_faces(frames, boxes, tilts=tilts) if sources is None else sources.float()
-        generated = Mouths.keeping_detail(made, sources, tuple(part_seen(place, config) for place in places))
-    pasting = _Pasting(pixels, generated, usable, _Places(places, groups.crops, frames.device), masks, windows, config)
+    if not keeps_detail(config):
+        sources = None
+    elif sources is None:
+        sources = crop_faces(frames, boxes, tilts=tilts)
+    where = _Places(places, groups.crops, frames.device)
+    pasting = _Pasting(pixels, mouths.float(), sources, where, masks, windows, config)
     if on_host(frames):
         sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in groups.crops]
         sized = zip(groups.crops, sizes, strict=True)
@@ -154,14 +154,19 @@ class _Places:
             return held.pop()
         return Placement.around(held, self._corners[crops.frames])
 
+    def seen(self, crops: Crops, config: BlendConfig) -> tuple[Window, ...]:
+        """The part of these crops' mouths that is blended in: of each, or once if it is the same of all."""
+        windows = tuple(part_seen(self._places[i], config) for i in crops.members)
+        return windows[:1] if len(set(windows)) == 1 else windows
+
 
 @dataclass(frozen=True)
 class _Pasting:
     """Mouths laid into a copy of a batch's frames: `masks` and `windows` are its boxes', in the batch's order."""
 
     pixels: Pixels
-    mouths: Mouths
-    usable: Tensor  # (B, 1, 1, 1) bool
+    mouths: Tensor
+    sources: Tensor | None  # what they were made from, where their detail is kept
     places: _Places
     masks: Sequence[Aslant]
     windows: Sequence[Rect]
@@ -170,11 +175,14 @@ class _Pasting:
     def blend(self, crops: Crops) -> None:
         """Those of one group, or some of them."""
         place, config = self.places.of(crops), self.config
-        masked, usable, mouths = BLENDS[config.method].masked, self.usable, self.mouths
-        if len(crops.frames) < len(usable):
-            usable, mouths = usable[crops.frames], mouths.picked(crops.frames)
+        masked = BLENDS[config.method].masked
+        usable, made = usable_mouths(self._of(crops, self.mouths))
+        mouths = Mouths(made)
+        if self.sources is not None:
+            source = self._of(crops, self.sources).float()
+            mouths = Mouths.keeping_detail(made, source, self.places.seen(crops, config))
         if self.masks[crops.members[0]].tilt:
-            turn = Turn(self.masks, self.windows, crops.members, usable.device)
+            turn = Turn(self.masks, self.windows, crops.members, self.mouths.device)
             around = self.pixels.read(crops, *turn.size)
             blended = turn.blended(
                 around, place, lambda faces: blend_bytes(interleaved(faces) if masked else None, mouths, place, config)
@@ -184,6 +192,10 @@ class _Pasting:
             faces = self.pixels.read(crops, *place.size) if masked else None
             blended = blend_bytes(faces, mouths, place, config)
         self.pixels.change(crops, blended, usable)
+
+    def _of(self, crops: Crops, pictures: Tensor) -> Tensor:
+        """Their share of one picture for each frame of the batch."""
+        return pictures if len(crops.frames) == len(pictures) else pictures[crops.frames]
 
 
 def _piece_size(place: Placement, config: BlendConfig, n_frames: int) -> int:
