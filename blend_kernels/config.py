@@ -20,7 +20,7 @@ class BlendConfig:
     blur_intensity: int = 51  # feather: Gaussian kernel, pixels, odd
     sharpen_mouth: bool = False
     sharpen_amount: float = 0.5
-    keep_detail: bool = False  # of the face, where the generator hardly changed it; what a run does by default
+    keep_detail: bool = False  # the face's own, where the generator hardly changed it; off, a mode is its formula alone
 
     def __post_init__(self) -> None:
         if self.method not in get_args(BlendMethod):

@@ -105,7 +105,7 @@ class LipSyncConfig:
     blur_intensity: int = BlendConfig.blur_intensity
     sharpen_mouth: bool = BlendConfig.sharpen_mouth
     sharpen_amount: float = BlendConfig.sharpen_amount
-    keep_detail: bool = True
+    keep_detail: bool = True  # unlike in BlendConfig, whose modes are by default as they are published
     temporal_smooth: bool = FaceConfig.temporal_smooth
     smooth_window: int = FaceConfig.smooth_window
     smooth_mode: SmoothMode = FaceConfig.smooth_mode
