@@ -28,8 +28,8 @@ class Blend:
     """A mode: what it does with a window of the crop, how far beyond the mask it has to see, whether it looks at the
     window's corners, where the mask is 0, and whether it needs more of the generated mouth than the mask shows.
 
-    `apply` gets faces (interleaved), mouths, their placement and the settings, leaves them alone, and returns
-    the window, interleaved; where the mask is 0 that is the face, bit for bit. Without a mask it is the patch.
+    `apply` gets faces (interleaved), mouths, their placement and the settings, leaves them alone, and returns the
+    window, interleaved; where the mask is 0 that is the face, bit for bit. Without a mask it is the patch.
     """
 
     apply: Callable[[Tensor, Mouths, Placement, BlendConfig], Tensor]

@@ -28,10 +28,8 @@ def multiscale(faces: Tensor, mouths: Mouths, place: Placement, config: BlendCon
 
     Reference: P. Burt, E. Adelson, "A Multiresolution Spline with Application to Image Mosaics", 1983.
     """
-    difference, (masks, confine) = (
-        mouth_patch(faces, mouths, place, config).sub_(faces).contiguous(),
-        _masks(place.stencil),
-    )
+    difference = mouth_patch(faces, mouths, place, config).sub_(faces).contiguous()
+    masks, confine = _masks(place.stencil)
     bands: list[Tensor] = []
     for mask in masks[:-1]:
         coarser = pyramid_down(difference)
