@@ -16,13 +16,15 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.operation_record import Cost, Record, record_operations
-from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, BlendMethod
+from gpu_lipsync.blend_kernels import BLENDS, BlendConfig, BlendMethod, Motion
 from gpu_lipsync.decoding.frame_layout import RGB
 from gpu_lipsync.face_config import FaceConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
+from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.pasting.lip_motion import find_lip_motion
 from gpu_lipsync.tracking.scene_cuts import SAMPLES, SceneChanges
 
 LAUNCH_S = 5e-6  # from one kernel's start to the next one's when they are queued one by one
@@ -92,16 +94,18 @@ def count_stages(height: int, width: int, *, batch: int, half: bool) -> list[Sta
     # no_grad, not inference_mode: in that one even the boxes, which are real and on the host, cannot be read.
     with FakeTensorMode(), torch.no_grad():
         with torch.device("cuda"):
-            detector, generator = _networks(half=half)
+            detector, generator, mesh = _networks(half=half)
             frames = torch.empty((batch, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
             mel, faces = torch.empty(batch, 1, 80, 16), torch.empty(batch, 3, 96, 96)
         n_detected = max(1, batch // FaceConfig.det_stride)
+        motion = find_lip_motion(faces, faces, mesh)
         runs: dict[str, Callable[[], object]] = {
             "scene changes": lambda: SceneChanges().update(RGB.sampled(frames, SAMPLES)),
             "detector": lambda: detector.candidates(frames[:n_detected]),
             "crop": lambda: crop_faces(frames, boxes),
             "generator": lambda: generator(mel, faces),
-            **{f"blend {method}": _paste(frames, faces, boxes, method) for method in BLENDS},
+            "lip motion": lambda: find_lip_motion(faces, faces, mesh),
+            **{f"blend {method}": _paste(frames, faces, boxes, method, motion) for method in BLENDS},
             "to yuv420": lambda: rgb_to_yuv420(frames),
         }
         stages = []
@@ -113,19 +117,21 @@ def count_stages(height: int, width: int, *, batch: int, half: bool) -> list[Sta
     return stages
 
 
-def _networks(*, half: bool) -> tuple[CenterFace, Wav2Lip]:
+def _networks(*, half: bool) -> tuple[CenterFace, Wav2Lip, FaceMesh]:
     """In the wanted precision from the start: modules of fake tensors cannot be converted."""
     torch.set_default_dtype(torch.float16 if half else torch.float32)
     try:
-        return CenterFace(LONG_SIDE_PX).eval(), Wav2Lip(folded=True).eval()
+        detector, generator, mesh = CenterFace(LONG_SIDE_PX).eval(), Wav2Lip(folded=True).eval(), FaceMesh().eval()
     finally:
         torch.set_default_dtype(torch.float32)
+    mesh.head = FaceMesh().head
+    return detector, generator, mesh
 
 
-def _paste(frames: Tensor, mouths: Tensor, boxes: Tensor, method: BlendMethod) -> Callable[[], object]:
+def _paste(frames: Tensor, faces: Tensor, boxes: Tensor, method: BlendMethod, motion: Motion) -> Callable[[], object]:
     """As a run does it, with the faces' detail."""
     config = BlendConfig(method=method, keep_detail=True)
-    return lambda: paste_faces(frames, mouths, boxes, config)
+    return lambda: paste_faces(frames, faces, boxes, config, sources=faces, motion=motion)
 
 
 def bus_seconds(gpu: Gpu, height: int, width: int) -> float:

@@ -24,8 +24,9 @@ from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import LipSyncError
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.media.sound_file import read_sound
-from gpu_lipsync.models import load_face_detector, load_wav2lip
+from gpu_lipsync.models import load_face_detector, load_face_mesh, load_wav2lip
 from gpu_lipsync.ops.yuv import rgb_to_yuv420
+from gpu_lipsync.pasting.lip_motion import find_lip_motion
 from gpu_lipsync.process.device import staged, taken_over
 from gpu_lipsync.report import installed_versions
 from gpu_lipsync.tracking.tracked_frames import track_faces
@@ -83,8 +84,11 @@ def _network(device: torch.device) -> Iterator[Row]:
         generator = load_wav2lip(CHECKPOINT, device, dtype)
         yield f"generator (demo), {dtype}", _events(lambda g=generator: g(mel, faces)), ""  # type: ignore[misc]
     yield "crop", _events(lambda: crop_faces(frames, boxes)), ""
+    mesh = load_face_mesh(device)
+    yield "lip motion", _events(lambda: find_lip_motion(mouths, faces, mesh)), ""
+    kept: dict[str, Any] = {"sources": faces, "motion": find_lip_motion(mouths, faces, mesh)}
     for method in BLENDS:
-        paste = partial(paste_faces, frames, mouths, boxes, BlendConfig(method=method, keep_detail=True), sources=faces)
+        paste = partial(paste_faces, frames, mouths, boxes, BlendConfig(method=method, keep_detail=True), **kept)
         yield f"blend {method}", _events(paste), ""
     yield "RGB to 4:2:0", _events(lambda: rgb_to_yuv420(frames)), ""
 

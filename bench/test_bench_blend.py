@@ -17,6 +17,9 @@ from bench.measure import DEVICES, batch_size, measure
 from bench.opencv_loops import paste_one_by_one
 from gpu_lipsync.blend_kernels import BLENDS, BlendConfig
 from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.models import load_face_mesh
+from gpu_lipsync.pasting.lip_motion import find_lip_motion
+from gpu_lipsync.process.device import network_dtype
 from tests import pictures
 
 BATCH = batch_size(16)
@@ -67,7 +70,12 @@ def test_detail(benchmark: Any, device: str, keep_detail: bool, size: tuple[int,
     boxes, config = torch.tensor([[0, 0, size[1], size[0]]] * BATCH), BlendConfig(keep_detail=keep_detail)
     sources = crop_faces(frames, boxes)
     group = f"detail in ellipse, crop {size[1]} x {size[0]}, {device}"
-    paste = partial(paste_faces, frames, mouths, boxes, config, sources=sources)
+    mesh = load_face_mesh(device, dtype=network_dtype(torch.device(device), fp16=False))
+
+    def paste() -> Tensor:
+        motion = find_lip_motion(mouths, sources, mesh) if keep_detail else None
+        return paste_faces(frames, mouths, boxes, config, sources=sources, motion=motion)
+
     measure(benchmark, paste, frames=BATCH, group=group, device=device, reference=not keep_detail)
 
 

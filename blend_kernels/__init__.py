@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         usable_mouths,
     )
     from gpu_lipsync.blend_kernels.mask import elliptical_mask
+    from gpu_lipsync.blend_kernels.motion import Motion
     from gpu_lipsync.blend_kernels.mouths import Mouths
     from gpu_lipsync.blend_kernels.placement import Placement
 
@@ -27,6 +28,7 @@ __all__ = [
     "BLENDS",
     "BlendConfig",
     "BlendMethod",
+    "Motion",
     "Mouths",
     "Placement",
     "blend_bytes",
@@ -43,5 +45,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "mask" if name == "elliptical_mask" else "blend"
+    home = {"elliptical_mask": "mask", "Motion": "motion"}.get(name, "blend")
     return getattr(import_module(f"{__name__}.{home}"), name)

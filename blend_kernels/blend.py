@@ -12,6 +12,7 @@ from gpu_lipsync.blend_kernels.ellipse import ellipse
 from gpu_lipsync.blend_kernels.guided import guided
 from gpu_lipsync.blend_kernels.hd import hd
 from gpu_lipsync.blend_kernels.mask import place_everywhere, place_mask
+from gpu_lipsync.blend_kernels.motion import Motion
 from gpu_lipsync.blend_kernels.mouths import MOUTH_SIZE, Mouths
 from gpu_lipsync.blend_kernels.multiscale import multiscale
 from gpu_lipsync.blend_kernels.original import original, original_bytes
@@ -49,7 +50,14 @@ BLENDS: dict[BlendMethod, Blend] = {
 }
 
 
-def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig, *, sources: Tensor | None = None) -> Tensor:
+def blend_mouths(
+    faces: Tensor,
+    mouths: Tensor,
+    config: BlendConfig,
+    *,
+    sources: Tensor | None = None,
+    motion: Motion | None = None,
+) -> Tensor:
     """Put each generated mouth into its face.
 
     Where the mask is 0 the result is the face, bit for bit; `original` has no mask and replaces all of it. A mouth with
@@ -60,6 +68,7 @@ def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig, *, sources:
         mouths: (B, 3, 96, 96) float32 RGB in [0, 1], as the generator made them.
         config: the mode and its settings.
         sources: like `mouths`, what the generator made them from; `keep_detail` needs them, in modes with a mask.
+        motion: how they moved from there, for `keep_detail`; by default what moved keeps none.
 
     Returns:
         (B, 3, h, w), a new tensor.
@@ -85,7 +94,7 @@ def blend_mouths(faces: Tensor, mouths: Tensor, config: BlendConfig, *, sources:
         check_same_device(sources, mouths, names="sources and mouths")
         if sources.shape != mouths.shape:
             raise ValueError(f"sources must be {tuple(mouths.shape)}, got {tuple(sources.shape)}")
-        generated = Mouths.keeping_detail(mouths, sources, (part_seen(place, config),))
+        generated = Mouths.keeping_detail(mouths, sources, (part_seen(place, config),), motion)
     blended = BLENDS[config.method].apply(interleaved(window), generated, place, config)
     window.copy_(torch.where(usable, blended, window))
     return out

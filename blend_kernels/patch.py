@@ -4,10 +4,12 @@ import torch
 from torch import Tensor
 
 from gpu_lipsync.blend_kernels.config import BlendConfig
+from gpu_lipsync.blend_kernels.motion import moved
 from gpu_lipsync.blend_kernels.mouths import Mouths
 from gpu_lipsync.blend_kernels.placement import Placement
 from gpu_lipsync.ops import interleaved, resize_window, unsharp_mask
 from gpu_lipsync.ops.boxes import Window
+from gpu_lipsync.ops.resize import ResizeMode
 
 SHARPEN_SIGMA = 2.0
 SHARPEN_REACH = 6  # pixels to each side that the sharpening looks at: three sigmas
@@ -29,7 +31,8 @@ def mouth_patch(faces: Tensor, mouths: Mouths, place: Placement, config: BlendCo
         return with_detail(plain_patch(mouths.made, place, config), faces, mouths, place)
     # As `with_detail` does it, in one picture less: what takes the place of the face, and what is added to it, are one.
     beside_the_face = torch.addcmul(mouths.made, mouths.made, mouths.kept, value=-1).add_(mouths.change)
-    return _resized(beside_the_face, place).addcmul_(faces, _resized(mouths.kept, place)).clamp_(0.0, 1.0)
+    patch = _resized(beside_the_face, place)
+    return patch.addcmul_(_as_moved(faces, mouths, place), _resized(mouths.kept, place)).clamp_(0.0, 1.0)
 
 
 def plain_patch(made: Tensor, place: Placement, config: BlendConfig) -> Tensor:
@@ -52,11 +55,19 @@ def with_detail(patch: Tensor, faces: Tensor, mouths: Mouths, place: Placement) 
     """
     if mouths.kept is None or mouths.change is None:
         return patch
-    patch = patch.lerp_(faces, _resized(mouths.kept, place))
+    patch = patch.lerp_(_as_moved(faces, mouths, place), _resized(mouths.kept, place))
     return patch.add_(_resized(mouths.change, place)).clamp_(0.0, 1.0)
 
 
-def _resized(pictures: Tensor, place: Placement) -> Tensor:
-    """What lies under the mask of pictures (B, 3, 96, 96) at the crop's size, interleaved."""
+def _as_moved(faces: Tensor, mouths: Mouths, place: Placement) -> Tensor:
+    """The faces, each detail where the mouths have it."""
+    if mouths.shift is None:
+        return faces
+    shift = _resized(mouths.shift, place, mode="bilinear")  # nothing beyond the shifts of two lips where they meet
+    return interleaved(moved(faces, shift, whole=(place.height, place.width)))
+
+
+def _resized(pictures: Tensor, place: Placement, *, mode: ResizeMode = "bicubic") -> Tensor:
+    """What lies under the mask of pictures (B, C, 96, 96) at the crop's size, interleaved."""
     size = (place.height, place.width)
-    return place.cut(resize_window(pictures, size, place.window, mode="bicubic", interleave=True))
+    return place.cut(resize_window(pictures, size, place.window, mode=mode, interleave=True))

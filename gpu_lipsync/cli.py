@@ -185,7 +185,7 @@ def add_mask_flags(group: argparse._ActionsContainer) -> None:
         default=default.keep_detail,
         type=_truth,
         metavar="True|False",
-        help="keep the face's own fine detail where the generator hardly changes it",
+        help="lay the face's own fine detail, moved with its lips, over the generated mouth",
     )
 
 

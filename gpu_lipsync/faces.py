@@ -9,6 +9,7 @@ from torch import Tensor
 from gpu_lipsync.blend_kernels import (
     BLENDS,
     BlendConfig,
+    Motion,
     Mouths,
     Placement,
     blend_bytes,
@@ -85,6 +86,7 @@ def paste_faces(
     fits: Tensor | None = None,
     tilts: Tensor | None = None,
     sources: Tensor | None = None,
+    motion: Motion | None = None,
 ) -> Tensor:
     """Blend each generated mouth into its frame.
 
@@ -99,6 +101,7 @@ def paste_faces(
         tilts: as for `crop_faces`.
         sources: like `mouths`, the faces that those were made from, for `keep_detail`; by default they are cropped
             anew.
+        motion: how lips and chins moved from the sources, for `keep_detail`; by default what moved keeps no detail.
 
     Returns:
         Like `frames`, which stay as they are; what lies outside the mask (for `original`, which has none, outside the
@@ -127,7 +130,7 @@ def paste_faces(
     elif sources is None:
         sources = crop_faces(frames, boxes, tilts=tilts)
     where = _Places(places, groups.crops, frames.device)
-    pasting = _Pasting(pixels, mouths.float(), sources, where, masks, windows, config)
+    pasting = _Pasting(pixels, mouths.float(), sources, motion, where, masks, windows, config)
     if on_host(frames):
         sizes = [_piece_size(places[crops.members[0]], config, len(crops.members)) for crops in groups.crops]
         sized = zip(groups.crops, sizes, strict=True)
@@ -167,6 +170,7 @@ class _Pasting:
     pixels: Pixels
     mouths: Tensor
     sources: Tensor | None  # what they were made from, where their detail is kept
+    motion: Motion | None
     places: _Places
     masks: Sequence[Aslant]
     windows: Sequence[Rect]
@@ -179,8 +183,10 @@ class _Pasting:
         usable, made = usable_mouths(self._of(crops, self.mouths))
         mouths = Mouths(made)
         if self.sources is not None:
-            source = self._of(crops, self.sources).float()
-            mouths = Mouths.keeping_detail(made, source, self.places.seen(crops, config))
+            source, motion = self._of(crops, self.sources).float(), self.motion
+            if motion is not None:
+                motion = Motion(self._of(crops, motion.shift), self._of(crops, motion.shown))
+            mouths = Mouths.keeping_detail(made, source, self.places.seen(crops, config), motion)
         if self.masks[crops.members[0]].tilt:
             turn = Turn(self.masks, self.windows, crops.members, self.mouths.device)
             around = self.pixels.read(crops, *turn.size)

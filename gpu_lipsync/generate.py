@@ -9,13 +9,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gpu_lipsync.blend_kernels import BlendConfig, finite_mouths
+from gpu_lipsync.blend_kernels import BlendConfig, finite_mouths, keeps_detail
 from gpu_lipsync.blend_kernels.colourless import desaturated_like
 from gpu_lipsync.decoding.frame_layout import RGB, FrameLayout
 from gpu_lipsync.faces import crop_faces, paste_faces
+from gpu_lipsync.models import FaceMesh
 from gpu_lipsync.ops import upload
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.pasting.lip_motion import find_lip_motion
 from gpu_lipsync.pasting.mouth_window import NOWHERE, around, blended_boxes, covers, mouth_window
 from gpu_lipsync.process.lack_of_memory import is_lack_of_memory
 from gpu_lipsync.progress import Observer
@@ -35,14 +37,18 @@ class MouthRenderer:
         *,
         rest_weights: Sequence[float] | None = None,
         layout: FrameLayout = RGB,
+        mesh: FaceMesh | None = None,
     ) -> None:
-        """`rest_weights`, one for each output frame, turns silence gating on; frames come and go in `layout`."""
+        """`rest_weights`, one for each output frame, turns silence gating on; frames come and go in `layout`. By `mesh`
+        detail that is kept moves with lips and chin; without it what moved keeps none.
+        """
         self._generator = generator
         self._blend = blend
         self._report = report
         self._observer = observer
         self._rest_weights = rest_weights
         self._layout = layout
+        self._mesh = mesh if keeps_detail(blend) else None
         self._resting = RestingMouths()
         self._window: Window | None = NOWHERE  # of the mouths, as far as it only grows
         self._n_spoiled: Tensor | int = 0  # on the device: looking at it makes the host wait
@@ -121,17 +127,21 @@ class MouthRenderer:
             faces = crop_faces(part.rgb, boxes, tilts=heads.tilts)
             window, resting = self._window_of(boxes, heads.fits, frames.device)
             one_face = heads.of_one_frame()
+            rows = partial(_in_eights, most=self._report.batch_size) if frames.is_cuda else _as_they_are
 
             def generated(mel: Tensor, faces: Tensor) -> Tensor:
-                rows = partial(_in_eights, most=self._report.batch_size) if mel.is_cuda else _as_they_are
                 made: Tensor = self._generator(rows(mel), faces[:1] if one_face else rows(faces), window=window)
                 return made[: len(mel)]
 
             mouths, n_generated = resting.mouths(generated, mel, faces, weights, heads.scenes, heads.poses)
             mouths = desaturated_like(mouths.float(), faces)
         with self._report.timed("blend"):
+            motion = None
+            if self._mesh is not None:
+                sources = faces[:1] if one_face else rows(faces)
+                motion = find_lip_motion(rows(mouths), sources, self._mesh, window=window).first(len(mouths))
             blended = paste_faces(
-                part.rgb, mouths, boxes, self._blend, fits=heads.fits, tilts=heads.tilts, sources=faces
+                part.rgb, mouths, boxes, self._blend, fits=heads.fits, tilts=heads.tilts, sources=faces, motion=motion
             )
             n_spoiled = self._n_spoiled + (~finite_mouths(mouths)).sum()
             blended = part.replaced(blended, blended_boxes(heads, self._blend, frames.device, size))

@@ -20,7 +20,8 @@ from gpu_lipsync.encoding.writer import open_writer
 from gpu_lipsync.errors import NvencLostError, first_line
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.media.sound_file import Sound, read_sound
-from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_detector, load_face_mesh, load_wav2lip
+from gpu_lipsync.models import CenterFace, FaceMesh, Wav2Lip, load_face_mesh
+from gpu_lipsync.networks import load_detector, load_generator, load_lip_mesh
 from gpu_lipsync.ops import upload
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.process.cores import cores_given_back, use_one_core
@@ -102,6 +103,8 @@ class _Clip:
 
     Attributes:
         mel: (N, 1, 80, 16) on the host, a window for each output frame.
+        mesh: finds mouths in a few frames.
+        lip_mesh: finds how lips moved in all of them.
         pauses: with silence gating how far each output frame's mouth rests, 0 to 1.
         generator: may still be loading.
     """
@@ -112,6 +115,7 @@ class _Clip:
     pauses: Sequence[float] | None
     detector: CenterFace | None
     mesh: FaceMesh | None
+    lip_mesh: FaceMesh | None
     generator: Later[Wav2Lip]
 
     def mouths(self, mel: Tensor, faces: Tensor, *, window: Window | None) -> Tensor:
@@ -133,9 +137,19 @@ def _prepared(config: LipSyncConfig, video: Video, generator: Later[Wav2Lip], re
     with report.timed("models"):
         detector = load_detector(config, video.device)
         mesh = None if detector is None else load_face_mesh(video.device)
+        lip_mesh = load_lip_mesh(config, video.device)
         if video.device.type == "cuda":
             generator.get()  # before any frames: batches become smaller where memory is short, weights do not
-    return _Clip(video=video, sound=sound, mel=mel, pauses=pauses, detector=detector, mesh=mesh, generator=generator)
+    return _Clip(
+        video=video,
+        sound=sound,
+        mel=mel,
+        pauses=pauses,
+        detector=detector,
+        mesh=mesh,
+        lip_mesh=lip_mesh,
+        generator=generator,
+    )
 
 
 def _try_to_render(
@@ -175,7 +189,9 @@ def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Re
         faces = replace(faces, det_batch_size=min(faces.det_batch_size, report.batch_size))
     fps, layout = float(video.source_fps), video.layout
     tracker = FaceTracker(clip.detector, faces, mesh=clip.mesh, fps=fps, layout=layout)
-    renderer = MouthRenderer(clip.mouths, config.blend, report, observer, rest_weights=clip.pauses, layout=layout)
+    renderer = MouthRenderer(
+        clip.mouths, config.blend, report, observer, rest_weights=clip.pauses, layout=layout, mesh=clip.lip_mesh
+    )
     shape = StreamShape.of_video(video, len(timeline), clip.sound)
     with open_writer(config.outfile, shape, encode, device=device) as out:
         report.encoder = out.encoder
@@ -207,18 +223,6 @@ def _render(config: LipSyncConfig, encode: EncodeConfig, clip: _Clip, report: Re
         report.require_mouths(config)
         with report.timed("encode"):
             out.finish(observer.settle)
-
-
-def load_detector(config: LipSyncConfig, device: torch.device) -> CenterFace | None:
-    """The face detector in the precision of this run, unless the box is given."""
-    precision = network_dtype(device, fp16=config.fp16)
-    return None if config.faces.has_box else load_face_detector(device, dtype=precision)
-
-
-def load_generator(config: LipSyncConfig, device: torch.device) -> Wav2Lip:
-    """The generator in the precision of this run; what memory its weights lack, no smaller batch gives."""
-    with lack_of_memory_named(device):
-        return load_wav2lip(config.checkpoint_path, device, network_dtype(device, fp16=config.fp16))
 
 
 def _open_report(config: LipSyncConfig, device: torch.device, video: Video, started: float) -> Report:

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from gpu_lipsync.errors import CheckpointError
 from gpu_lipsync.models.box_voting import vote
-from gpu_lipsync.models.onednn import OnednnConv, has_onednn
+from gpu_lipsync.models.onednn import OnednnConv, has_onednn, memory_format
 from gpu_lipsync.models.shipped import read_weights
 
 WEIGHTS_NAME = "centerface.safetensors"
@@ -172,7 +172,7 @@ class CenterFace(nn.Module):
         size = network_size(frames.shape[2], frames.shape[3], long_side_px)
         if not frames.is_cuda:  # the CPU has a fast antialiased resize for bytes, CUDA has none
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
-        images = frames.to(self.stem.weight.dtype, memory_format=_memory_format(frames.device))
+        images = frames.to(self.stem.weight.dtype, memory_format=memory_format(frames.device))
         return F.interpolate(images, size, mode="bilinear", antialias=True) if frames.is_cuda else images
 
 
@@ -214,13 +214,8 @@ def load_face_detector(
             f"{path or WEIGHTS_NAME} holds another network than CenterFace; pass weights made by "
             "tools/convert_centerface.py"
         ) from error
-    detector = detector.to(memory_format=_memory_format(torch.device(device))).eval().requires_grad_(False)
+    detector = detector.to(memory_format=memory_format(torch.device(device))).eval().requires_grad_(False)
     return _fused(detector) if torch.device(device).type == "cpu" and dtype == torch.bfloat16 else detector
-
-
-def _memory_format(device: torch.device) -> torch.memory_format:
-    """Planes on CUDA, for the sake of the depthwise filters; interleaved channels on a CPU, where they are faster."""
-    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
 
 def _fused(detector: CenterFace) -> CenterFace:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from gpu_lipsync.models.onednn import OnednnConv, has_onednn, memory_format
 from gpu_lipsync.models.shipped import read_weights
 
 WEIGHTS_NAME = "face_mesh.safetensors"
@@ -31,8 +32,9 @@ class Block(nn.Module):
         super().__init__()
         self.stride = stride
         self.extra = n_out - n_in
-        self.depthwise = nn.Conv2d(n_in, n_in, 3, stride, padding=1 if stride == 1 else 0, groups=n_in)
-        self.mix = nn.Conv2d(n_in, n_out, 1)
+        padding = 1 if stride == 1 else 0
+        self.depthwise: nn.Conv2d | OnednnConv = nn.Conv2d(n_in, n_in, 3, stride, padding=padding, groups=n_in)
+        self.mix: nn.Conv2d | OnednnConv = nn.Conv2d(n_in, n_out, 1)
         self.act = nn.PReLU(n_out)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -40,8 +42,26 @@ class Block(nn.Module):
         if self.stride == 2:
             skip = F.pad(F.max_pool2d(features, 2), (0, 0, 0, 0, 0, self.extra))
             features = _pad_for_halving(features)
-        out: Tensor = self.act(self.mix(self.depthwise(features)) + skip)
+        out: Tensor = self.act(self._mixed(self.depthwise(features), skip))
         return out
+
+    def _mixed(self, features: Tensor, skip: Tensor) -> Tensor:
+        if isinstance(self.mix, OnednnConv):
+            added: Tensor = self.mix(features, skip.contiguous(memory_format=torch.channels_last))
+            return added
+        mixed: Tensor = self.mix(features)
+        return mixed + skip
+
+
+class HalfPReLU(nn.Module):
+    """PReLU in bfloat16 on a CPU, where PyTorch's own takes eight times as long."""
+
+    def __init__(self, act: nn.PReLU) -> None:
+        super().__init__()
+        self.less = nn.Parameter((act.weight.float() - 1).to(act.weight.dtype)[:, None, None], requires_grad=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.addcmul_(features.clamp(max=0), self.less)  # nobody else's: a convolution's result
 
 
 class FaceMesh(nn.Module):
@@ -78,7 +98,12 @@ class FaceMesh(nn.Module):
         """
         if faces.shape[1:] != (3, MESH_PX, MESH_PX):
             raise ValueError(f"faces must be (B, 3, {MESH_PX}, {MESH_PX}), got {faces.shape = }")
-        return self.head(self.trunk(self.stem(_pad_for_halving(faces)))).view(-1, N_LANDMARKS, 3)
+        conv = self.stem[0]
+        assert isinstance(conv, nn.Conv2d)
+        faces = faces.to(conv.weight.dtype, memory_format=memory_format(faces.device))
+        # A place is more than half precision can tell: the trunk's features are not.
+        features = self.trunk(self.stem(_pad_for_halving(faces))).float()
+        return self.head(features).reshape(-1, N_LANDMARKS, 3)
 
 
 def _pad_for_halving(features: Tensor) -> Tensor:
@@ -86,8 +111,13 @@ def _pad_for_halving(features: Tensor) -> Tensor:
     return F.pad(features, (0, 1, 0, 1))
 
 
-def load_face_mesh(device: str | torch.device = "cpu") -> FaceMesh:
+def load_face_mesh(device: str | torch.device = "cpu", *, dtype: torch.dtype = torch.float32) -> FaceMesh:
     """The shipped landmark network, for inference.
+
+    Args:
+        device: where it is to work.
+        dtype: of all but the last layers: in bfloat16 places in a 96 px face differ by 0.02 px (two clips' mouths), and
+            on a CPU with AVX512_BF16 it takes two thirds of the time.
 
     Raises:
         CheckpointError: the shipped file cannot be read, or is not the known one.
@@ -98,4 +128,20 @@ def load_face_mesh(device: str | torch.device = "cpu") -> FaceMesh:
     with torch.device("meta"):
         mesh = FaceMesh()
     mesh.load_state_dict({name: tensor.float().to(device) for name, tensor in weights.items()}, assign=True)
-    return mesh.eval().requires_grad_(False)
+    mesh.stem.to(dtype)
+    mesh.trunk.to(dtype)
+    mesh = mesh.to(memory_format=memory_format(torch.device(device))).eval().requires_grad_(False)
+    if torch.device(device).type == "cpu" and dtype == torch.bfloat16 and has_onednn():
+        _speed_up(mesh)
+    return mesh
+
+
+def _speed_up(mesh: FaceMesh) -> None:
+    """Put what is fast in bfloat16 on a CPU in the place of what is not."""
+    for module in list(mesh.modules()):
+        if isinstance(module, Block):
+            assert isinstance(module.depthwise, nn.Conv2d) and isinstance(module.mix, nn.Conv2d)
+            module.depthwise, module.mix = (OnednnConv(conv, relu=False) for conv in (module.depthwise, module.mix))
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.PReLU) and child.weight.dtype == torch.bfloat16:
+                setattr(module, name, HalfPReLU(child))

@@ -1,6 +1,7 @@
 """The stages that a GPU has a part in, each made ready for any number of frames."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +15,12 @@ from gpu_lipsync.decoding.frame_layout import RGB, Yuv420Frames
 from gpu_lipsync.faces import crop_faces, paste_faces
 from gpu_lipsync.generate import MouthRenderer
 from gpu_lipsync.models.face_detector import LONG_SIDE_PX, CenterFace
+from gpu_lipsync.models.face_mesh import FaceMesh
 from gpu_lipsync.models.wav2lip import Wav2Lip
 from gpu_lipsync.ops.boxes import Window
 from gpu_lipsync.ops.yuv import nv12_to_rgb, rgb_to_nv12, rgb_to_yuv420
 from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.pasting.lip_motion import find_lip_motion
 from gpu_lipsync.pasting.mouth_window import mouth_window
 from gpu_lipsync.progress import Silent
 from gpu_lipsync.report import Report
@@ -52,6 +55,7 @@ def batch(n: int, method: str, tilts: Tensor | None = None, *, detail: bool = Fa
     """Crop, generate, blend and paste n frames."""
     with torch.device("cuda"):
         generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
+        mesh = FaceMesh().eval()
     frames = frames_of(n)
     config = BlendConfig(method=method, sharpen_mouth=not detail, keep_detail=detail)  # type: ignore[arg-type]
 
@@ -60,7 +64,10 @@ def batch(n: int, method: str, tilts: Tensor | None = None, *, detail: bool = Fa
         window = mouth_window(boxes, config, frames.device, fits=fits)
         faces = crop_faces(frames, boxes, tilts=tilts)
         mouths = desaturated_like(generator(mel, faces, window=window).float(), faces)
-        return paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts, sources=faces if detail else None)
+        kept: dict[str, Any] = {}
+        if detail:
+            kept = {"sources": faces, "motion": find_lip_motion(mouths, faces, mesh, window=window)}
+        return paste_faces(frames, mouths, boxes, config, fits=fits, tilts=tilts, **kept)
 
     return run
 
@@ -81,10 +88,11 @@ def some_without_a_face(n: int) -> Run:
     """A batch as the pipeline renders it, whose first frame shows nobody."""
     with torch.device("cuda"):
         generator, mel = Wav2Lip(folded=True).eval(), torch.zeros(n, 1, 80, 16)
+        mesh = FaceMesh().eval()
     frames = frames_of(n)
     facts = dict.fromkeys(("outfile", "device", "decoder", "encoder", "precision", "fps"), "")
     report = Report(**facts, width=WIDTH, height=HEIGHT, batch_size=n)  # type: ignore[arg-type]
-    renderer = MouthRenderer(generator, BlendConfig(), report, Silent())
+    renderer = MouthRenderer(generator, BlendConfig(keep_detail=True), report, Silent(), mesh=mesh)
 
     def run(boxes: Tensor) -> Tensor:
         with _disable_current_modes():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from gpu_lipsync.judging.resync import require_numbers
 from gpu_lipsync.models import CenterFace, load_face_mesh
 from gpu_lipsync.ops.boxes import Rect
 from gpu_lipsync.pasting.heads import Heads
+from gpu_lipsync.pasting.lip_motion import find_lip_motion
 from gpu_lipsync.pasting.mouth_fit import fitted_masks
 from gpu_lipsync.pasting.tilted import Aslant, upright_view
 from gpu_lipsync.tracking.tracked_frames import track_faces
@@ -100,19 +102,30 @@ def compare(
     figures: dict[BlendMethod, ModeFigures] = {method: ModeFigures() for method in BLENDS}
     stills: list[Still] = []
     n_frames, every = 0, 1
+    mesh = load_face_mesh(video.device) if settings.keep_detail else None
     for batch, (outputs, frames, heads) in enumerate(_tracked(video, len(mel), detector, max_seconds)):
         faces = crop_faces(frames, heads.boxes, tilts=heads.tilts)
         mouths = desaturated_like(generator(mel[torch.tensor(outputs, device=mel.device)], faces).float(), faces)
         require_numbers(mouths)
         n_frames += len(outputs)
         results: dict[BlendMethod, Tensor] = {}
-        how = {"fits": heads.fits, "tilts": heads.tilts, "sources": faces}
+        motion = None if mesh is None else find_lip_motion(mouths, faces, mesh)
+        paste = partial(
+            paste_faces,
+            frames,
+            mouths,
+            heads.boxes,
+            fits=heads.fits,
+            tilts=heads.tilts,
+            sources=faces,
+            motion=motion,
+        )
         for method, figure in figures.items():
             config = replace(settings, method=method)
             if not figure.seconds:  # masks and filters are made once, at the first batch
-                paste_faces(frames, mouths, heads.boxes, config, **how)
+                paste(config=config)
             started = _clock(video.device)
-            results[method] = paste_faces(frames, mouths, heads.boxes, config, **how)
+            results[method] = paste(config=config)
             figure.seconds.append((_clock(video.device) - started) / len(outputs))
         middle = len(outputs) // 2
         view = _View.of_head(frames[middle], heads.picked([middle]), settings)

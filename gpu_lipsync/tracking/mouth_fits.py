@@ -18,6 +18,7 @@ AT_MOST_DOWN = 0.15  # of the box's height, and up: likewise
 # are 0.2 from below and 0.3 from the sides at least. Once it was gone, it has to come back by a little more.
 # From above the face goes first that it is pasted in, and a mask can follow it no further.
 EDGE_BELOW, EDGE_ASIDE, EDGE_ABOVE, EDGE_BACK = 0.13, 0.18, 0.27, 0.03
+AT_EDGE = 0.02  # of the box's height: so near the frame's edge a face that the edge cuts is seen to end, or beyond it
 # Of the box's height: how far below where lips meet the mask belongs. A mouth opens downwards, and above it is the
 # moustache, of which a mask of 0.4 replaced a half (mean of 15 faces; two fifths now), and covered less of the lips.
 LIPS_BELOW = 0.02
@@ -77,6 +78,6 @@ def is_cut_off(
         margin = math.hypot(across * (EDGE_ASIDE + more) * shown.width, down * along * shown.height)
         face_ends = x * middle[0] + y * middle[1] + face_reach
         room = edge - (x * mouth[0] + y * mouth[1])
-        if face_ends > edge and room < margin:
+        if face_ends > edge - AT_EDGE * shown.height and room < margin:
             return True
     return False

@@ -19,6 +19,7 @@ STAGES = (
     "generator (demo), torch.float32",
     "generator (demo), torch.float16",
     "crop",
+    "lip motion",
     *(f"blend {method}" for method in BLENDS),
     "RGB to 4:2:0",
     "mouths in torch.float32",

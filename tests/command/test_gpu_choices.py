@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_lipsync import LipSyncConfig, pipeline
+from gpu_lipsync import LipSyncConfig, networks
 from gpu_lipsync.blend_kernels import BlendConfig
 from gpu_lipsync.config import EncodeConfig, EncoderName, FrameConfig
 from gpu_lipsync.encoding import encoder_choice
@@ -31,11 +31,11 @@ CUDA = torch.device("cuda")
 @pytest.mark.parametrize(("fp16", "dtype"), [(False, torch.float32), (True, torch.float16)])
 def test_fp16_is_the_networks_precision(monkeypatch: pytest.MonkeyPatch, fp16: bool, dtype: torch.dtype) -> None:
     asked: list[torch.dtype] = []
-    monkeypatch.setattr(pipeline, "load_wav2lip", lambda _path, _device, dtype: asked.append(dtype))
-    monkeypatch.setattr(pipeline, "load_face_detector", lambda _device, *, dtype: asked.append(dtype))
+    monkeypatch.setattr(networks, "load_wav2lip", lambda _path, _device, dtype: asked.append(dtype))
+    monkeypatch.setattr(networks, "load_face_detector", lambda _device, *, dtype: asked.append(dtype))
     config = LipSyncConfig(checkpoint_path="w.pth", face=FACE, audio=SPEECH, outfile="o.mp4", fp16=fp16)
-    pipeline.load_generator(config, CUDA)
-    pipeline.load_detector(config, CUDA)
+    networks.load_generator(config, CUDA)
+    networks.load_detector(config, CUDA)
     assert asked == [dtype, dtype]
 
 

@@ -41,6 +41,7 @@ def config_of(folder: Path, checkpoint: Path) -> LipSyncConfig:
         face=FACE,
         audio=write_sound(folder / "a.wav", np.concatenate([tone(SOUND_S / 2), 0 * tone(SOUND_S / 2)], axis=1)),
         silence_gating=True,  # whose counts and mouths begin again too
+        keep_detail=False,  # mouths of a network that has learnt nothing are no faces: landmarks there are chance
         outfile=folder / "results" / "out.mp4",
         decoder="decord",  # whose frames are RGB, as a GPU's are, so that they pass through all of STAGES
         device="cpu",  # a GPU host's decoder and batch sizes are others; its memory is for `make gpu-check`

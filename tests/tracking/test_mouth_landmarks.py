@@ -98,3 +98,22 @@ def test_a_file_that_may_not_be_read_is_refused_in_words(monkeypatch: pytest.Mon
     for load in (load_face_mesh, load_face_detector):
         with pytest.raises(CheckpointError, match=r"cannot read .*\.safetensors \(Permission denied\); reinstall"):
             load()
+
+
+def test_half_precision_finds_the_same_places(device: str) -> None:
+    """Of a run, which looks at every generated face; not of what judges."""
+    faces = resize(speaking(torch.tensor([0.0, 0.3, 0.6, 0.9])), (192, 192)).to(device)
+    exact = load_face_mesh(device)(faces)[..., :2]
+    found = load_face_mesh(device, dtype=torch.float16 if device == "cuda" else torch.bfloat16)(faces)[..., :2]
+    # Of 192 px: bfloat16's features have three digits, and a landmark is a sum of many.
+    assert (found - exact).abs().mean() < 0.1 and (found - exact).abs().max() < 0.6
+
+
+def test_the_fast_prelu_is_pytorch_s() -> None:
+    torch.manual_seed(0)
+    act = torch.nn.PReLU(16).to(torch.bfloat16)
+    act.weight.data.uniform_(-1, 1.4)
+    features = torch.randn(2, 16, 24, 24).to(torch.bfloat16)
+    expected = torch.nn.functional.prelu(features.float(), act.weight.float())
+    # bfloat16 keeps eight bits of the slope less one, and of the result.
+    torch.testing.assert_close(face_mesh.HalfPReLU(act)(features.clone()).float(), expected, atol=0.01, rtol=0.01)
