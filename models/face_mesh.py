@@ -98,9 +98,7 @@ class FaceMesh(nn.Module):
         """
         if faces.shape[1:] != (3, MESH_PX, MESH_PX):
             raise ValueError(f"faces must be (B, 3, {MESH_PX}, {MESH_PX}), got {faces.shape = }")
-        conv = self.stem[0]
-        assert isinstance(conv, nn.Conv2d)
-        faces = faces.to(conv.weight.dtype, memory_format=memory_format(faces.device))
+        faces = faces.to(next(self.stem.parameters()).dtype, memory_format=memory_format(faces.device))
         # A place is more than half precision can tell: the trunk's features are not.
         features = self.trunk(self.stem(_pad_for_halving(faces))).float()
         return self.head(features).reshape(-1, N_LANDMARKS, 3)
@@ -138,10 +136,9 @@ def load_face_mesh(device: str | torch.device = "cpu", *, dtype: torch.dtype = t
 
 def _speed_up(mesh: FaceMesh) -> None:
     """Put what is fast in bfloat16 on a CPU in the place of what is not."""
-    for module in list(mesh.modules()):
-        if isinstance(module, Block):
-            assert isinstance(module.depthwise, nn.Conv2d) and isinstance(module.mix, nn.Conv2d)
-            module.depthwise, module.mix = (OnednnConv(conv, relu=False) for conv in (module.depthwise, module.mix))
+    for module in (mesh.stem, *mesh.trunk):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.PReLU) and child.weight.dtype == torch.bfloat16:
+            if isinstance(child, nn.PReLU):
                 setattr(module, name, HalfPReLU(child))
+            elif isinstance(module, Block) and isinstance(child, nn.Conv2d):
+                setattr(module, name, OnednnConv(child, relu=False))
